@@ -1,0 +1,77 @@
+# Every target sets up what it needs: `make test` on a fresh clone is enough.
+# Another interpreter: make test PYTHON=python3.12 (after `make clean`). More arguments for pytest:
+# make test ARGS="-k gunicorn".
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+# Always `python -m`: a console script's first line names the directory it was installed in.
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+# A directory that does not exist yet would be an error to mypy.
+TYPED := $(wildcard src tests examples benchmarks)
+
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help venv packages check lint types format test test-slow demo bench build clean
+
+help:
+	@echo "make demo       see a leader killed and replaced, five times"
+	@echo "make check      format, lint and types"
+	@echo "make test       the tests; make test-slow: the ones that take long"
+	@echo "make bench      the benchmarks, side by side"
+	@echo "make format     format the code and fix what ruff can fix"
+	@echo "make build      wheel and sdist, in dist/"
+	@echo "make clean      remove everything that make has made"
+
+venv: $(STAMP)
+
+# -qq hides pip's progress and warnings, not its errors.
+# A venv without a working pip is what a failed or a moved one looks like: it is made anew.
+$(STAMP): pyproject.toml
+	@scripts/debian-packages python3-venv
+	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo "installing leaderlock and its tools into $(VENV)"
+	@# pip's own console scripts imported `re` up to version 24, which costs `leaderlock run` 4 ms.
+	@$(RUN) -m pip install -qq --disable-pip-version-check --upgrade 'pip>=25'
+	@$(RUN) -m pip install -qq --disable-pip-version-check -e '.[all]' -e '.[dev]'
+	@touch $@
+
+packages:
+	@scripts/debian-packages util-linux procps tini dumb-init systemd docker-compose
+
+check: lint types
+
+lint: venv
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+
+types: venv
+	$(RUN) -m mypy $(TYPED)
+
+format: venv
+	$(RUN) -m ruff check --fix-only .
+	$(RUN) -m ruff format .
+
+test: venv packages
+	$(RUN) -m pytest -n auto -m "not slow" $(ARGS)
+
+# One at a time: these measure, or load the machine. Status 5 is pytest's "no test was selected".
+test-slow: venv packages
+	$(RUN) -m pytest -m slow $(ARGS) || [ $$? -eq 5 ]
+
+demo: venv
+	@$(RUN) examples/demo.py
+
+bench: venv packages
+	@$(RUN) -m benchmarks $(ARGS)
+
+build: venv
+	rm -rf dist
+	$(RUN) -m hatchling build
+
+clean:
+	rm -rf $(VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

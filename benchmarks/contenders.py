@@ -1,0 +1,70 @@
+"""What is compared, each with its defaults for a wait without end, in a thread as in a server's worker.
+
+portalocker's default is to give up after 5 s; it is told to wait on, and polls as it does by default.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+import fasteners
+import filelock
+import portalocker
+
+from leaderlock import Election
+
+Lead = Callable[[], None]
+LONG = 3600.0
+
+_kept: list[object] = []
+"""A lock that nothing refers to would be released."""
+
+
+class Contender(NamedTuple):
+    """A way to have one leader: `start` returns at once, and calls `lead` when it leads."""
+
+    name: str
+    start: Callable[[str, Lead], None]
+    queues: bool  # in the kernel; else it polls
+
+
+def _leaderlock(path: str, lead: Lead) -> None:
+    _kept.append(Election(path).start(lambda leadership: lead()))
+
+
+def _raw(path: str, lead: Lead) -> None:
+    def wait() -> None:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        lead()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _with(make: Callable[[str], Callable[[], object]]) -> Callable[[str, Lead], None]:
+    def start(path: str, lead: Lead) -> None:
+        acquire = make(path)
+        _kept.append(acquire)
+
+        def wait() -> None:
+            acquire()
+            lead()
+
+        threading.Thread(target=wait, daemon=True).start()
+
+    return start
+
+
+CONTENDERS = [
+    Contender("leaderlock", _leaderlock, queues=True),
+    Contender("raw fcntl.flock", _raw, queues=True),
+    Contender("fasteners", _with(lambda path: fasteners.InterProcessLock(path).acquire), queues=False),
+    Contender("filelock", _with(lambda path: filelock.FileLock(path).acquire), queues=False),
+    Contender(
+        "portalocker", _with(lambda path: portalocker.Lock(path, timeout=LONG).acquire), queues=False
+    ),
+]

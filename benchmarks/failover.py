@@ -1,0 +1,54 @@
+"""From SIGKILL of the leader to the first line of the next one's task, between forked workers."""
+
+from __future__ import annotations
+
+import random
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.contenders import CONTENDERS
+from benchmarks.figure import Figure
+from benchmarks.workers import Group, settle
+
+KILLS_IN_A_ROUND = 5
+# Those that wait in the kernel disturb nobody, so their kills take turns, and whatever else the machine
+# does hits both alike. Those that poll have the machine to themselves.
+BATCHES = [
+    [contender for contender in CONTENDERS if contender.queues],
+    *([contender] for contender in CONTENDERS if not contender.queues),
+]
+
+
+def measure(directory: Path, *, quick: bool) -> list[Figure]:
+    return [
+        _with_standbys(directory, 4, 1 if quick else 8),
+        _with_standbys(directory, 64, 1 if quick else 8),
+    ]
+
+
+def _with_standbys(directory: Path, standbys: int, rounds: int) -> Figure:
+    figure = Figure(
+        f"failover-{standbys}",
+        f"failover after SIGKILL, {standbys} standbys",
+        "ms",
+        "from the kill to the first line of the next leader's task, in workers forked from one parent",
+        {contender.name: [] for contender in CONTENDERS},
+    )
+    for number in range(rounds):
+        for together in random.sample(BATCHES, len(BATCHES)):
+            with ExitStack() as stack:
+                groups = [
+                    stack.enter_context(
+                        Group(
+                            contender,
+                            str(directory / f"{figure.name}-{number}-{contender.name}.lock"),
+                            standbys,
+                        )
+                    )
+                    for contender in together
+                ]
+                for _ in range(KILLS_IN_A_ROUND):
+                    for group in random.sample(groups, len(groups)):
+                        settle(longest=0.25)
+                        figure.add(group.contender.name, group.kill_leader())
+    return figure

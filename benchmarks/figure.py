@@ -1,0 +1,52 @@
+"""`Figure`: what was measured, as samples for each contender."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value computed from two medians, with the bounds of 95 % of its resamples (bootstrap)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass
+class Figure:
+    """The samples of one measurement; `rows` keeps the order of the contenders."""
+
+    name: str
+    title: str
+    unit: str
+    note: str
+    rows: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, contender: str, *samples: float) -> None:
+        self.rows.setdefault(contender, []).extend(samples)
+
+    def median(self, contender: str) -> float:
+        return median(self.rows[contender])
+
+    def ratio(self, contender: str, base: str) -> Interval:
+        return self._compare(contender, base, lambda a, b: a / b)
+
+    def interval(self, contender: str) -> Interval:
+        return self._compare(contender, contender, lambda a, _: a)
+
+    def _compare(self, contender: str, base: str, combine: Callable[[float, float], float]) -> Interval:
+        first, second = self.rows[contender], self.rows[base]
+        chance = random.Random(1)
+        resamples = sorted(
+            combine(
+                median(chance.choices(first, k=len(first))),
+                median(chance.choices(second, k=len(second))),
+            )
+            for _ in range(1000)
+        )
+        return Interval(combine(median(first), median(second)), resamples[25], resamples[974])

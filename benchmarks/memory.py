@@ -1,0 +1,81 @@
+"""What a parked standby adds to a worker: proportional set size (PSS), shared pages shared out."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import mean
+
+from benchmarks.contenders import CONTENDERS
+from benchmarks.figure import Figure
+from benchmarks.server import WORKERS, Server
+from benchmarks.workers import Group, forked, settle
+
+REQUESTS = 400
+QUEUED = [contender for contender in CONTENDERS if contender.queues]
+
+
+def measure(directory: Path, *, quick: bool) -> list[Figure]:
+    rounds = 1 if quick else 5
+    return [_forked(directory, rounds), _in_gunicorn(directory, rounds)]
+
+
+def _forked(directory: Path, rounds: int) -> Figure:
+    figure = Figure(
+        "memory",
+        "memory that a parked standby adds to a forked worker",
+        "KiB",
+        "PSS of each standby, less the mean of plain workers of the same parent at the same moment",
+        {contender.name: [] for contender in QUEUED},
+    )
+    for number in range(rounds):
+        with ExitStack() as stack:
+            plain = [stack.enter_context(forked(lambda: None)) for _ in range(WORKERS)]
+            groups = []
+            for contender in QUEUED:
+                path = str(directory / f"memory-{number}-{contender.name}.lock")
+                groups.append(stack.enter_context(Group(contender, path, WORKERS)))
+            settle()
+            base = mean(pss(pid) for pid in plain)
+            for group in groups:
+                standbys = [pid for pid in group.pids if pid != group.leader]
+                figure.add(group.contender.name, *(pss(pid) - base for pid in standbys))
+    return figure
+
+
+def _in_gunicorn(directory: Path, rounds: int) -> Figure:
+    figure = Figure(
+        "memory-gunicorn",
+        "memory that the hook adds to a gunicorn worker",
+        "KiB",
+        "PSS of the arbiter and its workers, after some requests, less that of the same server "
+        "without the hook; for each worker",
+    )
+    for number in range(rounds):
+        place = directory / f"memory-{number}"
+        place.mkdir()
+        with (
+            Server("hook", place) as hook,
+            Server("thread_beside", place) as thread,
+            Server("none", place, leads=False) as none,
+        ):
+            for server in (hook, thread, none):
+                server.serve(REQUESTS)  # what the worker itself uses is not the standby's
+            time.sleep(1)
+            base = _total(none)
+            figure.add("leaderlock's hook", (_total(hook) - base) / WORKERS)
+            figure.add("bare flock thread", (_total(thread) - base) / WORKERS)
+    return figure
+
+
+def _total(server: Server) -> float:
+    return sum(pss(pid) for pid in [server.arbiter, *server.workers()])
+
+
+def pss(pid: int) -> float:
+    """KiB, with each shared page divided by the number of processes that share it (proc(5))."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines():
+        if line.startswith("Pss:"):
+            return float(line.split()[1])
+    raise ValueError(f"no PSS of process {pid}")

@@ -1,0 +1,137 @@
+"""What was promised, and whether this run shows it. Ratios, since milliseconds are the machine's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from benchmarks.cycle import RAW
+from benchmarks.figure import Figure, Interval
+from benchmarks.supervised_start import BARE
+from benchmarks.supervisors import BECOME, INIT, RUN, TINI
+
+Figures = dict[str, Figure]
+
+
+class Target(NamedTuple):
+    """A promise: `value` is computed from the figures named in `needs`, and held against `limit`."""
+
+    text: str
+    needs: str
+    value: Callable[[Figure], Interval]
+    limit: float
+    unit: str
+    at_least: bool = False
+
+    def is_met(self, value: Interval) -> bool:
+        return value.value >= self.limit if self.at_least else value.value <= self.limit
+
+    @property
+    def wanted(self) -> str:
+        return f"{'at least' if self.at_least else 'at most'} {self.limit:g} {self.unit}"
+
+
+def _plain(contender: str) -> Callable[[Figure], Interval]:
+    return lambda figure: figure.interval(contender)
+
+
+def _worst(contender: str) -> Callable[[Figure], Interval]:
+    def value(figure: Figure) -> Interval:
+        rows = figure.rows[contender]
+        return Interval(max(rows), min(rows), max(rows))
+
+    return value
+
+
+def _ratio(contender: str, base: str) -> Callable[[Figure], Interval]:
+    return lambda figure: figure.ratio(contender, base)
+
+
+TARGETS = [
+    *(
+        Target(
+            f"failover, {number} standbys, against a raw flock thread",
+            f"failover-{number}",
+            _ratio("leaderlock", "raw fcntl.flock"),
+            1.25,
+            "×",
+        )
+        for number in (4, 64)
+    ),
+    Target(
+        "failover in gunicorn, against a bare flock thread",
+        "failover-gunicorn",
+        _ratio("leaderlock's hook", "bare flock thread"),
+        1.25,
+        "×",
+    ),
+    Target(
+        "failover, 4 standbys, faster than filelock",
+        "failover-4",
+        _ratio("filelock", "leaderlock"),
+        8,
+        "×",
+        at_least=True,
+    ),
+    Target(
+        "failover, 4 standbys, faster than portalocker",
+        "failover-4",
+        _ratio("portalocker", "leaderlock"),
+        20,
+        "×",
+        at_least=True,
+    ),
+    Target("wakeups of a standby in 10 s, the most of any", "wakeups", _worst("leaderlock"), 0, ""),
+    Target(
+        "one uncontended cycle, against the raw system calls",
+        "cycle",
+        _ratio("leaderlock", RAW),
+        3,
+        "×",
+    ),
+    *(
+        target
+        for what, name in [
+            ("import leaderlock", "leaderlock"),
+            ("the import of LeaderLock", "leaderlock.LeaderLock"),
+            ("the import of Election", "leaderlock.Election"),
+        ]
+        for target in (
+            Target(f"{what}, over a bare interpreter", "import", _plain(name), 8, "ms"),
+            Target(f"{what}, against filelock", "import", _ratio(name, "filelock"), 0.25, "×"),
+        )
+    ),
+    Target("memory that a standby adds, forked", "memory", _plain("leaderlock"), 200, "KiB"),
+    Target(
+        "memory that a standby adds, gunicorn",
+        "memory-gunicorn",
+        _plain("leaderlock's hook"),
+        200,
+        "KiB",
+    ),
+    *(
+        Target(
+            f"{name}: start to exit of `true`, against {BARE}",
+            "supervised-start",
+            _ratio(name, BARE),
+            1.6,
+            "×",
+        )
+        for name in (RUN, INIT)
+    ),
+    *(
+        Target(f"{name}: resident memory", "supervised-memory", _worst(name), 12, "MiB")
+        for name in (RUN, INIT)
+    ),
+    Target(f"{BECOME}: memory beside the command", "supervised-memory", _worst(BECOME), 0, "MiB"),
+    *(
+        Target(
+            f"{name}: a signal's way to the command, against {TINI}",
+            "supervised-signals",
+            _ratio(name, TINI),
+            5,
+            "×",
+        )
+        for name in (RUN, INIT)
+    ),
+]

@@ -1,0 +1,80 @@
+"""`async with lock`: a coroutine waits, a native thread is parked in the kernel for it.
+
+The thread exists only while the flock is contended between processes; coroutines and threads of one
+process queue at the lock's gate, without any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+
+from leaderlock.gate import Gate, Ticket
+from leaderlock.hold import Hold
+from leaderlock.kernel.flock import Wait
+from leaderlock.kernel.threads import allocate_lock, start_new_thread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from leaderlock.lock import LeaderLock
+
+
+async def acquire(lock: LeaderLock) -> bool:
+    """Acquire `lock` without blocking the event loop; cancelling leaves nothing behind."""
+    gate = lock._own_gate()
+    ticket = Ticket(Hold(lock._file))
+    try:
+        await _enter(gate, ticket)
+        held = ticket.is_held = ticket.hold.take(0, None) or await _park(gate, ticket)
+        return held
+    finally:
+        if not ticket.is_held:
+            gate.leave(ticket)
+
+
+async def _park(gate: Gate, ticket: Ticket) -> bool:
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[bool] = loop.create_future()
+    wait = Wait()
+    ended = allocate_lock()
+    ended.acquire()
+
+    def park() -> None:
+        try:
+            held = ticket.hold.take(None, wait)
+        except BaseException as error:  # noqa: BLE001  (raised where it is awaited)
+            tell = functools.partial(answer.set_exception, error)
+        else:
+            tell = functools.partial(answer.set_result, held)
+        ended.release()
+        try:
+            loop.call_soon_threadsafe(lambda: answer.done() or tell())
+        except RuntimeError:  # the loop was closed: nobody will ever see the answer
+            gate.leave(ticket)
+
+    start_new_thread(park, ())
+    try:
+        return await answer
+    except BaseException:  # cancelled, or the loop is being taken down
+        wait.cancel()
+        ended.acquire()  # the thread's last steps: whatever it got is known when the caller goes on
+        raise
+
+
+async def _enter(gate: Gate, ticket: Ticket) -> None:
+    loop = asyncio.get_running_loop()
+    granted: asyncio.Future[None] = loop.create_future()
+
+    def tell() -> None:
+        if not granted.done():
+            granted.set_result(None)
+
+    def wake() -> None:
+        try:
+            loop.call_soon_threadsafe(tell)
+        except RuntimeError:  # the loop was closed while the coroutine waited: it never resumes
+            gate.leave(ticket)
+
+    ticket.wake = wake
+    if not gate.join(ticket):
+        await granted

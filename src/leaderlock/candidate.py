@@ -1,0 +1,283 @@
+"""`Candidate`: stands for election, leads, and stands again after a failure."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+
+from leaderlock.errors import LeaderLockError
+from leaderlock.kernel.event import NativeEvent
+from leaderlock.kernel.flock import Wait
+from leaderlock.kernel.threads import RLock, get_ident, start_new_thread
+from leaderlock.leadership import Leadership, _current
+from leaderlock.log import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Literal
+
+    from leaderlock.election import Election
+
+    State = Literal["standby", "leading", "resigned", "stopped"]
+
+_INFO = 20  # logging's number: the module is imported only when there is something to say
+
+EXIT_GRACE = 5.0
+"""Seconds that the task of a leader has, at the interpreter's exit, to end after it was asked to."""
+
+
+class Candidate:
+    """One participant of an `Election`, in a thread of its own; made by `Election.start`.
+
+    In a forked child it is stopped: the candidate belongs to the process that started it.
+    """
+
+    def __init__(self, election: Election, task: Callable[[Leadership], Any]) -> None:
+        self._election = election
+        self._lock = election.lock
+        self._task = task
+        self._pid = os.getpid()
+        self._thread: int | None = None
+        self._mutex = RLock()  # a signal handler may call stop()
+        self._state: State = "standby"
+        self._wait: Wait | None = None
+        self._takes_over = False
+        self._leadership: Leadership | None = None
+        self._stop_requested = NativeEvent()
+        self._decided = NativeEvent()  # it leads, or never will
+        self._ended = NativeEvent()
+
+    @property
+    def state(self) -> State:
+        """``"standby"``: waits for the lock, or for its backoff to end. ``"leading"``: holds the lock.
+
+        ``"resigned"``: its task has returned and it gave the leadership up for good. ``"stopped"``.
+        """
+        return self._state if self._pid == os.getpid() else "stopped"
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether it holds the leadership now."""
+        return self.state == "leading"
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it leads.
+
+        Returns:
+            True if it leads or has done its work; False after `timeout` seconds, or if it was stopped.
+        """
+        if self._pid != os.getpid():  # nothing will happen here any more
+            return False
+        return self._decided.wait(timeout) and self.state in ("leading", "resigned")
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Ask the task to stop, wait for that, and resign; a standby leaves the queue.
+
+        The leadership is never given up while the task runs, or two would run at a time.
+
+        Returns:
+            True when it has stopped; False if the task still runs after `timeout` seconds (it resigns
+            when the task ends), or if the caller is the task itself.
+        """
+        if self._pid != os.getpid():
+            return True
+        self._ask_to_stop()
+        if self._thread == get_ident() or not self._ended.wait(timeout):
+            return False
+        self._resign("stopped")  # if the task had returned and the leadership was held on to
+        self._end("stopped")
+        return True
+
+    def _ask_to_stop(self) -> None:
+        self._stop_requested.set()
+        with self._mutex:
+            leadership, wait = self._leadership, self._wait
+        # Outside the mutex: a signal handler that runs in between may call stop() as well, and so wait
+        # for this candidate's thread, which needs the mutex.
+        if leadership is not None:
+            leadership.stopping.set()
+        elif wait is not None:
+            wait.cancel()
+
+    def begin(self) -> None:
+        """Campaign in a native background thread."""
+        # What that thread needs is imported here: whoever forks while it imports (a server that starts
+        # its workers) has half a module in the child, for good.
+        import signal  # noqa: F401, PLC0415
+
+        log()
+        _of_this_process.add(self)
+        start_new_thread(self._run_in_background, ())
+
+    def _run_in_background(self) -> None:
+        try:
+            self.campaign()
+        except SystemExit:  # the task's way to end its thread, as in `threading`
+            return
+        except BaseException:  # noqa: BLE001  (the last place that can tell of it)
+            log().exception("the candidate for %s ended", self._lock.path)
+
+    def campaign(self, *, in_foreground: bool = False) -> Any:
+        """Stand, lead, and stand again after a failure; returns what the task returned.
+
+        Raises:
+            LeaderLockError: the lock cannot be used, and this is the caller's own thread.
+        """
+        self._thread = get_ident()
+        failures = 0
+        first, most = self._election.backoff
+        try:
+            while not self._stop_requested.is_set():
+                began = time.monotonic()
+                leadership = self._stand(in_foreground)
+                if leadership is not None:
+                    began = time.monotonic()
+                    finished, result = self._lead(leadership)
+                    if finished:
+                        return result
+                if time.monotonic() - began > most:
+                    failures = 0
+                self._stop_requested.wait(min(first * 2**failures, most))
+                failures = min(failures + 1, 60)
+            return None
+        finally:
+            if not self.is_leader:  # else the task has returned, and it holds on
+                self._end("resigned" if self._state == "resigned" else "stopped")
+            self._ended.set()
+
+    def _stand(self, in_foreground: bool) -> Leadership | None:
+        """Wait for the lock and begin a term; None if that failed, or was called off by `stop`."""
+        leadership = Leadership(self._lock)
+        self._takes_over = False
+        wait = Wait(before_parking=self._before_parking)
+        with self._mutex:
+            if self._stop_requested.is_set():
+                return None
+            self._wait = wait
+        try:
+            if not self._lock._acquire(None, wait):
+                return None
+        except LeaderLockError as error:
+            if in_foreground:
+                raise
+            log().error("cannot stand for election: %s", error)
+            return None
+        finally:
+            self._wait = None
+        with self._mutex:
+            self._leadership = leadership
+            leadership.begin()
+            self._state = "leading"
+        if self._stop_requested.is_set():  # between the lock's arrival and here
+            self._resign("stopped")
+            return None
+        self._decided.set()
+        return leadership
+
+    def _lead(self, leadership: Leadership) -> tuple[bool, Any]:
+        """Run the task for a term: whether this candidate is done with it, and the result."""
+        context = _current.set(leadership)
+        try:
+            self._announce(leadership)
+            if self._election.on_elected is not None:
+                self._election.on_elected(leadership)
+            result = self._task(leadership)
+        except Exception:  # noqa: BLE001  (whatever the task raises passes the leadership on)
+            log().exception(
+                "the task failed in term %d of %s; the leadership passes on",
+                leadership.term,
+                self._lock.path,
+            )
+            self._resign("standby")
+            return False, None
+        except BaseException:  # KeyboardInterrupt, SystemExit: this candidate ends
+            self._resign("stopped")
+            raise
+        finally:
+            _current.reset(context)
+        if leadership.lost:
+            self._resign("standby")
+            return False, None
+        if self._stop_requested.is_set():
+            self._resign("stopped")
+        elif self._election.on_return == "resign":
+            self._resign("resigned")
+        return True, result
+
+    def _before_parking(self) -> None:
+        """Do early, and so once before it counts, what else would be cold between two leaders."""
+        self._takes_over = True
+        _current.reset(_current.set(None))
+        log().isEnabledFor(_INFO)
+
+    def _announce(self, leadership: Leadership) -> None:
+        logger = log()
+        if not logger.isEnabledFor(_INFO):
+            return
+        line = ("process %d leads %s, term %d", self._pid, self._lock.path, leadership.term)
+        if self._takes_over:
+            # Beside the task, not before it: to write the line takes a quarter of a millisecond, in
+            # which nobody would do the leader's work.
+            try:
+                start_new_thread(logger.info, line)
+                return
+            except RuntimeError:  # the system has no thread left
+                pass
+        logger.info(*line)
+
+    def _resign(self, state: State) -> None:
+        """Give the leadership up, if it is held, and go over to another state."""
+        with self._mutex:
+            leadership, self._leadership = self._leadership, None
+            if leadership is None:
+                return
+            self._state = state
+            if state == "standby":
+                self._decided.clear()
+        leadership.end()
+        try:
+            self._lock.release()
+        except LeaderLockError as error:
+            log().error("resigned, but: %s", error)
+        log().info("process %d resigned from %s", self._pid, self._lock.path)
+        if self._election.on_resigned is not None:
+            try:
+                self._election.on_resigned(leadership)
+            except Exception:  # noqa: BLE001  (the resignation stands)
+                log().exception("on_resigned failed")
+
+    def _end(self, state: State) -> None:
+        self._state = state
+        self._decided.set()
+        _of_this_process.discard(self)
+
+    def __repr__(self) -> str:
+        return f"<leaderlock.Candidate {self.state} for {self._lock.path!r}>"
+
+
+_of_this_process: set[Candidate] = set()
+"""Candidates that run or lead: kept alive here, so that a lock is not lost with a variable."""
+
+
+def stop_at_exit() -> None:
+    """Ask the tasks of this process to stop; standbys cost the exit nothing, and lead no more."""
+    mine = [candidate for candidate in _of_this_process if candidate._pid == os.getpid()]
+    for candidate in mine:
+        candidate._stop_requested.set()
+    leading = [c for c in mine if c._leadership is not None and not c._ended.is_set()]
+    for candidate in leading:
+        candidate._ask_to_stop()
+    deadline = time.monotonic() + EXIT_GRACE
+    for candidate in leading:
+        if not candidate._ended.wait(deadline - time.monotonic()):
+            log().warning(
+                "the task for %s did not stop within %g s of the interpreter's exit; "
+                "the leadership passes on as the process ends",
+                candidate._lock.path,
+                EXIT_GRACE,
+            )
+
+
+atexit.register(stop_at_exit)

@@ -1,0 +1,104 @@
+"""The command line: ``leaderlock run``, ``leaderlock status``.
+
+Data goes to standard output, messages to standard error. Exit statuses: 2 for wrong usage, 125 if
+leaderlock itself fails; `run` returns its command's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from leaderlock._version import __version__
+from leaderlock.cli.options import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+FAILED = 125
+WRONG_USAGE = 2
+
+_HELP = """\
+leaderlock makes exactly one process on a machine run a job.
+
+  leaderlock run --name beat -- celery -A app beat    run a command once on this machine
+  leaderlock run --stop TERM/25/KILL -- server        as a container's PID 1
+  leaderlock init -- server                           the same, as tini does it
+  leaderlock status                                   who leads, and who waits
+  leaderlock COMMAND --help                           more about a command
+  leaderlock --version
+"""
+
+
+def entry() -> NoReturn:
+    """Run the command line as the program, and exit.
+
+    Without the interpreter's own end, which costs 2 ms: nothing of ours waits for it.
+    """
+    status = main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:  # as it is if its descriptor was closed at the start
+                stream.flush()
+        except BrokenPipeError:  # `leaderlock status | head`
+            status = FAILED
+    os._exit(status)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, and return the exit status."""
+    _open_standard_descriptors()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = words.pop(0) if words else ""
+    failed, wrong_usage = (1, 1) if command == "init" else (FAILED, WRONG_USAGE)  # 1 as tini
+    try:
+        return _dispatch(command, words)
+    except UsageError as error:
+        print(f"leaderlock {command}: {error} (see leaderlock {command} --help)", file=sys.stderr)
+        return wrong_usage
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever reads our output has gone
+        return failed
+    except Exception as error:
+        from leaderlock.errors import LeaderLockError  # noqa: PLC0415
+
+        if not isinstance(error, LeaderLockError):
+            raise
+        print(f"leaderlock: {error}", file=sys.stderr)
+        return failed
+
+
+def _open_standard_descriptors() -> None:
+    """Where 0, 1 or 2 is closed, put /dev/null: else a lock's file could get that number."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:  # EBADF
+            fd = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            os.set_inheritable(fd, True)  # or a file of the command's would get it
+
+
+def _dispatch(command: str, words: list[str]) -> int:
+    if command in ("", "-h", "--help"):
+        print(_HELP, end="", file=sys.stdout if command else sys.stderr)
+        return 0 if command else WRONG_USAGE
+    if command == "--version":
+        print(f"leaderlock {__version__}")
+        return 0
+    if command == "run":
+        from leaderlock.cli.run import main as run  # noqa: PLC0415  (each imports its own)
+
+        return run(words)
+    if command == "init":
+        from leaderlock.cli.init import main as init  # noqa: PLC0415
+
+        return init(words)
+    if command == "status":
+        from leaderlock.cli.status import main as status  # noqa: PLC0415
+
+        return status(words)
+    print(f"leaderlock: there is no command {command!r} (see leaderlock --help)", file=sys.stderr)
+    return WRONG_USAGE

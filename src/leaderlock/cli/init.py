@@ -1,0 +1,107 @@
+"""``leaderlock init``: tini's options and exit statuses, for who has tini in a Dockerfile."""
+
+from __future__ import annotations
+
+import os
+
+from leaderlock._version import __version__
+from leaderlock.cli.options import Option, UsageError, exit_status, help_of, parse
+from leaderlock.supervisor import messages
+from leaderlock.supervisor.settings import Settings
+from leaderlock.supervisor.signals import signal_number
+from leaderlock.supervisor.supervisor import Supervisor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OPTIONS = (
+    Option("-s", "--subreaper", help="take in orphans, though this is not PID 1"),
+    Option("-g", "--group", help="send signals to the command's whole process group"),
+    Option(
+        "-p",
+        "--parent-death-signal",
+        value="SIGNAL",
+        convert=signal_number,
+        help="have it sent to this process when its parent ends",
+    ),
+    Option(
+        "-e",
+        "--expect",
+        value="CODE",
+        convert=exit_status,
+        many=True,
+        help="make this exit status of the command 0; repeatable",
+    ),
+    Option("-w", "--warn", help="warn of each orphan that is taken in"),
+    Option("-v", "--verbose", help="say more; repeatable"),
+    Option("-l", "--license", help="show the licence"),
+    Option("-h", "--help", help="show this"),
+    Option("--version", help="show the version"),
+)
+
+
+def _help() -> str:
+    return f"""\
+leaderlock init [OPTION...] -- COMMAND [ARGUMENT...]
+
+Runs a command as a container's PID 1 should: forwards signals, takes in orphans, and
+exits with the command's status. It does no more; `leaderlock run` also stops in order,
+restarts, and watches. The options are tini's.
+
+{help_of(OPTIONS)}
+
+In the environment, LEADERLOCK_SUBREAPER or TINI_SUBREAPER stands for -s,
+LEADERLOCK_KILL_PROCESS_GROUP or TINI_KILL_PROCESS_GROUP for -g, and
+LEADERLOCK_VERBOSITY or TINI_VERBOSITY is a number that outweighs -v, which counts from 1.
+
+Exit status: the command's; 128+N if signal N ended it; 127 if it is not found, 126 if
+it cannot be run; 1 if leaderlock fails or is wrongly used.
+"""
+
+
+FAILED = 1
+
+
+def main(words: Sequence[str]) -> int:
+    """Run it, and return the exit status."""
+    parsed = parse(OPTIONS, words, to_first_word=True)
+    if parsed.get("help"):
+        print(_help(), end="")
+        return 0
+    if parsed.get("version"):
+        print(f"leaderlock {__version__}")
+        return 0
+    if parsed.get("license"):
+        print("leaderlock is under the MIT licence; see the file LICENSE of its distribution.")
+        return 0
+    if not parsed.words or not parsed.words[0]:
+        raise UsageError("no command is given: leaderlock init [OPTION...] -- COMMAND [ARGUMENT...]")
+    settings = Settings(parsed.words)
+    settings.schedule = None
+    settings.passes_notify = True
+    settings.whole_group = parsed.get("group", False) or _in_environment("KILL_PROCESS_GROUP")
+    settings.subreaper = parsed.get("subreaper", False) or _in_environment("SUBREAPER")
+    settings.parent_death_signal = parsed.get("parent_death_signal", 0)
+    settings.expected_statuses = frozenset(parsed.get("expect", []))
+    settings.warns_of_orphans = parsed.get("warn", False)
+    messages.verbosity = _verbosity(parsed.count("verbose"))
+    if os.getpid() != 1 and not settings.subreaper:
+        messages.say("this is not PID 1, so orphans will not be taken in: run it as PID 1, or use -s")
+    return Supervisor(settings).run()
+
+
+def _in_environment(name: str) -> bool:
+    return f"LEADERLOCK_{name}" in os.environ or f"TINI_{name}" in os.environ
+
+
+def _verbosity(wanted: int) -> int:
+    """What `messages` calls 0 is tini's 1, which is the default; its 0 is silence."""
+    text = os.environ.get("LEADERLOCK_VERBOSITY") or os.environ.get("TINI_VERBOSITY")
+    if not text:
+        return wanted
+    try:
+        return int(text) - 1
+    except ValueError:
+        messages.say(f"the verbosity {text!r} is not a number")
+        return wanted

@@ -1,0 +1,261 @@
+"""``leaderlock run``: a command under the lock, with a parent that does its duties."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from leaderlock.cli.options import (
+    Option,
+    UsageError,
+    command_words,
+    exit_status,
+    help_of,
+    one_of,
+    parse,
+    seconds,
+)
+from leaderlock.supervisor import messages, spawn
+from leaderlock.supervisor.command import environment
+from leaderlock.supervisor.restart import RestartPolicy, restart_limit
+from leaderlock.supervisor.schedule import Schedule
+from leaderlock.supervisor.settings import DEFAULT_SCHEDULE, Settings
+from leaderlock.supervisor.signals import signal_number
+from leaderlock.supervisor.supervisor import Conflict, Ended, Supervisor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from leaderlock.cli.options import Parsed
+    from leaderlock.lock import LeaderLock
+
+CONFLICT = 75
+
+LOCK = (
+    Option("--lock", value="PATH", help="the lock file; made if missing, never removed"),
+    Option("--name", value="NAME", help="a lock by name, in place of a path"),
+    Option("-n", "--nonblock", help="do not wait for the lock"),
+    Option("-w", "--wait", value="SECONDS", convert=seconds, help="wait no longer than this"),
+    Option(
+        "-E",
+        "--conflict-exit-code",
+        value="CODE",
+        convert=exit_status,
+        help=f"exit status if the lock is not to be had ({CONFLICT})",
+    ),
+    Option("-F", "--exec", help="become the command, which keeps the lock with its descriptor"),
+)
+
+COMMAND = (
+    Option(
+        "--stop",
+        value="SCHEDULE",
+        convert=Schedule,
+        help=f"signals and seconds by turns ({DEFAULT_SCHEDULE})",
+    ),
+    Option("-g", "--group", help="send signals to the command's whole process group"),
+    Option("-s", "--subreaper", help="take in orphans, though this is not PID 1"),
+    Option(
+        "-p",
+        "--parent-death-signal",
+        value="SIGNAL",
+        convert=signal_number,
+        help="have it sent to leaderlock when its own parent ends",
+    ),
+    Option(
+        "--restart",
+        value="WHEN",
+        convert=one_of("never", "on-failure", "always"),
+        help="start the command again: never (the default), on-failure, always",
+    ),
+    Option(
+        "--restart-limit",
+        value="N/SECONDS",
+        convert=restart_limit,
+        help="no more than N times in so many seconds (5/60)",
+    ),
+    Option("--resign-on-failure", help="give the lock away before a restart after a failure"),
+    Option("-v", "--verbose", help="say what is done; twice, also each signal and orphan"),
+    Option("-h", "--help", help="show this"),
+)
+
+SIDECARS = (
+    Option(
+        "--sidecar",
+        value="COMMAND",
+        convert=command_words,
+        many=True,
+        help="runs beside the command and outlives it; repeatable",
+    ),
+    Option(
+        "--log-sidecar",
+        value="COMMAND",
+        convert=command_words,
+        help="likewise, and reads the command's output as its input",
+    ),
+    Option(
+        "--sidecar-grace",
+        value="SECONDS",
+        convert=seconds,
+        help="to end by itself, once its input is closed (2)",
+    ),
+    Option(
+        "--sidecar-exit",
+        value="WHAT",
+        convert=one_of("stop", "restart", "ignore"),
+        help="when one ends first: stop the command (the default), restart, ignore",
+    ),
+)
+
+WATCHDOG = (
+    Option(
+        "--watchdog",
+        value="SECONDS",
+        convert=seconds,
+        help="the command must send WATCHDOG=1 at least this often (sd_notify)",
+    ),
+    Option(
+        "--ready-timeout",
+        value="SECONDS",
+        convert=seconds,
+        help="the command must send READY=1 within this time",
+    ),
+)
+
+
+def _help() -> str:
+    return f"""\
+leaderlock run [OPTION...] -- COMMAND [ARGUMENT...]
+
+Runs a command and does a parent's duties by it: as a container's PID 1, under a lock of
+which one process on the machine runs the command while the others wait, or both.
+
+Under a lock:
+{help_of(LOCK)}
+
+The command:
+{help_of(COMMAND)}
+
+Sidecars, such as a log shipper:
+{help_of(SIDECARS)}
+
+A watchdog, as systemd's, for a command that may hang:
+{help_of(WATCHDOG)}
+
+Every signal that can be caught goes on to the command; SIGTERM stops it by the schedule,
+whose KILL goes to its whole process group. What the command leaves behind when it ends is
+stopped in the same way, before leaderlock exits. Under a lock the command finds
+LEADERLOCK_TERM, a number that grows with each holder, and LEADERLOCK_PATH in its
+environment; it never holds the lock itself, and is killed if leaderlock is. With --exec
+it holds the lock by descriptor $LEADERLOCK_FD, and so does any child that inherits it:
+prefer that for a single process which must not have one beside it.
+
+Exit status: the command's; 128+N if signal N ended it, or ended the wait; 127 if it is
+not found, 126 if it cannot be run; {CONFLICT} (or -E) if the lock is not to be had; 125 if
+leaderlock fails; 2 for wrong usage.
+
+Examples:
+  leaderlock run --name beat -- celery -A app beat
+      In each of several places on a machine: one runs, the others wait, and one of
+      them takes over at once when it dies.
+  leaderlock run --lock /run/app/backup.lock -n -E 0 -- backup --all
+      From cron: skip this time if the last one still runs.
+  leaderlock run --stop TSTP/0/TERM/25/KILL/5 --log-sidecar 'vector' -- sidekiq
+      In a container: take no more work, end within 25 s, lose no line of the log.
+  leaderlock run --watchdog 10 --restart on-failure -- worker
+      A worker that hangs is ended, and started again.
+"""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run it, and return the exit status."""
+    parsed = parse((*LOCK, *COMMAND, *SIDECARS, *WATCHDOG), words, to_first_word=True)
+    if parsed.get("help"):
+        print(_help(), end="")
+        return 0
+    if parsed.get("exec"):
+        _refuse_parents_options(parsed)
+    if not parsed.words or not parsed.words[0]:
+        raise UsageError("no command is given: leaderlock run [OPTION...] -- COMMAND [ARGUMENT...]")
+    settings = _settings(parsed)
+    messages.verbosity = parsed.count("verbose")
+    try:
+        if parsed.get("exec"):
+            return _become(settings)
+        return Supervisor(settings).run()
+    except Conflict:
+        status: int = parsed.get("conflict_exit_code", CONFLICT)
+        return status
+    except Ended as ended:
+        return ended.status
+
+
+def _refuse_parents_options(parsed: Parsed) -> None:
+    for option in (*COMMAND, *SIDECARS, *WATCHDOG):
+        if option.name in parsed.values and option.name not in ("verbose", "parent_death_signal"):
+            raise UsageError(f"--exec leaves no parent beside the command, as {option.flags[0]} needs")
+
+
+def _settings(parsed: Parsed) -> Settings:
+    settings = Settings(parsed.words)
+    settings.lock = _lock(parsed)
+    settings.limit = 0 if parsed.get("nonblock") else parsed.get("wait")
+    settings.schedule = parsed.get("stop") or Schedule(DEFAULT_SCHEDULE)
+    settings.whole_group = parsed.get("group", False)
+    settings.watchdog = parsed.get("watchdog")
+    settings.ready_timeout = parsed.get("ready_timeout")
+    for option, value in (
+        ("--watchdog", settings.watchdog),
+        ("--ready-timeout", settings.ready_timeout),
+    ):
+        if value == 0:
+            raise UsageError(f"{option} must be more than 0")
+    # Orphans are part of the command that has a watchdog: any of them may beat, or be MAINPID.
+    # (Not so with --exec: a subreaper it stays, and the command need not know how to be one.)
+    settings.subreaper = parsed.get("subreaper", False)
+    if settings.is_service and not parsed.get("exec"):
+        settings.subreaper = True
+    settings.parent_death_signal = parsed.get("parent_death_signal", 0)
+    settings.sidecars = parsed.get("sidecar", [])
+    settings.log_sidecar = parsed.get("log_sidecar")
+    settings.sidecar_grace = parsed.get("sidecar_grace", settings.sidecar_grace)
+    settings.sidecar_exit = parsed.get("sidecar_exit", settings.sidecar_exit)
+    limit = parsed.get("restart_limit", (5, 60))
+    settings.restart = RestartPolicy(parsed.get("restart", "never"), *limit)
+    settings.resign_on_failure = parsed.get("resign_on_failure", False)
+    return settings
+
+
+def _lock(parsed: Parsed) -> LeaderLock | None:
+    path, name = parsed.get("lock"), parsed.get("name")
+    if path is not None and name is not None:
+        raise UsageError("give --lock or --name, not both")
+    if path is None and name is None:
+        for option in ("nonblock", "wait", "conflict_exit_code", "exec", "resign_on_failure"):
+            if option in parsed.values:
+                raise UsageError("there is no lock to wait for: give --lock PATH or --name NAME")
+        return None
+    from leaderlock.lock import LeaderLock  # noqa: PLC0415  (only with a lock)
+
+    try:
+        return LeaderLock(path, name=name)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _become(settings: Settings) -> int:
+    """Take the lock, and let the command take this process, its descriptor of the lock included."""
+    lock = settings.lock
+    assert lock is not None
+    Supervisor(settings).acquire(lock)
+    os.set_inheritable(lock.fileno(), True)
+    variables = {**environment(lock), "LEADERLOCK_FD": str(lock.fileno())}
+    spawn.restore_default_signals()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        spawn.replace(settings.command, variables)
+    except OSError as error:
+        lock.release()
+        return spawn.report_failed_start(settings.command, error)

@@ -1,0 +1,160 @@
+"""`Election`: one process of those that stand leads, and runs the task; the others stand by.
+
+What it does not do: it cannot stop a task that does not look at ``leadership.stopping``, and a leader
+that hangs without dying keeps the leadership (a lease is to come). Across machines it says nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+from leaderlock.candidate import Candidate
+from leaderlock.errors import LeaderLockError, Unsupported
+from leaderlock.lock import LeaderLock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal, TypeVar
+
+    from leaderlock.leadership import Leadership
+
+    Result = TypeVar("Result")
+
+# CO_VARARGS and CO_COROUTINE of a code object's flags: `inspect`, which names them, takes 8 ms.
+_VARIABLE_ARGUMENTS = 0x04
+_COROUTINE = 0x80
+
+
+class Election:
+    """The election of one process among those that use the same lock.
+
+    A task that returns holds the leadership, so that nobody runs it again, unless
+    ``on_return="resign"``. One that raises is logged with its traceback, the leadership passes on, and
+    this candidate stands again after a backoff.
+
+    Args:
+        lock: a path, or a `LeaderLock`.
+        name: in place of it, the name of a lock, as for `LeaderLock`.
+        lease: not available yet, and refused.
+        on_return: ``"hold"`` or ``"resign"``.
+        backoff: seconds before the first time of standing again after a failure, and the most that
+            this doubles to. It starts over once a term has lasted longer than the most.
+        on_elected: called with the `Leadership` before the task, in its thread; if it raises, the task
+            has failed.
+        on_resigned: called with the `Leadership` after the lock was released; errors are logged.
+
+    Raises:
+        TypeError, ValueError: an argument is not of its form.
+        Unsupported: a lease, or the URL of an engine.
+    """
+
+    def __init__(
+        self,
+        lock: str | os.PathLike[str] | LeaderLock | None = None,
+        *,
+        name: str | None = None,
+        lease: float | None = None,
+        on_return: Literal["hold", "resign"] = "hold",
+        backoff: tuple[float, float] = (1.0, 60.0),
+        on_elected: Callable[[Leadership], object] | None = None,
+        on_resigned: Callable[[Leadership], object] | None = None,
+    ) -> None:
+        if lease is not None:
+            raise Unsupported("lease= needs the dead-man switch, which this version does not have yet")
+        if on_return not in ("hold", "resign"):
+            raise ValueError(f"on_return must be 'hold' or 'resign', not {on_return!r}")
+        for callback in (on_elected, on_resigned):
+            if callback is not None and not callable(callback):
+                raise TypeError(f"a callback must be callable, not {callback!r}")
+        self.lock = _as_lock(lock, name)
+        self.on_return = on_return
+        self.backoff = _as_backoff(backoff)
+        self.on_elected = on_elected
+        self.on_resigned = on_resigned
+        self._kept: Candidate | None = None
+
+    def run(self, task: Callable[[Leadership], Result]) -> Result:
+        """Campaign in this thread, and return what the task returns.
+
+        With ``on_return="hold"`` this process leads on after that, until it ends.
+
+        Raises:
+            TypeError: the task is not a function of one argument.
+            LeaderLockError: the lock cannot be used.
+        """
+        require_task(task)
+        if self._kept is not None and self._kept.is_leader:
+            raise LeaderLockError(
+                f"this process leads {self.lock.path} already, since an earlier task returned and "
+                f"holds the leadership: pass on_return='resign', or run both in one task"
+            )
+        candidate = self._kept = Candidate(self, task)
+        result: Result = candidate.campaign(in_foreground=True)
+        return result
+
+    def start(self, task: Callable[[Leadership], object]) -> Candidate:
+        """Campaign in a native background thread, and return at once.
+
+        It is a native thread also where gevent or eventlet has patched `threading`. It does not
+        keep the process alive; at the interpreter's exit a leader's task is asked to stop, and has
+        5 seconds for it. Errors after the start go to the ``leaderlock`` logger.
+
+        Raises:
+            TypeError: the task is not a function of one argument.
+            LeaderLockError: the lock cannot be used.
+        """
+        require_task(task)
+        self.lock._require_usable()
+        return self.start_unchecked(task)
+
+    def start_unchecked(self, task: Callable[[Leadership], object]) -> Candidate:
+        """`start` for servers: a lock that cannot be used is logged, and tried again."""
+        candidate = Candidate(self, task)
+        candidate.begin()
+        return candidate
+
+
+def require_task(task: object) -> None:
+    """Refuse what could not be run as a task, before anything waits for it.
+
+    Raises:
+        TypeError: it is not callable, is a coroutine function, or takes no argument.
+    """
+    if not callable(task):
+        raise TypeError(f"the task must be a function of one argument, not {task!r}")
+    refuse_coroutine(task)
+    code = getattr(task, "__code__", None)
+    if code is None or code.co_flags & _VARIABLE_ARGUMENTS:
+        return
+    bound = getattr(task, "__self__", None) is not None
+    if code.co_argcount - bound < 1:
+        raise TypeError(f"the task must take one argument, the leadership: {task!r} takes none")
+
+
+def refuse_coroutine(function: object) -> None:
+    """Raise TypeError for an ``async def``, which a thread could only call and never await."""
+    code = getattr(function, "__code__", None)
+    if code is not None and code.co_flags & _COROUTINE:
+        raise TypeError(f"a plain function is needed, not a coroutine function: {function!r}")
+
+
+def _as_lock(lock: str | os.PathLike[str] | LeaderLock | None, name: str | None) -> LeaderLock:
+    if isinstance(lock, LeaderLock):
+        if name is not None:
+            raise TypeError("Election takes a lock or name=, one of the two")
+        return lock
+    if isinstance(lock, str) and "://" in lock:
+        raise Unsupported(f"{lock}: this version elects by a file only; give a path or name=")
+    return LeaderLock(lock, name=name)
+
+
+def _as_backoff(backoff: tuple[float, float]) -> tuple[float, float]:
+    first, most = backoff
+    if not (0 < first <= most and math.isfinite(most)):
+        raise ValueError(
+            f"backoff must be two positive numbers of seconds, the first not larger than the most, "
+            f"not {backoff!r}"
+        )
+    return first, most

@@ -1,0 +1,191 @@
+"""gunicorn: a task in one of the workers, and in another one as soon as that one is gone.
+
+    # gunicorn.conf.py
+    from leaderlock.integrations.gunicorn import in_one_worker
+    post_fork = in_one_worker(task)
+
+The lock is a file, so that it outlives what gunicorn does to its processes: a reload (HUP), and an
+upgrade (USR2), whose second arbiter shares no memory with the first.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+
+from leaderlock.candidate import stop_at_exit
+from leaderlock.election import Election, require_task
+from leaderlock.errors import LeaderLockError
+from leaderlock.integrations.handover import hand_over
+from leaderlock.once import function_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    from gunicorn.arbiter import Arbiter
+    from gunicorn.config import Config
+    from gunicorn.glogging import Logger
+    from gunicorn.workers.base import Worker
+
+    from leaderlock.leadership import Leadership
+
+    Hook = Callable[[Arbiter, Worker], object]
+
+
+def in_one_worker(
+    task: Callable[[Leadership], object],
+    *,
+    name: str | None = None,
+    path: str | os.PathLike[str] | None = None,
+    chain: Hook | None = None,
+    on_return: Literal["hold", "resign"] = "hold",
+    backoff: tuple[float, float] = (1.0, 60.0),
+    lease: float | None = None,
+) -> Hook:
+    """Make a ``post_fork`` hook by which one worker runs the task, while the others stand by.
+
+    The task runs in a native thread, beside the requests; see `Election.start`. A worker that ends in
+    good order (TERM, HUP, ``max_requests``) asks it to stop and waits up to 5 seconds for that; the
+    next worker leads when the task, or at the latest the process, has ended.
+
+    The gevent worker begins when gevent has patched: threads that the task starts are green then, and
+    run only while the task itself waits by gevent (`gevent.sleep`), not in `Leadership.wait`.
+
+    A lock that cannot be used stops no worker: the error goes to the log, and the worker tries again
+    after a backoff. What the ``leaderlock`` logger says goes to gunicorn's error log, unless the
+    application gives it or the root logger a handler.
+
+    If gunicorn runs as root with ``user`` set, the campaign begins after the worker has become that
+    user and has loaded the application. A lock file at `path` is made as root and given to the user
+    where the directory is root's alone.
+
+    Args:
+        task: a function of one argument, the `Leadership`.
+        name: the lock's name. By default it is made of the task's name and the configuration file's
+            path, so that other servers of the same user do not get in its way; servers that share
+            their configuration file share the leader too, unless they get names of their own.
+        path: a path in place of the name.
+        chain: another ``post_fork`` hook, which is called first.
+        on_return, backoff, lease: as for `Election`.
+
+    Raises:
+        TypeError, ValueError: an argument is not of its form.
+        Unsupported: a lease, or the URL of an engine.
+    """
+    require_task(task)
+    if chain is not None and not callable(chain):
+        raise TypeError(f"chain must be another post_fork hook, not {chain!r}")
+    if name is None and path is None:
+        name = function_name(task, place=sys._getframe(1).f_code.co_filename)
+    election = Election(path, name=name, on_return=on_return, backoff=backoff, lease=lease)
+
+    def post_fork(server: Arbiter, worker: Worker) -> None:
+        if chain is not None:
+            chain(server, worker)
+        _send_log_to(worker.log)
+        _after_init(worker, _end_in_good_order)
+
+        def stand() -> None:
+            try:
+                election.start_unchecked(task)
+            except RuntimeError as error:  # the system has no thread left
+                worker.log.error("this worker does not stand for election: %s", error)
+
+        if _will_drop_rights(worker.cfg):
+            if path is not None and os.geteuid() == 0:
+                _hand_over(election.lock.path, worker)
+            _after_init(worker, stand)
+        elif hasattr(worker, "patch"):
+            _after_patch(worker, stand)
+        else:
+            stand()
+
+    return post_fork
+
+
+def _will_drop_rights(config: Config) -> bool:
+    """Whether the worker will become another user or group, by the rule of gunicorn's own code."""
+    return bool(
+        (config.uid and config.uid != os.getuid()) or (config.gid and config.gid != os.getgid())
+    )
+
+
+def _hand_over(path: str, worker: Worker) -> None:
+    if not worker.cfg.uid:
+        return
+    try:
+        hand_over(path, worker.cfg.uid, worker.cfg.gid)
+    except LeaderLockError as error:  # the worker will say more, if it cannot use the file then
+        worker.log.error("%s", error)
+
+
+def _after_init(worker: Worker, call: Callable[[], object]) -> None:
+    """Call something in this worker once it has dropped its rights and loaded the application."""
+    chained = worker.cfg.post_worker_init
+
+    def post_worker_init(worker: Worker) -> None:
+        chained(worker)
+        call()
+
+    # Not by cfg.set, whose check of the signature (inspect) would touch, and so copy, 200 KiB of pages
+    # that are shared with the arbiter.
+    worker.cfg.settings["post_worker_init"].value = post_worker_init
+
+
+def _after_patch(worker: Worker, call: Callable[[], object]) -> None:
+    """Call something once the gevent worker has patched.
+
+    A task that began before would find `threading` and `socket` changed under its feet, and the first
+    leader would run with other threads than the next.
+    """
+    patch = worker.patch
+
+    def patch_and_call() -> None:
+        patch()
+        call()
+
+    worker.patch = patch_and_call
+
+
+def _end_in_good_order() -> None:
+    """Have the task asked to stop also where the worker lets a signal kill it.
+
+    uvicorn's worker sets the signals to their defaults and, when it has shut down after a TERM, raises
+    it again; Python's exit handlers do not run then.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _stop_and_die)
+
+
+def _stop_and_die(number: int, _frame: object) -> None:
+    stop_at_exit()
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+
+
+def _send_log_to(server_log: Logger) -> None:
+    logger = logging.getLogger("leaderlock")
+    if not logger.hasHandlers():
+        logger.addHandler(_ErrorLog(server_log))
+        if logger.level == logging.NOTSET:
+            logger.setLevel(getattr(server_log, "loglevel", logging.INFO))
+
+
+class _ErrorLog(logging.Handler):
+    """Hands on to gunicorn's error log what would go nowhere else."""
+
+    def __init__(self, server_log: Logger) -> None:
+        super().__init__()
+        # A logger_class of one's own need not have it.
+        self._logger: logging.Logger = getattr(
+            server_log, "error_log", logging.getLogger("gunicorn.error")
+        )
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not logging.root.handlers:  # the application may have set up its logging since
+            self._logger.handle(record)

@@ -1,0 +1,83 @@
+"""A lock file that root makes ready for the user it is about to become.
+
+Once the rights are dropped, a directory such as ``/run`` cannot be written any more. The file's owner
+is changed only where nobody but root could have put the file there, so that no user can have another
+file given to him.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from leaderlock.errors import UnsafeLockFile
+from leaderlock.lockfile import unusable
+from leaderlock.record import SIZE, last_term
+
+_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+
+
+def hand_over(path: str, uid: int, gid: int) -> None:
+    """As root: make the lock file if it is missing, and give it to a user.
+
+    Does nothing where others than root may write to the directory (the user then makes the file
+    himself, if he is one of them), or if the file is his already. Neither takes the lock nor disturbs
+    a holder.
+
+    Raises:
+        UnsafeLockFile: it is not a regular file, belongs to a third user, or has more names than one.
+        CorruptLockFile: it holds something else than a lock's record.
+        LockFileUnusable: the system refused.
+    """
+    directory = os.path.realpath(os.path.dirname(path))
+    try:
+        if not _is_roots_alone(os.path.dirname(path)) or not _is_roots_alone(directory):
+            return
+        fd = _open_or_create(os.path.join(directory, os.path.basename(path)))
+    except OSError as error:
+        raise unusable(error, "make the lock file ready for the worker's user", path) from error
+    try:
+        status = os.fstat(fd)
+        if status.st_uid == uid:
+            return
+        _require_disposable(fd, status, path)
+        os.fchown(fd, uid, gid)
+        os.fchmod(fd, 0o600)
+    except OSError as error:
+        raise unusable(error, "give the lock file to the worker's user", path) from error
+    finally:
+        os.close(fd)
+
+
+def _open_or_create(path: str) -> int:
+    try:
+        return os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        # A look before the open: opening a device or a FIFO, named by mistake, could set it going.
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise UnsafeLockFile(f"{path} is not a regular file, so it is no lock file") from None
+        return os.open(path, _FLAGS)
+
+
+def _require_disposable(fd: int, status: os.stat_result, path: str) -> None:
+    """Refuse whatever is not clearly a lock file of root's."""
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != 0:
+        raise UnsafeLockFile(
+            f"{path} is not given to the worker's user, since it belongs to user {status.st_uid} or "
+            f"has {status.st_nlink} names: choose another path, or change its owner yourself"
+        )
+    last_term(os.pread(fd, SIZE, 0), path)
+
+
+def _is_roots_alone(directory: str) -> bool:
+    """Whether nobody but root can put a file, or a symlink on the way, there."""
+    status = os.stat(directory)
+    if status.st_mode & 0o022:
+        return False
+    while status.st_uid == 0 and directory != "/":
+        directory, status = os.path.dirname(directory), os.lstat(directory)
+        # In a sticky directory (/tmp) nobody can replace what is root's; a symlink's mode says nothing.
+        replaceable = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
+        if replaceable and not stat.S_ISLNK(status.st_mode):
+            return False
+    return status.st_uid == 0

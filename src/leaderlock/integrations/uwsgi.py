@@ -1,0 +1,215 @@
+"""uWSGI: a task in one of the workers, and in another one as soon as that one is gone.
+
+    # in the module that holds the application
+    from leaderlock.integrations.uwsgi import in_one_worker
+    in_one_worker(task)
+
+The lock is a file, so that it outlives a reload, in which uWSGI's master executes itself anew.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import signal
+import sys
+
+from leaderlock.candidate import stop_at_exit
+from leaderlock.election import Election, require_task
+from leaderlock.errors import Unsupported
+from leaderlock.once import function_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    from leaderlock.candidate import Candidate
+    from leaderlock.leadership import Leadership
+
+try:
+    import uwsgi
+except ImportError:  # there is no such module but inside of uWSGI
+    uwsgi = None
+
+_candidates: list[Candidate] = []
+"""Those of this worker; empty in the master, whatever it has loaded."""
+
+
+def in_one_worker(
+    task: Callable[[Leadership], object],
+    *,
+    name: str | None = None,
+    path: str | os.PathLike[str] | None = None,
+    on_return: Literal["hold", "resign"] = "hold",
+    backoff: tuple[float, float] = (1.0, 60.0),
+    lease: float | None = None,
+) -> None:
+    """Let one worker of this uWSGI server run the task, while the others stand by.
+
+    To be called while the application is loaded, once for each task: where the master loads it, every
+    worker stands for election as soon as it is forked; with ``lazy-apps``, at once. The master itself,
+    spoolers and mules never do. Hooks of the application's own (``uwsgi.post_fork_hook`` and
+    ``uwsgi.atexit`` set before, `uwsgidecorators.postfork` at any time) are called as before; whoever
+    sets ``uwsgi.post_fork_hook`` by hand *after* this call puts it out of action.
+
+    The task runs in a native thread, beside the requests; see `Election.start`. A worker that ends in
+    good order (a reload, ``max-requests``, SIGTERM) asks it to stop and waits up to 5 seconds for that;
+    the next worker leads when the process has ended. uWSGI gives no notice of the end with
+    ``skip-atexit``, in async mode without gevent, or in the midst of a request: the kernel passes the
+    lock on all the same.
+
+    A lock that cannot be used stops no worker: the error goes to the log, and the worker tries again
+    after a backoff. What the ``leaderlock`` logger says goes to uWSGI's log, unless the application
+    gives it or the root logger a handler.
+
+    Args:
+        task: a function of one argument, the `Leadership`.
+        name: the lock's name. By default it is made of the task's name and the path of the file that
+            calls this, so that other applications of the same user do not get in its way; a rolling
+            release into a new directory needs a name of your own.
+        path: a path in place of the name.
+        on_return, backoff, lease: as for `Election`.
+
+    Raises:
+        TypeError, ValueError: an argument is not of its form.
+        Unsupported: a lease, or the URL of an engine; this is not a uWSGI server; it was started
+            without ``enable-threads``; or it has loaded the application in a subinterpreter.
+    """
+    require_task(task)
+    if name is None and path is None:
+        # uWSGI compiles a file under the name that it was given, which may be a relative one.
+        place = os.path.realpath(sys._getframe(1).f_code.co_filename)
+        name = function_name(task, place=place)
+    election = Election(path, name=name, on_return=on_return, backoff=backoff, lease=lease)
+    _require_threads()
+    _require_main_interpreter()
+    if uwsgi.worker_id() > 0:  # loaded by a worker, for which post_fork_hook will not be called again
+        _stand(election, task)
+    else:
+        _after_fork(lambda: _stand(election, task))
+
+
+def _stand(election: Election, task: Callable[[Leadership], object]) -> None:
+    if uwsgi.worker_id() == 0:  # a spooler or a mule, whose post_fork_hook is the same
+        return
+    if not _candidates:
+        _send_log_to_server()
+        _ask_to_stop_at_end()
+    try:
+        _candidates.append(election.start_unchecked(task))
+    except RuntimeError as error:  # the system has no thread left
+        logging.getLogger("leaderlock").error(
+            "worker %d does not stand for election: %s", uwsgi.worker_id(), error
+        )
+
+
+def _require_threads() -> None:
+    if uwsgi is None:
+        raise Unsupported(
+            "this is not a uWSGI server, which alone has the module 'uwsgi': call in_one_worker in the "
+            "module that holds the application, or use leaderlock.only_once, which needs no server"
+        )
+    if not uwsgi.has_threads:
+        raise Unsupported(
+            "uWSGI runs no Python threads, so no task would ever run: start it with --enable-threads "
+            "(enable-threads = true), which is the default since uWSGI 2.0.27"
+        )
+
+
+def _require_main_interpreter() -> None:
+    """Refuse a subinterpreter: uWSGI calls the hooks of the main one alone."""
+    import ctypes  # noqa: PLC0415  (once, where the application is loaded)
+
+    api = ctypes.pythonapi
+    current, main = api.PyInterpreterState_Get, api.PyInterpreterState_Main
+    current.restype = main.restype = ctypes.c_void_p
+    if current() != main():
+        raise Unsupported(
+            "uWSGI has loaded this application in a subinterpreter, whose hooks it does not call: "
+            "start it with --single-interpreter (single-interpreter = true)"
+        )
+
+
+def _after_fork(call: Callable[[], None]) -> None:
+    """Call something in every process that uWSGI forks, after whatever is called there already."""
+    by_hand = getattr(uwsgi, "post_fork_hook", None)
+    _import_decorators()
+    # The decorators' own, which calls what is decorated later too.
+    decorated = getattr(uwsgi, "post_fork_hook", None)
+
+    def post_fork_hook() -> None:
+        with contextlib.ExitStack() as last_first:  # each one, also where another raises
+            last_first.callback(call)
+            for hook in (decorated, by_hand if by_hand is not decorated else None):
+                if hook is not None:
+                    last_first.callback(hook)
+
+    uwsgi.post_fork_hook = post_fork_hook
+
+
+def _import_decorators() -> None:
+    """Import `uwsgidecorators` now: imported later, it would put its hooks in place of all others."""
+    if "uwsgidecorators" in sys.modules or not uwsgi.masterpid():  # it refuses to work without a master
+        return
+    hooks = ("spooler", "mule_msg_hook")
+    by_hand = {name: getattr(uwsgi, name) for name in hooks if hasattr(uwsgi, name)}
+    try:
+        import uwsgidecorators  # noqa: F401, PLC0415
+    except ImportError:  # Debian ships it in a package of its own
+        return
+    for name, hook in by_hand.items():
+        setattr(uwsgi, name, hook)
+
+
+def _ask_to_stop_at_end() -> None:
+    """Have the tasks asked to stop when uWSGI ends this worker.
+
+    Python's exit handlers alone would not do: ``skip-atexit-teardown`` leaves them out.
+    """
+    chained: Callable[[], object] | None = getattr(uwsgi, "atexit", None)
+
+    def at_end() -> None:
+        atexit.unregister(stop_at_exit)  # a task that does not stop is waited for only once
+        with contextlib.ExitStack() as last_first:
+            if chained is not None:
+                last_first.callback(chained)
+            # A standby too: it must not begin to lead now, when another worker's task has ended.
+            if _is_undisturbed() or not _leads():
+                stop_at_exit()
+
+    uwsgi.atexit = at_end
+
+
+def _leads() -> bool:
+    return any(candidate.is_leader for candidate in _candidates)
+
+
+def _is_undisturbed() -> bool:
+    """See to it that no second signal cuts the stop of a task short; False in the task's own thread.
+
+    Ctrl-C reaches a worker twice, from the terminal and from the master. The main thread, which is in
+    the first one's handler, takes no other, so the task's thread would: uWSGI's handler then ends the
+    process from there.
+    """
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+    except ValueError:  # not the main thread, so perhaps the task's own: it cannot wait for itself
+        return False
+    return True
+
+
+def _send_log_to_server() -> None:
+    logger = logging.getLogger("leaderlock")
+    if logger.hasHandlers():
+        return
+    handler = logging.StreamHandler()  # stderr is uWSGI's log
+    handler.setFormatter(logging.Formatter("leaderlock: %(message)s"))
+    # The application may set up its logging later.
+    handler.addFilter(lambda _record: not logging.root.handlers)
+    logger.addHandler(handler)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)

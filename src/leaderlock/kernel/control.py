@@ -1,0 +1,38 @@
+"""prctl(2): bonds between a process, its parent and its orphans. Linux only."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from leaderlock.errors import Unsupported
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+
+def die_with_parent(signal_number: int, parent: int) -> None:
+    """In a child: have the kernel send it a signal when its parent ends.
+
+    It outlasts exec(2), but not that of a set-user-ID program, and is not inherited by children.
+    """
+    ask_for_parent_death_signal(signal_number)
+    if os.getppid() != parent:  # it ended before
+        os.kill(os.getpid(), signal_number)
+
+
+def ask_for_parent_death_signal(signal_number: int) -> None:
+    """Have the kernel send this process a signal when its parent ends."""
+    _control(_PR_SET_PDEATHSIG, signal_number)
+
+
+def become_subreaper() -> None:
+    """Become the parent of all orphans among our descendants, as PID 1 otherwise would."""
+    _control(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _control(option: int, value: int) -> None:
+    if _prctl(option, value, 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise Unsupported(f"prctl({option}) failed: {os.strerror(error)}")

@@ -1,0 +1,111 @@
+"""Which file system lies behind a descriptor, from ``/proc/self/mountinfo``."""
+
+from __future__ import annotations
+
+import os
+
+# flock on these may be local to each client, be lost with the server's lease, or not exist.
+_NETWORK = frozenset(
+    [
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "coda",
+        "gfs2",
+        "glusterfs",
+        "gpfs",
+        "lustre",
+        "ncp",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "orangefs",
+        "pvfs2",
+        "smb3",
+        "smbfs",
+        "fuse.beegfs",
+        "fuse.ceph",
+        "fuse.davfs2",
+        "fuse.gcsfuse",
+        "fuse.glusterfs",
+        "fuse.goofys",
+        "fuse.nfs",
+        "fuse.rclone",
+        "fuse.s3fs",
+        "fuse.sshfs",
+    ]
+)
+
+
+class Mount:
+    """One line of mountinfo (proc_pid_mountinfo(5)).
+
+    Attributes:
+        device: major and minor number, as ``/proc/locks`` prints them; on btrfs and overlay they
+            differ from stat(2)'s.
+        kind: the file system's type, ``ext4`` or ``fuse.sshfs``, say.
+        mount_point: where it is mounted.
+        source: the device or server.
+    """
+
+    __slots__ = ("device", "kind", "mount_point", "source")
+
+    def __init__(self, device: tuple[int, int], kind: str, mount_point: str, source: str) -> None:
+        self.device = device
+        self.kind = kind
+        self.mount_point = mount_point
+        self.source = source
+
+    @property
+    def is_network(self) -> bool:
+        """Whether several machines can have it mounted."""
+        return self.kind in _NETWORK
+
+
+def mount_of(fd: int) -> Mount | None:
+    """The mount that a descriptor was opened through; None where the kernel does not tell.
+
+    It does not where ``/proc`` is missing, and for files without a path, such as a memfd.
+    """
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
+            mount_id = next((line.split()[1] for line in file if line.startswith(b"mnt_id:")), None)
+        if mount_id is None:
+            return None
+        with open("/proc/self/mountinfo", "rb") as file:
+            for line in file:
+                if line.startswith(mount_id + b" "):
+                    return _parse(line)
+    except FileNotFoundError:  # no /proc: not Linux, or a bare chroot
+        return None
+    return None
+
+
+def local_devices() -> set[int]:
+    """The device (``st_dev``) of every file system mounted now that is not a network one.
+
+    Files on btrfs and some overlays have other devices than their mount: for these, ask `mount_of`.
+    """
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:
+            mounts = [_parse(line) for line in file]
+    except FileNotFoundError:  # as above
+        return set()
+    return {os.makedev(*mount.device) for mount in mounts if not mount.is_network}
+
+
+def _parse(line: bytes) -> Mount:
+    before, _, after = line.partition(b" - ")
+    fields = before.split()
+    kind, source = after.split()[:2]
+    major, _, minor = fields[2].partition(b":")
+    return Mount((int(major), int(minor)), kind.decode(), _path(fields[4]), _path(source))
+
+
+def _path(field: bytes) -> str:
+    r"""Undo the kernel's escapes: blanks and backslashes stand as ``\040`` and the like."""
+    parts = field.split(b"\\")
+    unescaped = [bytes([int(part[:3], 8)]) + part[3:] for part in parts[1:]]
+    return os.fsdecode(parts[0] + b"".join(unescaped))

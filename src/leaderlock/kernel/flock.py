@@ -1,0 +1,217 @@
+"""A blocking flock that another thread can call off, at no cost while it waits.
+
+flock(2) takes no timeout, and nothing but a signal ends its wait; Python's `fcntl.flock` starts it
+again after one. So a wait is called off in two steps: the waiter's descriptor number is first pointed
+at a decoy by dup2(2), then its thread is sent a signal. The kernel (or Python) starts the call again,
+finds the decoy, and returns. The order makes it free of races: a thread that has not entered the call
+yet finds the decoy without any signal, and a lock that is granted at that very moment dies with the
+last reference to the real description, which is the one that the interrupted call holds.
+(`tests/test_wait.py` shows each.)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+
+from leaderlock.errors import Unsupported
+from leaderlock.kernel.threads import RLock, allocate_lock, get_ident, start_new_thread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Real-time signals that nobody has a use for; the first one without a handler is taken. A handler is
+# needed (an ignored signal wakes nobody) and does nothing. macOS has no real-time signals: SIGURG,
+# which is ignored by default.
+# (`signal` is imported in functions: with enum, it costs 4 ms that an uncontended lock has no use for.)
+INTERRUPTING_SIGNALS = (59, 58, 57, 56) if sys.platform == "linux" else (16,)
+_SIG_DFL = 0
+
+_shared_signal = 0
+_decoy_fd = -1
+_decoy_identity: tuple[int, int] | None = None
+
+
+def try_flock(fd: int) -> bool:
+    """Take the exclusive lock if it is free."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class Wait:
+    """One wait that can be called off from any thread; used once.
+
+    `before_parking` is called just before the wait blocks: the place to do early what would otherwise
+    be done, cold, between the lock's arrival and the first useful line.
+    """
+
+    def __init__(self, before_parking: Callable[[], None] | None = None) -> None:
+        self.cancelled = False
+        self.before_parking = before_parking
+        self._mutex = RLock()  # a signal handler may call off what its thread is just calling off
+        self._interrupt: Callable[[], None] | None = None
+        self._by_signal = False
+
+    def cancel(self) -> None:
+        """End the wait, or the next one: `blocking` and `flock` return False."""
+        self.cancelled = True
+        if self._by_signal:
+            # In a thread of its own, where no signal handler can run half way: one that calls this off
+            # as well, and then waits for the waiter, would wait for what it has interrupted.
+            try:
+                start_new_thread(self._call_off, ())
+                return
+            except RuntimeError:  # no thread is to be had
+                pass
+        self._call_off()
+
+    def _call_off(self) -> None:
+        self.cancelled = True
+        with self._mutex:
+            if self._interrupt is not None:
+                self._interrupt()
+
+    def blocking(self, call: Callable[[], object], interrupt: Callable[[], None]) -> bool:
+        """Run `call`, which `cancel` ends by calling `interrupt`; False if it was called off."""
+        with self._mutex:
+            if self.cancelled:
+                return False
+            self._interrupt = interrupt
+        try:
+            call()
+        finally:
+            # Behind the mutex, so that no signal is sent to a thread that has left the call.
+            with self._mutex:
+                self._interrupt = None
+        return not self.cancelled
+
+    def flock(self, fd: int, timeout: float | None = None) -> bool:
+        """Wait for the exclusive lock of `fd`; False if it was called off or `timeout` seconds passed.
+
+        After False the descriptor may be a decoy: the caller closes it and uses it for nothing else.
+        """
+        _open_decoy()
+        self._by_signal = True
+        blocked = _unblock_signals()
+        waiter = get_ident()
+        timer = None if timeout is None else _Timer(timeout, self._call_off)
+        if self.before_parking is not None:
+            self.before_parking()
+        try:
+            return self.blocking(
+                lambda: fcntl.flock(fd, fcntl.LOCK_EX), lambda: _interrupt_flock(waiter, fd)
+            )
+        except OSError:
+            if self.cancelled:  # EBADF, which is how a decoy answers
+                return False
+            raise
+        finally:
+            if timer is not None:
+                timer.stop()
+            if blocked:
+                _block_signals(blocked)
+
+
+class _Timer:
+    """Call a function after some seconds unless stopped before: one parked thread, no wakeups."""
+
+    def __init__(self, seconds: float, function: Callable[[], None]) -> None:
+        import signal  # noqa: PLC0415
+
+        self._stopped = allocate_lock()
+        self._stopped.acquire()
+        # It inherits a mask that blocks every signal. The kernel gives one to the first thread that
+        # looks: a SIGINT that the timer took, as it began, left the main thread waiting in flock.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            start_new_thread(self._run, (seconds, function))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _run(self, seconds: float, function: Callable[[], None]) -> None:
+        if not self._stopped.acquire(True, max(seconds, 0)):
+            function()
+
+    def stop(self) -> None:
+        self._stopped.release()
+
+
+def _interrupt_flock(thread: int, fd: int) -> None:
+    import signal  # noqa: PLC0415
+
+    os.dup2(_decoy_fd, fd, inheritable=False)
+    signal.pthread_kill(thread, _install_handler())
+
+
+def _open_decoy() -> None:
+    """Have the decoy open before it is needed: at the descriptor limit it could not be had then."""
+    global _decoy_fd, _decoy_identity  # noqa: PLW0603  (one decoy serves the whole process)
+    if _decoy_identity is not None:
+        try:
+            stat = os.fstat(_decoy_fd)
+        except OSError:  # EBADF: a daemoniser closed every descriptor
+            pass
+        else:
+            if (stat.st_dev, stat.st_ino) == _decoy_identity:
+                return
+    # flock answers EBADF on an O_PATH descriptor, and nobody else can hold a lock through it.
+    path_only = getattr(os, "O_PATH", os.O_RDONLY)
+    _decoy_fd = os.open("/", path_only | os.O_CLOEXEC)
+    stat = os.fstat(_decoy_fd)
+    _decoy_identity = (stat.st_dev, stat.st_ino)
+
+
+def _unblock_signals() -> set[int]:
+    import signal  # noqa: PLC0415
+
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTING_SIGNALS)
+    return before.intersection(INTERRUPTING_SIGNALS)
+
+
+def _block_signals(numbers: set[int]) -> None:
+    import signal  # noqa: PLC0415
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+
+
+def share_signal(number: int) -> None:
+    """Let waits be called off by a signal that has a handler of the caller's, which does not mind."""
+    global _shared_signal  # noqa: PLW0603  (signal dispositions belong to the process)
+    _shared_signal = number
+
+
+def _install_handler() -> int:
+    """Give a signal a handler that does nothing, and return its number.
+
+    By way of C, since `signal.signal` works in the main thread only and a Python handler would make
+    work for it. The handler is libc's abs(3), an async-signal-safe function of one int.
+    """
+    if _shared_signal:
+        return _shared_signal
+    try:
+        import ctypes  # noqa: PLC0415  (7 ms; only waits that are called off need it)
+    except ImportError as error:
+        raise Unsupported(
+            "a blocked wait cannot be called off: this Python was built without ctypes"
+        ) from error
+    get_handler = ctypes.pythonapi.PyOS_getsig
+    set_handler = ctypes.pythonapi.PyOS_setsig
+    get_handler.restype = set_handler.restype = ctypes.c_void_p
+    get_handler.argtypes = (ctypes.c_int,)
+    set_handler.argtypes = (ctypes.c_int, ctypes.c_void_p)
+    nothing = ctypes.cast(ctypes.CDLL(None).abs, ctypes.c_void_p)
+    for number in INTERRUPTING_SIGNALS:
+        current = get_handler(number) or _SIG_DFL
+        if current == nothing.value:
+            return number
+        if current == _SIG_DFL:
+            set_handler(number, nothing)
+            return number
+    raise Unsupported(
+        f"a blocked wait cannot be called off: the signals {INTERRUPTING_SIGNALS} have other handlers"
+    )

@@ -1,0 +1,155 @@
+"""`Leadership`: what a task is handed when it leads, and by which it learns that it must stop."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from contextvars import ContextVar
+
+from leaderlock.errors import LeadershipLost, LockFileReplaced, NotHeld
+from leaderlock.kernel.event import NativeEvent
+from leaderlock.log import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator
+
+    from leaderlock.lock import LeaderLock
+
+_current: ContextVar[Leadership | None] = ContextVar("leaderlock_leadership", default=None)
+_of_this_process: list[Leadership] = []
+
+
+class Leadership:
+    """One term of leading, from the election to the resignation.
+
+    Attributes:
+        term: the fencing token: hand it to whatever the task writes to, which can then refuse the
+            writes of an earlier term.
+        since: when it was elected, in seconds since the epoch.
+        stopping: set when the task is asked to stop: by `Candidate.stop`, at the interpreter's exit,
+            or because the leadership is lost.
+        lost: whether a beat found that the lock's file was replaced.
+    """
+
+    def __init__(self, lock: LeaderLock) -> None:
+        self.term = 0
+        self.since = 0.0
+        self.stopping: threading.Event = NativeEvent()
+        self.lost = False
+        self._lock = lock
+        self._pid = os.getpid()
+
+    def begin(self) -> None:
+        """Take over the term of the lock, which has just been acquired."""
+        hold = self._lock._current()
+        self.term = hold.term
+        self.since = hold.since
+        _of_this_process.append(self)
+
+    def end(self) -> None:
+        """Say that the term is over: what still runs is asked to stop."""
+        self.stopping.set()
+        if self in _of_this_process:
+            _of_this_process.remove(self)
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep for some seconds, or until asked to stop; whether it was asked to."""
+        return self.stopping.wait(seconds)
+
+    def beat(self) -> None:
+        """Say that the task is alive, and make sure that it still leads.
+
+        Raises:
+            LeadershipLost: as `check` does; `stopping` is set then.
+        """
+        try:
+            self.check()
+        except LeadershipLost:
+            self.lost = True
+            self.stopping.set()
+            raise
+
+    def check(self) -> None:
+        """Make sure that this process still leads, by the lock and by the path of its file.
+
+        Raises:
+            LeadershipLost: the file was deleted or replaced, the leadership was given up, or this is
+                a forked child of the leader.
+        """
+        if self._pid != os.getpid():
+            raise LeadershipLost(
+                f"process {os.getpid()} is a forked child of the leader {self._pid}, and does not lead"
+            )
+        try:
+            if self._lock.term != self.term:
+                raise LeadershipLost(f"term {self.term} of {self._lock.path} is over")
+            self._lock.check()
+        except NotHeld as error:
+            raise LeadershipLost(f"term {self.term} of {self._lock.path} is over") from error
+        except LockFileReplaced as error:
+            raise LeadershipLost(str(error)) from error
+
+    def every(self, seconds: float) -> Iterator[int]:
+        """Tick at once and then every so many seconds, counted from 0, until asked to stop.
+
+        Ticks keep to the beat of the first (on the monotonic clock): a slow one does not put off the
+        next, and those that were missed are left out and not made up. Each tick beats; if that finds
+        the leadership lost, the loop ends too.
+
+        Raises:
+            ValueError: seconds is not a positive number.
+        """
+        if not (seconds > 0 and math.isfinite(seconds)):
+            raise ValueError(f"seconds must be a positive number, not {seconds!r}")
+        return self._ticks(seconds)
+
+    def _ticks(self, seconds: float) -> Iterator[int]:
+        begin = time.monotonic()
+        tick = 0
+        while not self.stopping.is_set() and self._beats():
+            yield tick
+            elapsed = time.monotonic() - begin
+            tick = int(elapsed // seconds) + 1
+            if self.stopping.wait(tick * seconds - elapsed):
+                return
+
+    def _beats(self) -> bool:
+        try:
+            self.beat()
+        except LeadershipLost as error:
+            log().error("leadership lost: %s", error)
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        return f"<leaderlock.Leadership term={self.term} of {self._lock.path!r}>"
+
+
+def current_leadership() -> Leadership | None:
+    """The leadership that the calling code works under, or None if this process does not lead.
+
+    In a task's own thread (and its context, so in coroutines that it runs) that is the task's.
+    Elsewhere in the process, such as in the threads of a scheduler that a task has started, it is the
+    process's leadership if it has exactly one.
+    """
+    leadership = _current.get()
+    if leadership is None and len(_of_this_process) == 1:
+        leadership = _of_this_process[0]
+    if leadership is None or leadership._pid != os.getpid() or leadership not in _of_this_process:
+        return None
+    return leadership
+
+
+def _forget_in_child() -> None:
+    for leadership in _of_this_process:
+        event = leadership.stopping
+        if isinstance(event, NativeEvent):
+            event.set_in_forked_child()
+    _of_this_process.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,278 @@
+"""`LeaderLock`: an exclusive flock(2) with a queue that the kernel keeps, and a fencing token.
+
+The guarantee: while `locked` answers True in this process, nobody else holds the lock on the file that
+the path named when it was acquired. The kernel drops it when the process ends, however it ends. The
+caller's duty: nobody removes the file while it is in use (`check` tells if somebody did), and effects
+that may outlive the process are fenced by `term`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+
+from leaderlock.errors import LockFileReplaced, NotHeld, Unsupported
+from leaderlock.gate import Gate, Ticket
+from leaderlock.kernel import descriptors
+from leaderlock.kernel.threads import TIMEOUT_MAX, allocate_lock
+from leaderlock.lockfile import LockFile, MemoryFile
+
+try:
+    from leaderlock.hold import Hold
+except ImportError:  # Windows has no fcntl: the package can be imported, a lock cannot be made
+    Hold = None  # type: ignore[assignment, misc]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from leaderlock.holder import Standing
+    from leaderlock.kernel.flock import Wait
+    from leaderlock.lockfile import OnNetworkFilesystem
+    from leaderlock.record import Record
+
+_adoption = allocate_lock()
+
+
+class LeaderLock:
+    """An exclusive lock between processes, which behaves as `threading.Lock` between threads.
+
+    A waiter costs no wakeups, with or without a timeout, and waiters are served in the order of their
+    arrival. When the holder dies, of SIGKILL too, the next one runs within a millisecond or two. A
+    forked child does not hold its parent's lock, does not keep it alive and does not release it; an
+    exec'ed program does not inherit it. The object may be made before a fork and used after it.
+
+    Args:
+        path: the lock file; made if it is missing, in a directory that must exist; never removed.
+        name: in place of a path: a file of that name in the first usable one of ``$LEADERLOCK_DIR``,
+            ``$RUNTIME_DIRECTORY``, ``$XDG_RUNTIME_DIR/leaderlock``, ``/run/leaderlock`` and
+            ``<tempdir>/leaderlock-<uid>``.
+        mode: the permissions of a file that is made here, whatever the umask.
+        on_network_filesystem: where flock may not exclude other machines, ``"refuse"`` raises
+            `NetworkFilesystem`, ``"warn"`` logs, ``"allow"`` does nothing.
+
+    Raises:
+        TypeError, ValueError: an argument is not of its form.
+        Unsupported: this system has no flock (Windows).
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        name: str | None = None,
+        mode: int = 0o600,
+        on_network_filesystem: OnNetworkFilesystem = "refuse",
+    ) -> None:
+        if (path is None) == (name is None):
+            raise TypeError("LeaderLock takes a path or name=, one of the two")
+        self._begin(LockFile(path, name, mode, on_network_filesystem))
+
+    @classmethod
+    def anonymous(cls, *, name: str = "leaderlock") -> LeaderLock:
+        """A lock without a path, for the processes forked from this one after it was made.
+
+        It lies in memory (memfd_create(2)): it needs no writable file system, and nothing can delete
+        it. Other programs cannot find it, nor can a server that has exec'ed itself anew.
+
+        Raises:
+            Unsupported: this system is not Linux.
+        """
+        lock = cls.__new__(cls)
+        lock._begin(MemoryFile(name))
+        return lock
+
+    def _begin(self, file: LockFile | MemoryFile) -> None:
+        if Hold is None:
+            raise Unsupported("leaderlock needs flock(2), which Windows does not have")
+        descriptors.adopt()
+        self._file = file
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._gate = Gate()
+        self._pid = os.getpid()
+
+    def _own_gate(self) -> Gate:
+        """The gate; after a fork, with or without Python's at-fork handlers, a new one, unheld."""
+        if self._pid != os.getpid():
+            with _adoption:
+                if self._pid != os.getpid():
+                    descriptors.adopt()
+                    self._start_afresh()
+        return self._gate
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Acquire the lock, waiting for it as `threading.Lock.acquire` does.
+
+        Args:
+            blocking: whether to wait at all.
+            timeout: the longest wait in seconds; -1 waits without limit.
+
+        Returns:
+            True when the lock is held; False when `timeout` has passed, or at once if not `blocking`.
+
+        Raises:
+            ValueError, OverflowError: the timeout is negative, NaN, too large, or without `blocking`.
+            LeaderLockError: the lock file cannot be used (see `errors`). Nothing is held then.
+        """
+        return self._acquire(_limit(blocking, timeout), None)
+
+    def _acquire(self, limit: float | None, wait: Wait | None) -> bool:
+        gate = self._own_gate()
+        ticket = Ticket(Hold(self._file))
+        try:
+            if not gate.try_enter(ticket):
+                if limit == 0:
+                    return False
+                begin = time.monotonic()
+                if not gate.enter(ticket, limit, wait):
+                    return False
+                if limit is not None:
+                    limit = max(limit - (time.monotonic() - begin), 0)
+            held = ticket.is_held = ticket.hold.take(limit, wait)
+            return held
+        finally:
+            if not ticket.is_held:
+                try:
+                    gate.leave(ticket)
+                except BaseException:  # a signal handler's, before the first step perhaps: once more
+                    gate.leave(ticket)
+                    raise
+
+    def _require_usable(self) -> None:
+        """Raise what an acquisition would raise for the file, without waiting for anything."""
+        self._own_gate()
+        self._file.open().close()
+
+    def release(self) -> None:
+        """Release the lock; any thread of the process may.
+
+        Raises:
+            NotHeld: it is not held by this object in this process.
+            LockFileUnusable: the record was overwritten and cannot be mended. The lock is free.
+        """
+        gate = self._own_gate()
+        ticket = None
+        try:
+            with gate.mutex:
+                inside = gate.inside
+                if inside is not None and inside.is_held:
+                    inside.is_held = False
+                    ticket = inside
+            if ticket is None:
+                raise self._not_held()
+            ticket.hold.release()
+        finally:
+            if ticket is not None:
+                try:
+                    gate.leave(ticket)
+                except BaseException:  # a signal handler's, before the first step perhaps: once more
+                    gate.leave(ticket)
+                    raise
+
+    def locked(self) -> bool:
+        """Whether this object holds the lock in this process."""
+        ticket = self._gate.inside
+        return ticket is not None and ticket.is_held and self._pid == os.getpid()
+
+    def _current(self) -> Hold:
+        ticket = self._own_gate().inside
+        if ticket is None or not ticket.is_held:
+            raise self._not_held()
+        return ticket.hold
+
+    def _not_held(self) -> NotHeld:
+        return NotHeld(f"{self.path} is not held by this object in process {os.getpid()}")
+
+    @property
+    def term(self) -> int:
+        """The fencing token: greater by one at each acquisition by anyone; `NotHeld` unless held.
+
+        It never repeats and never goes back as long as the file lives.
+        """
+        return self._current().term
+
+    def check(self) -> None:
+        """Make sure that the path still names the file that is locked.
+
+        Raises:
+            LockFileReplaced: it does not, and somebody else may hold a lock on what it names now.
+            NotHeld: the lock is not held, or other code has closed its descriptor.
+        """
+        if not self._current().is_current():
+            raise LockFileReplaced(
+                f"{self.path} was deleted or replaced while process {os.getpid()} held it: another "
+                f"process may hold the new file's lock, so stop the work and acquire again"
+            )
+
+    def holder(self) -> Record | None:
+        """Who holds the lock, or None: any process may ask, and disturbs nobody.
+
+        The kernel's lock table decides; the file only adds to it. Holders in a PID namespace that
+        cannot be seen from here (another container's) are not shown by the kernel.
+        """
+        standing = self._standing()
+        return None if standing is None else standing.holder
+
+    def _standing(self) -> Standing | None:
+        from leaderlock.holder import standing_of  # noqa: PLC0415
+
+        return standing_of(self._file)
+
+    @property
+    def path(self) -> str:
+        """The absolute path of the lock file; ``memfd:NAME`` for an anonymous lock."""
+        return self._file.path
+
+    def fileno(self) -> int:
+        """The locked descriptor, for the time that the lock is held; else `NotHeld` is raised."""
+        return self._current().fd
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    async def __aenter__(self) -> bool:
+        from leaderlock.aio import acquire  # noqa: PLC0415
+
+        return await acquire(self)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def __repr__(self) -> str:
+        state = "locked" if self.locked() else "unlocked"
+        return f"<{state} leaderlock.LeaderLock object path={self.path!r} at {id(self):#x}>"
+
+    def __del__(self) -> None:
+        if hasattr(self, "_gate") and self.locked():
+            text = f"{self!r} was never released"
+            self.release()  # first, since the warning may be an error
+            warnings.warn(text, ResourceWarning, 2, source=self)
+
+
+def _limit(blocking: bool, timeout: float) -> float | None:
+    """The longest wait in seconds: None without end, 0 for none at all."""
+    if timeout == -1:
+        return None if blocking else 0
+    if not blocking:
+        raise ValueError("can't specify a timeout for a non-blocking call")
+    if not timeout >= 0:  # NaN too
+        raise ValueError(f"timeout value must be a non-negative number, not {timeout!r}")
+    if timeout > TIMEOUT_MAX:
+        raise OverflowError(f"timeout value is too large, more than {TIMEOUT_MAX} s")
+    return timeout

@@ -1,0 +1,274 @@
+"""The file that is locked: opened safely, never truncated, never removed, and known again.
+
+`LockFile` is a path; `MemoryFile` (memfd_create(2)) needs no writable file system. `Hold` locks either.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from leaderlock.directory import named_path, require_name
+from leaderlock.errors import LockFileUnusable, NetworkFilesystem, UnsafeLockFile, Unsupported
+from leaderlock.kernel.descriptors import Descriptor, leads_to
+from leaderlock.kernel.filesystem import local_devices, mount_of
+from leaderlock.record import host_and_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    OnNetworkFilesystem = Literal["refuse", "warn", "allow"]
+
+# O_NONBLOCK: a lease on the file (fcntl(2), F_SETLEASE) would else block the open. O_NOCTTY and the
+# look before the open keep a device or FIFO, named by mistake, from being touched at all.
+_FLAGS = 0
+for _flag in ("O_RDWR", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"):
+    _FLAGS |= getattr(os, _flag, 0)
+
+_REMEDIES = {
+    errno.ENOENT: "make its directory first",
+    errno.EACCES: "give this user write permission on the file and its directory, "
+    "or choose another path",
+    errno.EPERM: "choose a path that this user may write",
+    errno.EROFS: "the file system is mounted read-only: choose a path on a writable one, "
+    "or LeaderLock.anonymous()",
+    errno.ENOSPC: "free some space on the file system (a lock needs one block)",
+    errno.EDQUOT: "free some of this user's quota (a lock needs one block)",
+    errno.EMFILE: "this process has too many files open: raise `ulimit -n` or close some",
+    errno.ENFILE: "the system has too many files open: raise fs.file-max",
+    errno.ENOLCK: "the file system's lock service does not answer (NFS without lockd?)",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTDIR: "a part of its path is not a directory",
+}
+
+
+def unusable(cause: OSError, doing: str, path: str) -> LockFileUnusable:
+    """The error for a system call on the lock file that failed, with its remedy."""
+    return LockFileUnusable(cause, doing, path, _REMEDIES.get(cause.errno or 0, ""))
+
+
+class LockFile:
+    """A path, or a name whose path is looked up when it is first needed by a user."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        name: str | None,
+        mode: int,
+        on_network_filesystem: OnNetworkFilesystem,
+    ) -> None:
+        if not 0 <= mode <= 0o777:
+            raise ValueError(f"mode must be permission bits such as 0o600, not {mode!r}")
+        if on_network_filesystem not in ("refuse", "warn", "allow"):
+            raise ValueError(
+                f"on_network_filesystem must be 'refuse', 'warn' or 'allow', "
+                f"not {on_network_filesystem!r}"
+            )
+        self._mode = mode
+        self._on_network_filesystem = on_network_filesystem
+        self._given = None if path is None else _absolute(path)
+        self._found: tuple[int, str] | None = None
+        self._seen = False
+        self.last_written: tuple[bytes, int] = (b"", 0)
+        self.name = require_name(name) if name is not None else _stem(self.path)
+        self.label = host_and_name(self.name)
+        # Here, and so before the fork of a server: each worker would copy 400 KiB of pages for it.
+        if not _local_devices:
+            _local_devices.update(local_devices())
+
+    @property
+    def path(self) -> str:
+        """Where it lies. A name's place depends on the user, who may change (a server drops root)."""
+        if self._given is not None:
+            return self._given
+        if self._found is None or self._found[0] != os.geteuid():
+            self._found = (os.geteuid(), named_path(self.name))
+        return self._found[1]
+
+    def open(self) -> Descriptor:
+        """Open it, making it if it is missing: a new description in every call.
+
+        Raises:
+            UnsafeLockFile: it is a symlink, not a regular file, or neither ours nor root's.
+            NetworkFilesystem: it lies on one, and that was to be refused.
+            LockFileUnusable: the system refused.
+        """
+        path = self.path
+        try:
+            descriptor = self._open_or_create(path)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise _symlink(path) from error
+            raise unusable(error, "open the lock file", path) from error
+        try:
+            _require_safe(descriptor.status, path)
+            self._seen = True
+            if descriptor.status.st_dev not in _local_devices:
+                self._require_local(descriptor)
+        except BaseException:
+            descriptor.close()
+            raise
+        return descriptor
+
+    def _open_or_create(self, path: str) -> Descriptor:
+        while True:
+            try:
+                # Looked at before it is first opened, since opening a device may act on it; and opened
+                # without O_CREAT, which fs.protected_regular refuses in /tmp on files of others.
+                if not self._seen:
+                    _require_safe(os.lstat(path), path)
+                return Descriptor(path, _FLAGS)
+            except FileNotFoundError:
+                pass
+            try:
+                made = Descriptor(path, _FLAGS | _NEW, self._mode)
+            except FileExistsError:
+                continue  # another process was faster: open what it made
+            if stat.S_IMODE(made.status.st_mode) != self._mode:  # the umask took some of it
+                os.fchmod(made.fd, self._mode)
+            return made
+
+    def is_current(self, status: os.stat_result) -> bool:
+        """Whether the path still names the file with this fstat(2).
+
+        Raises:
+            LockFileUnusable: the system does not let us look.
+        """
+        path = self.path
+        try:
+            now = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:  # EACCES: this process has dropped its rights since
+            raise unusable(error, "look at the lock file", path) from error
+        return now.st_ino == status.st_ino and now.st_dev == status.st_dev
+
+    def open_for_reading(self) -> int | None:
+        """Open it to read the record, whoever owns it; None if it is missing. Not registered."""
+        path = self.path
+        try:
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                raise UnsafeLockFile(f"{path} is not a regular file, so it is no lock file")
+            return os.open(path, _FLAGS & ~os.O_RDWR | os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise unusable(error, "read the lock file", path) from error
+
+    def _require_local(self, descriptor: Descriptor) -> None:
+        mount = mount_of(descriptor.fd)
+        if mount is None or not mount.is_network or self._on_network_filesystem == "allow":
+            if mount is None or not mount.is_network:
+                _local_devices.add(descriptor.status.st_dev)
+            return
+        text = (
+            f"{self.path} lies on a network file system ({mount.kind}, {mount.source} on "
+            f"{mount.mount_point}), where flock may not exclude other machines or not fail over: "
+            f"choose a local path such as /run, or pass on_network_filesystem='allow'"
+        )
+        if self._on_network_filesystem == "refuse":
+            raise NetworkFilesystem(text)
+        import logging  # noqa: PLC0415
+
+        logging.getLogger("leaderlock").warning(text)
+        self._on_network_filesystem = "allow"  # said once
+
+
+_NEW = os.O_CREAT | os.O_EXCL
+_local_devices: set[int] = set()
+
+
+class MemoryFile:
+    """A file without a path, shared with every process that is forked after it was made."""
+
+    def __init__(self, name: str) -> None:
+        if not hasattr(os, "memfd_create"):
+            raise Unsupported("LeaderLock.anonymous needs memfd_create(2), which only Linux has")
+        if not name or "\0" in name or len(os.fsencode(name)) > 200:
+            raise ValueError(f"name must be 1 to 200 bytes without NUL, not {name!r}")
+        self.name = name
+        self.last_written: tuple[bytes, int] = (b"", 0)
+        self.path = f"memfd:{name}"
+        self.label = host_and_name(name)
+        try:
+            self._fd = os.memfd_create(name, os.MFD_CLOEXEC)
+            self._status = os.fstat(self._fd)
+        except OSError as error:
+            raise unusable(error, "make the memory file", self.path) from error
+
+    def open(self) -> Descriptor:
+        """Open it anew: a description of this process's own, which dup(2) or fork(2) do not give."""
+        self._require_descriptor()
+        try:
+            return Descriptor(f"/proc/self/fd/{self._fd}", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise Unsupported(
+                f"{self.path} cannot be opened in this process, since /proc is not mounted here: mount "
+                f"it, or use a path"
+            ) from error
+        except OSError as error:
+            raise unusable(error, "open the lock", self.path) from error
+
+    def is_current(self, status: os.stat_result) -> bool:
+        """Always: what has no path cannot be replaced."""
+        return True
+
+    def open_for_reading(self) -> int | None:
+        """A descriptor to read the record from; not registered."""
+        self._require_descriptor()
+        return os.dup(self._fd)
+
+    def _require_descriptor(self) -> None:
+        """Other code may have closed the descriptor: the number may lead anywhere now."""
+        if not leads_to(self._fd, self._status):
+            raise Unsupported(
+                f"{self.path} is lost: other code in process {os.getpid()} has closed its descriptor "
+                f"{self._fd} (os.closerange, a daemoniser); make the lock after that, or use a path"
+            )
+
+    def __del__(self) -> None:
+        if hasattr(self, "_status") and leads_to(self._fd, self._status):
+            os.close(self._fd)
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    text = os.fsdecode(path)
+    if not text or "\0" in text:
+        raise ValueError(f"path must name a file, not {text!r}")
+    if text.endswith("/"):
+        raise UnsafeLockFile(f"{text} is a directory: give the path of a file in it")
+    return os.path.abspath(text)
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _require_safe(status: os.stat_result, path: str) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        if stat.S_ISLNK(status.st_mode):
+            raise _symlink(path)
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")
+        raise UnsafeLockFile(f"{path} is {kind}: give the path of a regular file or of a new one")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise UnsafeLockFile(
+            f"{path} belongs to user {status.st_uid}, who could lock out user {os.geteuid()}: choose "
+            f"a path of your own, or change its owner"
+        )
+
+
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def _symlink(path: str) -> UnsafeLockFile:
+    return UnsafeLockFile(
+        f"{path} is a symlink, which could lead anywhere: give the path of the file itself"
+    )

@@ -1,0 +1,191 @@
+"""`only_once` and `call_once`: a function that one process runs, by one line above it.
+
+`only_once` is for what goes on (a scheduler, a reporter): one process runs it, the others stand by.
+`call_once` is for what ends (a migration): one process runs it, the others wait and get its result.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from binascii import crc32
+from typing import overload
+
+from leaderlock.candidate import Candidate
+from leaderlock.election import Election, refuse_coroutine
+from leaderlock.lock import LeaderLock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Literal, ParamSpec, TypeVar
+
+    from leaderlock.leadership import Leadership
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+
+@overload
+def only_once(function: Callable[P, object], /) -> Callable[P, Candidate]: ...
+@overload
+def only_once(
+    *,
+    name: str | None = None,
+    path: str | os.PathLike[str] | None = None,
+    lease: float | None = None,
+    on_return: Literal["hold", "resign"] = "hold",
+    backoff: tuple[float, float] = (1.0, 60.0),
+) -> Callable[[Callable[P, object]], Callable[P, Candidate]]: ...
+def only_once(
+    function: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    path: str | os.PathLike[str] | None = None,
+    lease: float | None = None,
+    on_return: Literal["hold", "resign"] = "hold",
+    backoff: tuple[float, float] = (1.0, 60.0),
+) -> Any:
+    """Let one process run the function, in a background thread; the others stand by.
+
+    Each call returns a `Candidate` at once. The process that leads runs the body, with the arguments
+    of its own call; when that process dies, another one runs it. A body that returns keeps the
+    leadership (it may have started a scheduler's threads); one that raises passes it on. Calling it
+    again in the same process returns the same candidate. `current_leadership` gives the term.
+
+    Args:
+        name: the lock's name. By default it is made of the function's name and its file's path, so
+            that programs in other files do not exclude each other; a rolling release into a new
+            directory needs a name of your own.
+        path: a path in place of the name.
+        lease, on_return, backoff: as for `Election`.
+    """
+    if function is None:
+        return lambda function: _OnlyOnce.wrap(function, name, path, lease, on_return, backoff)
+    return _OnlyOnce.wrap(function, None, None, lease, on_return, backoff)
+
+
+class _OnlyOnce:
+    """The candidate of one decorated function in this process."""
+
+    def __init__(self, function: Callable[..., object], election: Election) -> None:
+        self._function = function
+        self._election = election
+        self._candidate: Candidate | None = None
+
+    @classmethod
+    def wrap(
+        cls,
+        function: Callable[..., object],
+        name: str | None,
+        path: str | os.PathLike[str] | None,
+        lease: float | None,
+        on_return: Literal["hold", "resign"],
+        backoff: tuple[float, float],
+    ) -> Callable[..., Candidate]:
+        _require_function(function, "only_once")
+        election = Election(
+            path,
+            name=_name(function, name, path),
+            lease=lease,
+            on_return=on_return,
+            backoff=backoff,
+        )
+        once = cls(function, election)
+
+        @functools.wraps(function)
+        def start(*args: Any, **kwargs: Any) -> Candidate:
+            return once.start(args, kwargs)
+
+        return start
+
+    def start(self, args: Any, kwargs: Any) -> Candidate:
+        candidate = self._candidate
+        if candidate is None or candidate.state == "stopped":
+            body = functools.partial(self._run, args, kwargs)
+            candidate = self._candidate = self._election.start(body)
+        return candidate
+
+    def _run(self, args: Any, kwargs: Any, _leadership: Leadership) -> object:
+        return self._function(*args, **kwargs)
+
+
+def call_once(
+    *,
+    key: object = None,
+    name: str | None = None,
+    path: str | os.PathLike[str] | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Run the function to completion once for a key, in one process; all callers get its result.
+
+    The first caller runs it; the others wait, without wakeups, and return the same result, as do all
+    later calls, also after a restart, for as long as the file of outcomes exists. It is
+    ``PATH.outcomes.json`` beside the lock's file, written and fsynced before the lock is let go. Give
+    a ``path`` under ``/var/lib`` if the outcome must survive a reboot, which empties ``/run``. If the
+    runner raises, its caller gets the error and the next waiter runs the function; likewise if it is
+    killed. So the function runs to completion once, but may begin more than once.
+
+    Args:
+        key: what the outcome is kept under, a release's number, say: anything that JSON can hold. The
+            arguments of the call play no part.
+        name, path: as for `only_once`.
+
+    Raises, when called:
+        TypeError: the result, or the key, cannot be held by JSON. (The result is what JSON makes of
+            it, for the runner too: a tuple comes back as a list.)
+        CorruptLockFile: the file of outcomes holds something else.
+        LeaderLockError: the lock or the file of outcomes cannot be used.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        from leaderlock.outcomes import Outcomes, encode  # noqa: PLC0415  (needs json)
+
+        _require_function(function, "call_once")
+        lock = LeaderLock(path, name=_name(function, name, path))
+        encoded_key = encode(key, "the key")
+
+        @functools.wraps(function)
+        def once(*args: P.args, **kwargs: P.kwargs) -> R:
+            outcomes = Outcomes(lock.path)
+            if encoded_key not in outcomes.read():
+                with lock:
+                    if encoded_key not in outcomes.read():  # nobody did it while we waited
+                        outcomes.write(encoded_key, function(*args, **kwargs), lock.term)
+            result: R = outcomes.read()[encoded_key]["result"]
+            return result
+
+        return once
+
+    return decorate
+
+
+def _require_function(function: object, decorator: str) -> None:
+    if not callable(function):
+        raise TypeError(
+            f"{decorator} decorates a function, not {function!r}; its arguments are keywords, "
+            f"@{decorator}(name=...)"
+        )
+    refuse_coroutine(function)
+
+
+def _name(
+    function: Callable[..., object], name: str | None, path: str | os.PathLike[str] | None
+) -> str | None:
+    """The name given; else, unless there is a path, one of the function's own."""
+    if name is not None or path is not None:
+        return name
+    return function_name(function)
+
+
+def function_name(function: Callable[..., object], *, place: str | None = None) -> str:
+    """A lock's name for a function: its own and, to tell programs apart, a file's in short.
+
+    By default that is the file where the function is defined, whose symlinks are resolved.
+    """
+    target = function if hasattr(function, "__qualname__") else type(function)
+    if place is None:
+        code = getattr(function, "__code__", None)
+        place = os.path.realpath(code.co_filename) if code else target.__module__
+    own = "".join(c if c.isalnum() or c in "._-" else "_" for c in target.__qualname__).lstrip("._")
+    return f"{own[-80:]}-{crc32(os.fsencode(place)):08x}"

@@ -1,0 +1,128 @@
+"""What the lock file says: who leads, since when, and the term, which must survive anything.
+
+The file holds the same record twice. Both copies are written by one pwrite(2), the first copy first,
+so that a write that breaks off leaves at least one of them whole; and a term is used only after both
+were written. So whichever single copy is damaged, the larger term of those that are whole is at least
+the last one used, and the next term is that plus one: never a repeat, never a step back.
+"""
+
+from __future__ import annotations
+
+import os
+from binascii import crc32
+
+from leaderlock.errors import CorruptLockFile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+COPY_SIZE = 256
+SIZE = 2 * COPY_SIZE
+_MAGIC = b"leaderlock 1 "
+_CRC_END = len(_MAGIC) + 8
+_TERM_START = _CRC_END + len(b' {"term":')
+_LABEL_LENGTH = 64
+"""Bytes that the host's and the lock's name may each take in JSON: longer ones are cut."""
+
+
+class Record:
+    """Who holds a lock: an answer for people, never the ground for a decision.
+
+    Attributes:
+        pid: the holder's process ID, as the kernel tells it to the asking process.
+        term: the fencing token of the acquisition; None if the holder wrote no record (flock(1), say).
+        since: when it acquired the lock, in seconds since the epoch; None as above.
+        host: the holder's host name; in a container, the container's.
+        name: the lock's name, or the file's without its suffix.
+    """
+
+    __slots__ = ("host", "name", "pid", "since", "term")
+
+    def __init__(
+        self, pid: int, term: int | None, since: float | None, host: str | None, name: str | None
+    ) -> None:
+        self.pid = pid
+        self.term = term
+        self.since = since
+        self.host = host
+        self.name = name
+
+    def _fields(self) -> tuple[object, ...]:
+        return (self.pid, self.term, self.since, self.host, self.name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Record) and self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash(self._fields())
+
+    def __repr__(self) -> str:
+        return (
+            f"Record(pid={self.pid}, term={self.term}, since={self.since}, "
+            f"host={self.host!r}, name={self.name!r})"
+        )
+
+
+def encode(term: int, since: float, label: bytes) -> bytes:
+    """The content of the file for this process; `label` comes from `host_and_name`."""
+    text = b' {"term":%d,"pid":%d,"since":%.6f,%b}' % (term, os.getpid(), since, label)
+    body = text.ljust(COPY_SIZE - _CRC_END - 1) + b"\n"
+    return b"%b%08x%b" % (_MAGIC, crc32(body), body) * 2
+
+
+def host_and_name(name: str) -> bytes:
+    """The part of a record that stays the same for a lock's life: made once, ahead of failover."""
+    label = f'"host":{_json_string(os.uname().nodename)},"name":{_json_string(name)}'
+    return label.encode("ascii")
+
+
+def last_term(content: bytes, path: str) -> int:
+    """The last term that was used, 0 for an empty file.
+
+    Raises:
+        CorruptLockFile: no copy of the record is whole.
+    """
+    if not content:
+        return 0
+    first, second = content[:COPY_SIZE], content[COPY_SIZE:]
+    terms = [_term(copy) for copy in ((first,) if first == second else (first, second))]
+    term = max(terms)
+    if term < 1:
+        raise CorruptLockFile(
+            f"{path} holds something else than a leaderlock record, so the next term is not known. "
+            f"If the file was never a lock, choose another path; if it was, stop every process that "
+            f"uses it, put a copy of the file back, or remove it (terms then start at 1 again)"
+        )
+    return term
+
+
+def decode(content: bytes) -> dict[str, Any] | None:
+    """The fields of the newest whole copy, or None."""
+    copies = (content[:COPY_SIZE], content[COPY_SIZE:])
+    newest = max(copies, key=_term)
+    if _term(newest) < 1:
+        return None
+    import json  # noqa: PLC0415  (8 ms that only a reader needs)
+
+    fields: dict[str, Any] = json.loads(newest[_CRC_END:])
+    return fields
+
+
+def _term(copy: bytes) -> int:
+    """The copy's term, 0 if it is not whole."""
+    if len(copy) != COPY_SIZE or not copy.startswith(_MAGIC):
+        return 0
+    if b"%08x" % crc32(copy[_CRC_END:]) != copy[len(_MAGIC) : _CRC_END]:
+        return 0
+    return int(copy[_TERM_START : copy.index(b",", _TERM_START)])
+
+
+def _json_string(text: str) -> str:
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text[:_LABEL_LENGTH]}"'
+    import json  # noqa: PLC0415
+
+    while len(json.dumps(text)) > _LABEL_LENGTH:
+        text = text[:-1]
+    return json.dumps(text)

@@ -1,0 +1,53 @@
+"""Which processes are the command's: its group, and as a reaper all that descends from us."""
+
+from __future__ import annotations
+
+import os
+
+from leaderlock.kernel.processes import process_of, process_table
+
+
+def left_behind(group: int, sidecars: set[int], *, reaper: bool) -> set[int]:
+    """The living processes of the command's group, and with a reaper's rights all that descend from us.
+
+    Args:
+        group: the process group of the command.
+        sidecars: processes that are not meant, nor what descends from them.
+        reaper: whether orphans become this process's children, as they do PID 1's.
+    """
+    table = process_table()
+    meant = {pid for pid, process in table.items() if process.group == group}
+    if reaper:
+        children: dict[int, list[int]] = {}
+        for pid, process in table.items():
+            children.setdefault(process.parent, []).append(pid)
+        reached = [pid for pid in children.get(os.getpid(), []) if pid not in sidecars]
+        while reached:
+            pid = reached.pop()
+            meant.add(pid)
+            reached += children.get(pid, [])
+    return {pid for pid in meant if not table[pid].ended} - sidecars - {os.getpid()}
+
+
+def belongs(pid: int, command: int, sidecars: set[int], *, reaper: bool) -> bool:
+    """Whether a process is the command, of its group, or descends from it.
+
+    Args:
+        pid: the process.
+        command: the command's process ID, which is its group's too.
+        sidecars, reaper: as for `left_behind`.
+    """
+    if pid == os.getpid():
+        return True  # systemd-notify, run as root by the command itself, signs as its parent
+    while pid > 0:
+        if pid == command:
+            return True
+        process = process_of(pid)
+        if process is None or pid in sidecars:
+            return False
+        if process.group == command:
+            return True
+        if process.parent == os.getpid():
+            return reaper  # an orphan of the command's that has become ours
+        pid = process.parent
+    return False

@@ -1,0 +1,121 @@
+"""The stop schedule, in the form of start-stop-daemon(8)'s ``--retry``: ``TSTP/0/TERM/25/KILL/5``."""
+
+from __future__ import annotations
+
+import math
+
+from leaderlock.supervisor.signals import signal_number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leaderlock.supervisor.loop import Loop, Timer
+
+
+class Stage:
+    """One signal, and the seconds to wait after it; None to wait until the target has ended."""
+
+    __slots__ = ("seconds", "signal")
+
+    def __init__(self, number: int, seconds: float | None) -> None:
+        self.signal = number
+        self.seconds = seconds
+
+
+class Schedule:
+    """Signals with waits between them.
+
+    Args:
+        text: signals and seconds by turns, with slashes between: ``TERM/25/KILL``. Seconds left out
+            after a signal count as none, after the last one as no end; ``TERM`` alone waits for ever.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.stages: list[Stage] = []
+        for word in text.split("/"):
+            seconds = _seconds(word)
+            if seconds is None:
+                self._end_last_stage()
+                self.stages.append(Stage(signal_number(word.removeprefix("-")), None))
+            elif not self.stages or self.stages[-1].seconds is not None:
+                raise ValueError(f"{word!r} stands where a signal is needed, as in TERM/25/KILL")
+            else:
+                self.stages[-1].seconds = seconds
+
+    def _end_last_stage(self) -> None:
+        if self.stages and self.stages[-1].seconds is None:
+            self.stages[-1].seconds = 0
+
+
+def _seconds(word: str) -> float | None:
+    """The number in a word, or None if it names a signal, as -15 does for start-stop-daemon."""
+    if not word:
+        raise ValueError("a part of it is empty; it is written like TERM/25/KILL")
+    if not set(word) <= set("0123456789.") or word.count(".") > 1 or word == ".":
+        return None  # also "nan" and "1_000", which float() takes
+    seconds = float(word)
+    if not math.isfinite(seconds):
+        raise ValueError(f"{word!r} is not a number of seconds")
+    return seconds
+
+
+class Stopper:
+    """A schedule under way: each stage sends its signal, the next one follows unless it is cancelled.
+
+    Args:
+        loop: calls the stages.
+        schedule: what to do.
+        send: sends a signal to what is to be stopped.
+        given_up: called if the last stage's time has passed, too.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        schedule: Schedule,
+        send: Callable[[int], None],
+        given_up: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._rest = list(schedule.stages)
+        self._send = send
+        self._given_up = given_up
+        self._timer: Timer | None = None
+        self.last_signal = 0
+
+    def step(self) -> None:
+        """Begin the next stage, and those that follow it without a wait."""
+        while self._rest:
+            stage = self._rest.pop(0)
+            self.last_signal = stage.signal
+            self._send(stage.signal)
+            if stage.seconds is None:
+                return
+            if stage.seconds > 0 or not self._rest:
+                self._timer = self._loop.call_later(stage.seconds, self.step)
+                return
+        self._given_up()
+
+    def extend(self, seconds: float) -> None:
+        """Let the present stage last for at least so many seconds from now on."""
+        if self._timer is not None and not self._timer.cancelled:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(max(seconds, self._timer.left()), self.step)
+
+    def cancel(self) -> None:
+        """Send nothing more."""
+        self._rest.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+ABORT = "ABRT/5/KILL/5"
+"""For a command that has missed its beat: a core dump or traceback if it can, else its end."""
+
+LAST = "KILL/5"
+"""For a command under a lock that has outlived its schedule."""

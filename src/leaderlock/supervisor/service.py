@@ -1,0 +1,160 @@
+"""Between the command and a service manager: we are the one's manager, and the other's service.
+
+The command tells us how it is (`NotifySocket`), and must beat if a watchdog was asked for. Under
+systemd what it tells is passed upward, so that ``Type=notify`` and ``WatchdogSec=`` mean the command.
+"""
+
+from __future__ import annotations
+
+from leaderlock.notify import Notifier, watchdog_interval
+from leaderlock.supervisor.messages import say
+from leaderlock.supervisor.notify import NotifySocket
+from leaderlock.supervisor.watchdog import Watchdog, microseconds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from leaderlock.supervisor.command import Command
+    from leaderlock.supervisor.loop import Loop, Timer
+    from leaderlock.supervisor.settings import Settings
+
+_PASSED_UPWARD = (
+    "READY",
+    "RELOADING",
+    "STOPPING",
+    "MONOTONIC_USEC",
+    "STATUS",
+    "ERRNO",
+    "WATCHDOG",
+    "EXTEND_TIMEOUT_USEC",
+)
+
+
+class Service:
+    """The command as a service.
+
+    Args:
+        loop: tells of messages and time.
+        settings: the watchdog's and the ready timeout.
+        command: it, to be asked who belongs to it, and told when it has missed its time.
+    """
+
+    def __init__(self, loop: Loop, settings: Settings, command: Command) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._command = command
+        self._socket = NotifySocket(loop, command.belongs, self._on_states)
+        self._watchdog: Watchdog | None = None
+        self._manager: Notifier | None = None
+        try:
+            self._manager = Notifier.from_environment()
+        except ValueError as error:  # the command is worth more than what is said of it
+            say(f"no service manager is told anything: {error}")
+        self._manager_interval = watchdog_interval() if self._manager else None
+        self._interval = settings.watchdog or self._manager_interval
+        self._manager_is_deaf = False
+        self._beat: Timer | None = None
+        if self._manager_interval is not None:
+            self._beat_for_the_command()
+
+    def environment(self) -> dict[str, str]:
+        """What the command finds of it in its environment."""
+        variables = {"NOTIFY_SOCKET": self._socket.address}
+        if self._interval is not None:
+            variables["WATCHDOG_USEC"] = str(int(self._interval * 1e6))
+        return variables
+
+    def catch_up(self) -> None:
+        """Read what has been said: whoever has said it is known only until it is taken in."""
+        self._socket.read()
+
+    def command_started(self) -> None:
+        """Its times begin to run."""
+        settings = self._settings
+        self._watchdog = Watchdog(
+            self._loop, settings.watchdog, settings.ready_timeout, self._command.fail
+        )
+
+    def command_stopping(self) -> None:
+        """It need not beat any more."""
+        if self._watchdog is not None:
+            self._watchdog.disarm()
+
+    def command_continued(self) -> None:
+        """It was stopped, and we with it: that was no time to beat in."""
+        if self._watchdog is not None:
+            self._watchdog.beat()
+
+    def command_ended(self) -> None:
+        """It is gone; as to the manager, we beat ourselves again."""
+        self.command_stopping()
+        self._watchdog = None
+        if self._manager_interval is not None and self._beat is None:
+            self._beat_for_the_command()
+
+    def tell_manager(self, *states: str) -> None:
+        """Pass states on to the manager above us, if there is one."""
+        if self._manager is None or not states:
+            return
+        try:
+            self._manager.send(*states)
+        except OSError as error:  # it is gone, or its queue is full; said once, until it hears again
+            if not self._manager_is_deaf:
+                say(f"the service manager could not be told {states[0]}: {error.strerror}")
+            self._manager_is_deaf = True
+        else:
+            self._manager_is_deaf = False
+
+    def _beat_for_the_command(self) -> None:
+        """Until the command has spoken for itself, and while there is none."""
+        assert self._manager_interval is not None
+        self.tell_manager("WATCHDOG=1")
+        self._beat = self._loop.call_later(self._manager_interval / 2, self._beat_for_the_command)
+
+    def _on_states(self, states: dict[str, str], sender: int) -> None:
+        if self._watchdog is None:
+            return
+        say(f"process {sender} says {' '.join(f'{k}={v}' for k, v in states.items())}", 2)
+        if self._beat is not None and (states.get("READY") == "1" or states.get("WATCHDOG") == "1"):
+            self._beat.cancel()
+            self._beat = None
+            self.tell_manager("WATCHDOG=1")
+        self._pass_upward(states)
+        self._obey(states)
+
+    def _pass_upward(self, states: dict[str, str]) -> None:
+        passed = [key for key in _PASSED_UPWARD if key in states]
+        # A trigger, and beats that we watch over, are ours to act upon.
+        if states.get("WATCHDOG", "1") != "1":
+            passed.remove("WATCHDOG")
+        self.tell_manager(*[f"{key}={states[key]}" for key in passed])
+
+    def _obey(self, states: dict[str, str]) -> None:
+        watchdog = self._watchdog
+        assert watchdog is not None
+        if "STATUS" in states:
+            say(f"status: {states['STATUS'][:200]}", 1)
+        if "MAINPID" in states and states["MAINPID"].isascii() and states["MAINPID"].isdecimal():
+            self._command.set_main_process(int(states["MAINPID"]))
+        if states.get("READY") == "1":
+            watchdog.ready()
+        if "WATCHDOG_USEC" in states:
+            seconds = self._microseconds(states["WATCHDOG_USEC"])
+            if seconds is not None and self._settings.watchdog is not None:
+                watchdog.set_interval(seconds)
+        if "EXTEND_TIMEOUT_USEC" in states:
+            seconds = self._microseconds(states["EXTEND_TIMEOUT_USEC"])
+            if seconds is not None:
+                watchdog.extend(seconds)
+                self._command.extend_stop(seconds)
+        if states.get("WATCHDOG") == "1":
+            watchdog.beat()
+        elif states.get("WATCHDOG") == "trigger":
+            watchdog.trigger()
+        if states.get("STOPPING") == "1":
+            watchdog.disarm()
+
+    def _microseconds(self, text: str) -> float | None:
+        seconds = microseconds(text)
+        if seconds is None:
+            self._socket.ignore(f"{text[:40]!r} is not a number of microseconds")
+        return seconds

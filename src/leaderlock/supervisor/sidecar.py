@@ -1,0 +1,94 @@
+"""Programs that run beside the command and outlive it: log shippers, proxies, exporters."""
+
+from __future__ import annotations
+
+import os
+import select
+
+from leaderlock.kernel.signals import signal
+from leaderlock.supervisor.messages import say
+from leaderlock.supervisor.signals import signal_name
+from leaderlock.supervisor.spawn import CANNOT_RUN, send, spawn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from leaderlock.supervisor.loop import Loop, Timer
+    from leaderlock.supervisor.reaper import Reaper
+
+
+class Sidecar:
+    """One of them.
+
+    Its standard input is a pipe that is closed when it is to end. For a log sidecar it is the pipe to
+    which the command writes, so that its end comes after the command's last line.
+
+    Args:
+        loop, reaper: tell of time and ends.
+        words: the program and its arguments.
+        on_exit: called with the exit status if it ends before it is asked to.
+    """
+
+    def __init__(
+        self, loop: Loop, reaper: Reaper, words: Sequence[str], on_exit: Callable[[Sidecar, int], None]
+    ) -> None:
+        self.words = words
+        self.pid = 0
+        self._loop = loop
+        self._reaper = reaper
+        self._on_exit = on_exit
+        self._done: Callable[[], None] | None = None
+        self._timer: Timer | None = None
+        self._output, self.input = os.pipe2(os.O_CLOEXEC)
+
+    def start(self, environment: Mapping[str, str]) -> None:
+        """Start it; also again."""
+        try:
+            self.pid = spawn(self.words, environment, stdio={0: self._output}, foreground=False)
+        except OSError as error:  # EAGAIN, ENOMEM: there is no process to be had
+            say(f"cannot start sidecar {self.words[0]}: {error.strerror}")
+            self._loop.call_later(0, self._not_started)
+            return
+        self._reaper.expect(self.pid, self._ended)
+
+    def _not_started(self) -> None:
+        if self._done is None:
+            self._on_exit(self, CANNOT_RUN)
+
+    def _ended(self, status: int) -> None:
+        self.pid = 0
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._done is None:
+            self._on_exit(self, status)
+        else:
+            self._done()
+
+    def has_unread(self) -> bool:
+        """Whether something in its pipe waits to be read."""
+        pipe = select.poll()
+        pipe.register(self._output, select.POLLIN)
+        return self.input >= 0 and bool(pipe.poll(0))
+
+    def hang_up(self) -> None:
+        """Close our ends of its pipe: it reads what is left, and then an end of file."""
+        if self.input >= 0:
+            os.close(self.input)
+            os.close(self._output)
+            self.input = -1
+
+    def end(self, grace: float, done: Callable[[], None]) -> None:
+        """Let it end by itself; after `grace` seconds ask it to, and after as many again kill it."""
+        self._done = done
+        self.hang_up()
+        if not self.pid:
+            done()
+            return
+        self._timer = self._loop.call_later(grace, lambda: self._ask(signal.SIGTERM, grace))
+
+    def _ask(self, number: int, grace: float) -> None:
+        say(f"sidecar {self.words[0]} has not ended, sending it {signal_name(number)}")
+        send(self.pid, number, group=True)
+        if number != signal.SIGKILL:
+            self._timer = self._loop.call_later(grace, lambda: self._ask(signal.SIGKILL, grace))

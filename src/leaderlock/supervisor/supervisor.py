@@ -1,0 +1,242 @@
+"""`Supervisor`: a parent's duties by one command, from the wait for the lock to the exit status.
+
+The course of a run, each step called back by the loop when the one before it is over:
+
+    wait for the lock - start the sidecars - start the command - it ends - stop what it left behind
+    - perhaps start it again - let the lock go - end the sidecars - exit with the command's status
+"""
+
+from __future__ import annotations
+
+import os
+
+from leaderlock.kernel.signals import signal
+from leaderlock.supervisor.command import FAILED, Command
+from leaderlock.supervisor.loop import Loop
+from leaderlock.supervisor.messages import say
+from leaderlock.supervisor.reaper import Reaper
+from leaderlock.supervisor.sidecars import Sidecars
+from leaderlock.supervisor.signals import ENDING, FORWARDED, STOPPING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leaderlock.lock import LeaderLock
+    from leaderlock.supervisor.loop import Timer
+    from leaderlock.supervisor.queue import Queue
+    from leaderlock.supervisor.service import Service
+    from leaderlock.supervisor.settings import Settings
+
+
+class Conflict(Exception):
+    """The lock was not to be had in the time given."""
+
+
+class Ended(Exception):
+    """A signal ended the wait for the lock."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
+
+
+class Supervisor:
+    """One run of one command, with all that `Settings` asks for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loop = Loop()
+        self._reaper = Reaper(self._on_orphan)
+        self._sidecars = Sidecars(self._loop, self._reaper, settings, self._on_sidecar_exit)
+        self._command = Command(
+            self._loop, self._reaper, settings, self._sidecars.pids, self._on_command_gone
+        )
+        self._service: Service | None = None
+        self._queue: Queue | None = None
+        self._queue_ended_by = 0
+        self._restart: Timer | None = None
+        self._stop_wanted = False
+        self._stopped_for_sidecar = False
+        self._ending = False
+        self._status = 0
+        self._prepare()
+
+    def _prepare(self) -> None:
+        settings = self._settings
+        self._sidecars.require_found()
+        if settings.subreaper or settings.parent_death_signal:
+            from leaderlock.kernel import control  # noqa: PLC0415  (needs ctypes)
+
+            if settings.subreaper:
+                control.become_subreaper()
+            if settings.parent_death_signal:
+                control.ask_for_parent_death_signal(settings.parent_death_signal)
+        for number in (signal.SIGTTIN, signal.SIGTTOU):
+            signal.signal(number, signal.SIG_IGN)
+        self._loop.on_signals(FORWARDED | {signal.SIGCHLD}, self._on_signal)
+        if settings.is_service:
+            from leaderlock.supervisor.service import Service  # noqa: PLC0415  (needs socket)
+
+            self._service = Service(self._loop, settings, self._command)
+            self._command.serve(self._service)
+
+    def run(self) -> int:
+        """Run the command, and return its exit status: 128 + N if signal N ended it.
+
+        Raises:
+            Conflict: the lock was not to be had in time.
+            Ended: SIGTERM, SIGINT, SIGQUIT or SIGHUP arrived during the wait for it.
+            LeaderLockError: the lock cannot be used, or the system lacks something.
+        """
+        lock = self._settings.lock
+        if lock is not None:
+            self.acquire(lock)
+        try:
+            self._sidecars.start()
+            self._start_command()
+            self._loop.run()
+        finally:
+            self._let_go()
+        return 0 if self._status in self._settings.expected_statuses else self._status
+
+    def acquire(self, lock: LeaderLock) -> None:
+        """Wait in the lock's queue, while signals and children are attended to.
+
+        Raises:
+            Conflict, Ended, LeaderLockError: as for `run`.
+        """
+        self._wait_for(lock, self._settings.limit, self._loop.stop)
+        self._loop.run()
+        queue, self._queue = self._queue, None
+        assert queue is not None
+        if queue.error is not None:
+            raise queue.error
+        if self._queue_ended_by:
+            if queue.acquired:
+                lock.release()
+            raise Ended(self._queue_ended_by)
+        if not queue.acquired:
+            raise Conflict
+
+    def _wait_for(self, lock: LeaderLock, limit: float | None, done: Callable[[], None]) -> None:
+        from leaderlock.supervisor.queue import Queue  # noqa: PLC0415  (only with a lock)
+
+        def stand_by() -> None:
+            # A standby does what it is there for, and the manager's patience is limited.
+            if self._service is not None:
+                self._service.tell_manager("READY=1", f"STATUS=standing by for {lock.path}")
+
+        self._queue = Queue(self._loop, lock, limit, done, stand_by)
+
+    def _start_command(self) -> None:
+        self._restart = None
+        self._command.start(self._settings.lock, self._sidecars.stdio())
+
+    # What happens meanwhile
+
+    def _on_signal(self, number: int) -> None:
+        if number == signal.SIGCHLD:
+            if self._service is not None:
+                self._service.catch_up()
+            self._reaper.collect()
+        elif self._queue is not None:
+            self._on_signal_in_queue(self._queue, number)
+        elif number == signal.SIGTERM and self._settings.schedule is not None:
+            self._stop()
+        else:
+            if number in STOPPING:
+                self._stop_wanted = True
+            if number == signal.SIGCONT:  # it may overtake the news of what it is to continue
+                self._reaper.collect()
+            self._command.forward(number)
+            if self._stop_wanted and self._restart is not None:
+                self._end()
+
+    def _on_signal_in_queue(self, queue: Queue, number: int) -> None:
+        if number in ENDING:
+            self._queue_ended_by = number
+            queue.cancel()
+        elif number == signal.SIGTSTP and os.getpid() != os.getsid(0):
+            os.kill(os.getpid(), signal.SIGSTOP)  # the default, which our handler has replaced
+
+    def _on_orphan(self, pid: int, status: int) -> None:
+        say(
+            f"took in process {pid}, an orphan that ended with status {status}",
+            0 if self._settings.warns_of_orphans else 2,
+        )
+
+    def _on_sidecar_exit(self) -> None:
+        self._stopped_for_sidecar = True
+        self._stop()
+
+    def _stop(self) -> None:
+        self._stop_wanted = True
+        if self._command.is_running:
+            self._command.stop()
+        elif self._restart is not None:
+            self._end()
+        elif self._queue is not None:  # again, after it was given away
+            self._queue.cancel()
+
+    # After the command
+
+    def _on_command_gone(self, status: int) -> None:
+        if self._stopped_for_sidecar and self._command.ended_as_told:
+            status = 0
+        self._status = status
+        delay = None
+        if not self._stop_wanted:
+            policy = self._settings.restart
+            delay = policy.delay_before_restart(status, self._command.ran)
+            if policy.is_exhausted:
+                say(f"the command ended with status {status}, too often to start it again")
+        if delay is None:
+            self._end()
+            return
+        say(f"the command ended with status {status}; it is started again in {delay:g} s")
+        if status != 0 and self._settings.resign_on_failure:
+            self._let_go()
+        self._restart = self._loop.call_later(delay, self._start_again)
+
+    def _start_again(self) -> None:
+        lock = self._settings.lock
+        if lock is None or lock.locked():
+            self._start_command()
+        else:
+            self._restart = None
+            self._wait_for(lock, None, self._on_lock_again)
+
+    def _on_lock_again(self) -> None:
+        queue, self._queue = self._queue, None
+        assert queue is not None
+        if queue.error is not None:
+            say(str(queue.error))
+            self._status = FAILED
+        if self._queue_ended_by:
+            self._status = 128 + self._queue_ended_by
+        if queue.acquired and not self._queue_ended_by and not self._stop_wanted:
+            self._start_command()
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        """The command will not run again: let the next leader begin, then end the sidecars."""
+        if self._ending:
+            return
+        self._ending = True
+        if self._restart is not None:
+            self._restart.cancel()
+            self._restart = None
+        self._let_go()
+        self._sidecars.end(self._loop.stop)
+
+    def _let_go(self) -> None:
+        lock = self._settings.lock
+        if lock is not None and lock.locked():
+            from leaderlock.errors import LeaderLockError  # noqa: PLC0415
+
+            try:
+                lock.release()
+            except LeaderLockError as error:
+                say(str(error))

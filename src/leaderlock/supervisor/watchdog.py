@@ -1,0 +1,98 @@
+"""The command's watchdog: it must say that it is ready, and then beat in time."""
+
+from __future__ import annotations
+
+from leaderlock.supervisor.messages import say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leaderlock.supervisor.loop import Loop, Timer
+
+
+class Watchdog:
+    """The deadlines of one start of the command.
+
+    Args:
+        loop: calls when they pass.
+        interval: seconds from beat to beat; None if it need not beat.
+        ready_timeout: seconds until ``READY=1``; None if it need not say so, and then its beats are due
+            from the start.
+        on_failure: called, once, with what was missed.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        interval: float | None,
+        ready_timeout: float | None,
+        on_failure: Callable[[str], None],
+    ) -> None:
+        self._loop = loop
+        self._interval = interval
+        self._on_failure = on_failure
+        self._timer: Timer | None = None
+        self._is_over = False
+        self.is_ready = ready_timeout is None
+        if ready_timeout is not None:
+            reason = f"it did not send READY=1 within {ready_timeout:g} s"
+            self._timer = loop.call_later(ready_timeout, lambda: self._fail(reason))
+        else:
+            self.beat()
+
+    def ready(self) -> None:
+        """It is ready: from now on it must beat."""
+        if not self.is_ready:
+            self.is_ready = True
+            self.beat()
+
+    def beat(self) -> None:
+        """Rewind."""
+        if not self.is_ready or self._is_over:
+            return
+        self._cancel()
+        interval = self._interval
+        if interval is not None:
+            reason = f"it missed its beat of {interval:g} s"
+            self._timer = self._loop.call_later(interval, lambda: self._fail(reason))
+
+    def set_interval(self, seconds: float) -> None:
+        """The command wishes another interval (``WATCHDOG_USEC=``)."""
+        self._interval = seconds
+        self.beat()
+
+    def extend(self, seconds: float) -> None:
+        """Wait for ``READY=1`` for at least so many seconds from now on (``EXTEND_TIMEOUT_USEC=``)."""
+        if not self.is_ready and self._timer is not None and self._timer.left() < seconds:
+            function = self._timer.function
+            self._timer.cancel()
+            self._timer = self._loop.call_later(seconds, function)
+
+    def trigger(self) -> None:
+        """The command asks to be treated as if it had missed a beat (``WATCHDOG=trigger``)."""
+        self._fail("it asked for it (WATCHDOG=trigger)")
+
+    def disarm(self) -> None:
+        """Watch no more, whatever it says: it is being stopped, and beats are no part of that."""
+        self._is_over = True
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fail(self, reason: str) -> None:
+        if self._is_over:  # it is being ended already, and asks for it again and again
+            return
+        self.disarm()
+        say(f"the command is taken for hung: {reason}")
+        self._on_failure(reason)
+
+
+def microseconds(text: str) -> float | None:
+    """A state's number of microseconds in seconds, or None if it is not a positive number."""
+    if text.isascii() and text.isdecimal() and 0 < len(text) < 19 and int(text) > 0:
+        return int(text) / 1e6
+    return None

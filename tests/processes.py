@@ -1,0 +1,225 @@
+"""Real processes for the tests to talk to, and what the kernel says of them."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+PATIENCE = 60.0
+"""Seconds after which something that should have happened has not, on the slowest machine."""
+
+needs_root = "needs root"
+
+
+class ChildError(Exception):
+    """What was told to a child raised there."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(f"{kind}: {text}")
+        self.kind = kind
+        self.text = text
+
+
+class Child:
+    """A Python process that evaluates, in its main thread, what it is told.
+
+    `LeaderLock`, `leaderlock`, `os`, `signal`, `sys`, `threading` and `time` are imported there.
+    """
+
+    def __init__(self, *arguments: str | os.PathLike[str], program: Path | None = None) -> None:
+        program = program or Path(__file__).with_name("remote.py")
+        self._process = subprocess.Popen(
+            [sys.executable, program, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # a Ctrl-C is for pytest alone
+        )
+        self._received = b""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def begin(self, source: str) -> None:
+        """Tell it something that takes time; `answer` gets the result."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{source!r}\n".encode())
+        self._process.stdin.flush()
+
+    def answer(self, timeout: float = PATIENCE) -> Any:
+        """The result of what it was told first; raises what that raised, as a `ChildError`."""
+        reply = ast.literal_eval(self.line(timeout))
+        if reply[0] == "error":
+            raise ChildError(*reply[1:])
+        return reply[1]
+
+    def tell(self, source: str) -> Any:
+        """Tell it something and wait for the result."""
+        self.begin(source)
+        return self.answer()
+
+    def line(self, timeout: float = PATIENCE) -> str:
+        """The next line that it prints."""
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + timeout
+        while b"\n" not in self._received:
+            ready, _, _ = select.select(
+                [self._process.stdout], [], [], max(deadline - time.monotonic(), 0)
+            )
+            if not ready:
+                raise TimeoutError(f"process {self.pid} said nothing for {timeout} s")
+            data = os.read(self._process.stdout.fileno(), 65536)
+            if not data:
+                raise EOFError(f"process {self.pid} ended with {self._process.wait()}")
+            self._received += data
+        line, _, self._received = self._received.partition(b"\n")
+        return line.decode()
+
+    def is_silent(self, seconds: float) -> bool:
+        """Whether it says nothing for so long."""
+        assert self._process.stdout is not None
+        return not self._received and not select.select([self._process.stdout], [], [], seconds)[0]
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it has gone."""
+        self._process.kill()
+        self._process.wait()
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        return self._process.wait(timeout)
+
+    def end(self) -> int:
+        """Let it come to its regular end, and return its status."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        return self._process.wait(PATIENCE)
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Also what it has forked: it is the leader of a group of its own.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+
+def holder(path: str | os.PathLike[str]) -> Child:
+    """A child that holds the lock, as `lock`."""
+    child = Child(path)
+    child.tell("lock = LeaderLock(argv[0]); lock.acquire()")
+    return child
+
+
+def until(condition: Callable[[], object], what: str = "it to happen") -> None:
+    """Wait for something that the kernel gives no event for."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {PATIENCE} s for {what}")
+        time.sleep(0.002)
+
+
+def flocks(inode: int | None = None) -> list[tuple[int, bool]]:
+    """PID, and whether it waits, of each flock (on a file) in /proc/locks, holders first."""
+    found = []
+    for line in _lock_table().splitlines():
+        fields = line.split()
+        waits = fields[1] == "->"
+        kind, _, _, pid, place = fields[1 + waits : 6 + waits]
+        if kind == "FLOCK" and inode in (None, int(place.split(":")[2])):
+            found.append((int(pid), waits))
+    return sorted(dict.fromkeys(found), key=lambda entry: entry[1])
+
+
+def _lock_table() -> str:
+    """The kernel hands it out in pieces, between which others may lock: what is read twice is right.
+
+    The last piece is an empty one, so that a short table too may have entries more than once.
+    """
+    before, table = None, Path("/proc/locks").read_text(encoding="ascii")
+    while table != before and len(table) > 4000:
+        before, table = table, Path("/proc/locks").read_text(encoding="ascii")
+    return table
+
+
+def flocks_of(path: str | os.PathLike[str]) -> list[tuple[int, bool]]:
+    return flocks(os.stat(path).st_ino)
+
+
+def until_parked(path: str | os.PathLike[str], *pids: int) -> None:
+    """Wait until these processes stand in the kernel's queue for the file's lock."""
+    until(
+        lambda: {(pid, True) for pid in pids} <= set(flocks_of(path)),
+        f"{pids} to queue for {path}",
+    )
+
+
+def threads_of(pid: int | str = "self") -> list[int]:
+    return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+
+
+def descriptors_of(pid: int | str = "self") -> list[str]:
+    """What each open descriptor of a process leads to."""
+    links = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the one that lists
+            links.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return sorted(links)
+
+
+def wakeups_of(pid: int) -> dict[int, int]:
+    """How often each thread of a process has been switched away from, by will or by force."""
+    counts = {}
+    for thread in threads_of(pid):
+        text = Path(f"/proc/{pid}/task/{thread}/status").read_text(encoding="ascii")
+        counts[thread] = sum(
+            int(line.split()[1]) for line in text.splitlines() if "ctxt_switches" in line
+        )
+    return counts
+
+
+def forked(child: Callable[[], object]) -> int:
+    """Run a function in a forked child; its exit status, which is 0 if it returned a true value."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            status = 0 if child() else 2
+        except BaseException as error:  # noqa: BLE001  (a forked child must not run pytest)
+            os.write(2, f"in the forked child: {error!r}\n".encode())
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@contextlib.contextmanager
+def handling(number: int, handler: Callable[..., object]) -> Iterator[None]:
+    """A signal handler for the time of a block."""
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

@@ -1,0 +1,432 @@
+"""`@only_once` and `@call_once`: one process runs it, also when that process dies half way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from leaderlock import (
+    Candidate,
+    CorruptLockFile,
+    LeaderLockError,
+    LockFileUnusable,
+    UnsafeLockFile,
+    call_once,
+    current_leadership,
+    only_once,
+)
+from tests.processes import Child, ChildError, flocks_of, until, until_parked
+
+
+@pytest.fixture(autouse=True)
+def own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEADERLOCK_DIR", str(tmp_path / "locks"))
+
+
+def outcomes_of(path: Path) -> Path:
+    return path.with_name(path.name + ".outcomes.json")
+
+
+# only_once.
+
+
+def test_the_bare_decorator_runs_the_body_and_returns_a_candidate_at_once() -> None:
+    ran = threading.Event()
+
+    @only_once
+    def job() -> None:
+        """What it is for."""
+        assert current_leadership() is not None
+        ran.set()
+
+    candidate = job()
+    try:
+        assert isinstance(candidate, Candidate)
+        assert ran.wait(60)
+        assert job() is candidate
+        assert (job.__name__, job.__doc__) == ("job", "What it is for.")
+    finally:
+        assert candidate.stop(60)
+
+
+def test_the_body_gets_the_arguments_of_the_call_in_the_process_that_leads(path: Path) -> None:
+    seen = []
+
+    @only_once(path=path)
+    def job(number: int, *, word: str) -> None:
+        seen.append((number, word))
+
+    candidate = job(3, word="x")
+    try:
+        until(lambda: seen == [(3, "x")])
+    finally:
+        assert candidate.stop(60)
+
+
+JOB = """
+@leaderlock.only_once(path=argv[0])
+def job():
+    os.write(1, b'%d runs\\n' % os.getpid())
+candidate = job()
+"""
+
+
+def test_of_several_processes_one_runs_the_body_and_another_when_that_one_dies(path: Path) -> None:
+    with Child(path) as first, Child(path) as second:
+        first.tell(JOB)
+        assert first.line() == f"{first.pid} runs"
+        second.tell(JOB)
+        until_parked(path, second.pid)
+        assert second.tell("candidate.state") == "standby"
+        first.kill()
+        assert second.line() == f"{second.pid} runs"
+
+
+def test_a_call_after_a_stop_stands_again(path: Path) -> None:
+    ran: list[int] = []
+
+    @only_once(path=path)
+    def job() -> None:
+        ran.append(1)
+
+    first = job()
+    until(lambda: len(ran) == 1)
+    assert first.stop(60)
+    second = job()
+    assert second is not first
+    until(lambda: len(ran) == 2)
+    assert second.stop(60)
+
+
+def test_a_call_in_a_forked_child_stands_there(path: Path) -> None:
+    with Child(path) as parent:
+        parent.tell(JOB)
+        assert parent.line() == f"{parent.pid} runs"
+        pid = parent.tell("(pid := os.fork()) or (job().wait(), os.write(1, b'%d ' % os.getpid()))")
+        until(lambda: parent.tell("pid") in dict(flocks_of(path)), "the child to stand")
+        child = parent.tell("pid")
+        parent.signal(signal.SIGKILL)
+        until(lambda: flocks_of(path) == [(child, False)], "the child to lead")
+        assert pid == child
+
+
+def test_functions_of_one_name_in_different_files_do_not_exclude_each_other(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.py").write_text(
+            "import leaderlock\n@leaderlock.only_once\ndef job(): pass\n", encoding="utf-8"
+        )
+    with Child(tmp_path) as child:
+        child.tell("sys.path.insert(0, argv[0]); import a, b; jobs = [a.job(), b.job()]")
+        assert child.tell("[job.wait(60) for job in jobs]") == [True, True]
+    assert len(list((tmp_path / "locks").glob("job-*.lock"))) == 2
+
+
+def test_settings_and_functions_that_cannot_be_are_refused_at_the_decoration() -> None:
+    async def coroutine() -> None: ...
+
+    for decorate in (only_once, call_once(key=1)):
+        with pytest.raises(TypeError, match="coroutine"):
+            decorate(coroutine)
+        with pytest.raises(TypeError, match="decorates a function"):
+            decorate("name")  # type: ignore[call-overload, arg-type]
+    with pytest.raises(LeaderLockError, match="lease"):
+        only_once(lease=5)(lambda: None)
+    with pytest.raises(ValueError, match="name must be"):
+        only_once(name="a/b")(lambda: None)
+    with pytest.raises(TypeError):
+        only_once(name="x", path="/x")(lambda: None)
+    with pytest.raises(TypeError, match="the key"):
+        call_once(key=object())(lambda: None)
+
+
+# call_once.
+
+
+@pytest.fixture
+def several(path: Path) -> Iterator[list[Child]]:
+    children = [Child(path) for _ in range(4)]
+    yield children
+    for child in children:
+        child.__exit__(None, None, None)
+
+
+MIGRATION = """
+@leaderlock.call_once(key='release 7', path=argv[0])
+def migrate():
+    os.write(1, b'runs\\n')
+    sys.stdin.readline()  # until it is told to go on
+    return {'by': os.getpid(), 'list': [1, 2.5, None, True, 'ü']}
+"""
+
+
+def test_one_process_runs_it_and_all_get_the_same_result(path: Path, several: list[Child]) -> None:
+    runner, *others = several
+    for child in several:
+        child.tell(MIGRATION)
+    runner.begin("migrate()")
+    assert runner.line() == "runs"
+    for child in others:
+        child.begin("migrate()")
+        until_parked(path, child.pid)
+    runner.begin("")
+    result = runner.answer()
+    assert result == {"by": runner.pid, "list": [1, 2.5, None, True, "ü"]}
+    for child in others:
+        assert child.answer() == result
+        assert child.tell("migrate()") == result
+    assert flocks_of(path) == []
+
+
+def test_a_runner_that_is_killed_half_way_is_followed_by_the_next_waiter(
+    path: Path, several: list[Child]
+) -> None:
+    for child in several:
+        child.tell(MIGRATION)
+    several[0].begin("migrate()")
+    assert several[0].line() == "runs"
+    for child in several[1:]:
+        child.begin("migrate()")
+        until_parked(path, child.pid)
+    several[0].kill()
+    assert several[1].line() == "runs"
+    several[1].kill()
+    assert several[2].line() == "runs"
+    several[2].begin("")
+    assert several[2].answer()["by"] == several[2].pid
+    assert several[3].answer()["by"] == several[2].pid
+
+
+def test_a_runner_that_raises_gets_its_error_and_the_next_waiter_runs(
+    path: Path, several: list[Child]
+) -> None:
+    first, second = several[:2]
+    first.tell(MIGRATION.replace("return", "raise ZeroDivisionError('on purpose')\n    return"))
+    second.tell(MIGRATION)
+    first.begin("migrate()")
+    assert first.line() == "runs"
+    second.begin("migrate()")
+    until_parked(path, second.pid)
+    first.begin("")
+    with pytest.raises(ChildError, match="ZeroDivisionError: on purpose"):
+        first.answer()
+    assert second.line() == "runs"
+    second.begin("")
+    assert second.answer()["by"] == second.pid
+    first.begin("migrate()")
+    assert first.answer()["by"] == second.pid
+
+
+def test_the_outcome_outlives_a_runner_that_is_killed_right_after_it(path: Path) -> None:
+    program = "@leaderlock.call_once(key=1, path=argv[0])\ndef f():\n    return os.getpid()\n"
+    for _ in range(20):
+        with Child(path) as runner:
+            runner.tell(program)
+            runner.begin("(f(), os.kill(os.getpid(), signal.SIGKILL))")
+            assert runner.wait() == -signal.SIGKILL
+            with Child(path) as later:
+                later.tell(program)
+                assert later.tell("f()") == runner.pid
+        path.unlink()
+        outcomes_of(path).unlink()
+
+
+def test_a_kill_at_any_instant_of_the_recording_leaves_it_whole_or_undone(path: Path) -> None:
+    with Child(path) as child:
+        child.tell(
+            "import random, json\n"
+            "def run(key):\n"
+            "    leaderlock.call_once(key=key, path=argv[0])(lambda: [key] * 2000)()\n"
+            "def turn(key):\n"
+            "    pid = os.fork()\n"
+            "    if pid == 0:\n"
+            "        for n in range(1000): run(f'{key} {n}')\n"
+            "    time.sleep(random.uniform(0.001, 0.02))\n"
+            "    os.kill(pid, signal.SIGKILL)\n"
+            "    os.waitpid(pid, 0)\n"
+        )
+        for key in range(60):
+            child.tell(f"turn({key})")
+            if outcomes_of(path).exists():
+                document = json.loads(outcomes_of(path).read_bytes())
+                for name, outcome in document["outcomes"].items():
+                    assert outcome["result"] == [json.loads(name)] * 2000
+            child.tell("run('again')")  # and nobody is shut out
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    mounted = tmp_path / "tiny"
+    mounted.mkdir()
+    run = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", mounted], capture_output=True
+    )
+    if run.returncode:
+        pytest.skip(f"may not mount: {run.stderr.decode()}")
+    try:
+        yield mounted
+    finally:
+        subprocess.run(["umount", "-l", mounted], check=True)
+
+
+def test_an_outcome_that_finds_no_space_is_an_error_and_the_function_runs_again(tiny: Path) -> None:
+    path = tiny / "x.lock"
+    runs: list[int] = []
+
+    @call_once(key=1, path=path)
+    def small() -> str:
+        return "kept"
+
+    @call_once(key=2, path=path)
+    def large() -> str:
+        runs.append(1)
+        return "x" * 30000 if len(runs) > 1 else "x" * 100_000
+
+    assert small() == "kept"
+    with pytest.raises(LockFileUnusable, match="No space left") as caught:
+        large()
+    assert "run again" in str(caught.value)
+    assert sorted(os.listdir(tiny)) == ["x.lock", "x.lock.outcomes.json"]
+    assert str(path) in str(caught.value)
+    assert flocks_of(path) == []
+    assert small() == "kept"
+    assert len(large()) == 30000
+    assert len(runs) == 2
+
+
+@pytest.mark.parametrize("result", [object, {1, 2}, b"bytes", float("nan"), float("inf")], ids=repr)
+def test_a_result_that_json_cannot_hold_is_an_error_that_says_so(path: Path, result: object) -> None:
+    runs: list[int] = []
+
+    @call_once(key=1, path=path)
+    def function() -> object:
+        runs.append(1)
+        return result
+
+    for _ in range(2):
+        with pytest.raises(TypeError, match="JSON can hold"):
+            function()
+    assert len(runs) == 2
+    assert flocks_of(path) == []
+
+
+@pytest.mark.parametrize(
+    "result", [None, False, 0, "", [], {}, {"a": [1, {"b": None}]}, "ü\0\n", 10**30, 1.5], ids=repr
+)
+def test_any_result_that_json_can_hold_is_kept(path: Path, result: object) -> None:
+    runs: list[int] = []
+
+    def function() -> object:
+        runs.append(1)
+        return result
+
+    assert call_once(key=1, path=path)(function)() == result
+    assert call_once(key=1, path=path)(function)() == result  # as after a restart
+    assert len(runs) == 1
+
+
+def test_the_runner_gets_what_json_makes_of_its_result_as_everybody_does(path: Path) -> None:
+    @call_once(key=1, path=path)
+    def function() -> object:
+        return {1: (2, 3)}
+
+    assert function() == {"1": [2, 3]}
+    assert function() == {"1": [2, 3]}
+
+
+def test_each_key_is_run_once(path: Path) -> None:
+    runs: list[object] = []
+    keys: list[object] = [1, "1", 1.5, None, True, "true", ["a", 1], {"b": 1, "a": 2}, ""]
+    for key in [*keys, *keys, {"a": 2, "b": 1}]:
+
+        def function(key: object = key) -> object:
+            runs.append(key)
+            return key
+
+        assert call_once(key=key, path=path)(function)() == key
+    assert runs == keys
+
+
+def test_the_arguments_are_handed_on_and_play_no_part(path: Path) -> None:
+    @call_once(key=1, path=path)
+    def function(a: int, *, b: int) -> list[int]:
+        return [a, b]
+
+    assert function(1, b=2) == [1, 2]
+    assert function(3, b=4) == [1, 2]
+
+
+def test_threads_of_one_process_run_it_once(path: Path) -> None:
+    runs: list[int] = []
+    results: list[str] = []
+
+    @call_once(key=1, path=path)
+    def function() -> str:
+        runs.append(1)
+        return "result"
+
+    threads = [threading.Thread(target=lambda: results.append(function())) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert runs == [1]
+    assert results == ["result"] * 10
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage", b"[]", b"{}", b"null", b'{"format": "leaderlock outcomes 1"}', b"\xff"]
+)
+def test_a_file_of_outcomes_that_is_something_else_is_an_error_and_nothing_runs(
+    path: Path, content: bytes
+) -> None:
+    runs: list[int] = []
+    outcomes = outcomes_of(path)
+    outcomes.write_bytes(content)
+    function = call_once(key=1, path=path)(lambda: runs.append(1))
+    with pytest.raises(CorruptLockFile, match=str(outcomes)) as caught:
+        function()
+    assert "remove it" in str(caught.value)
+    assert runs == []
+    assert outcomes.read_bytes() == content
+    outcomes.unlink()
+    function()
+    assert runs == [1]
+
+
+def test_outcomes_that_others_could_have_written_are_refused(path: Path, tmp_path: Path) -> None:
+    outcomes = outcomes_of(path)
+    function = call_once(key=1, path=path)(lambda: None)
+    (tmp_path / "target").write_bytes(b"{}")
+    outcomes.symlink_to(tmp_path / "target")
+    with pytest.raises(LeaderLockError, match=str(outcomes)):
+        function()
+    outcomes.unlink()
+    os.mkfifo(outcomes)
+    with pytest.raises(UnsafeLockFile, match=str(outcomes)):
+        function()
+    outcomes.unlink()
+    if os.geteuid() == 0:
+        outcomes.write_bytes(b"{}")
+        os.chown(outcomes, 65534, 65534)
+        with pytest.raises(UnsafeLockFile, match=str(outcomes)):
+            function()
+
+
+def test_what_a_killed_writer_left_is_no_hindrance(path: Path, tmp_path: Path) -> None:
+    temporary = outcomes_of(path).with_name(outcomes_of(path).name + ".tmp")
+    temporary.write_bytes(b"half of it")
+    assert call_once(key=1, path=path)(lambda: 1)() == 1
+    assert not temporary.exists()
+    for make in (os.mkfifo, lambda p: p.symlink_to(tmp_path / "elsewhere")):
+        make(temporary)  # planted, in a directory that others may write
+        assert call_once(key=os.urandom(4).hex(), path=path)(lambda: 1)() == 1
+    assert not (tmp_path / "elsewhere").exists()

@@ -1,0 +1,171 @@
+"""What the whole tree must keep to: who may import whom, short files, a light import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src"
+PACKAGE = "leaderlock"
+FACADE = "__init__"
+
+# From the ground up. A module may import its own level and the levels under it. A new module or
+# room gets its name in here; `leaderlock/__init__.py` is a level as well, so that a room under it
+# cannot reach the rooms over itself through `from leaderlock import …`.
+LEVELS: list[set[str]] = [
+    {"_version", "errors", "log"},
+    {"kernel"},
+    {"aio", "directory", "gate", "hold", "holder", "lock", "lockfile", "record"},
+    {"deadman", "inbox", "notify"},
+    {"candidate", "election", "leadership"},
+    {"once", "outcomes"},
+    {FACADE},
+    {"engines"},
+    {"health"},
+    {"supervisor"},
+    {"integrations"},
+    {"__main__", "cli"},
+]
+LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+
+LONGEST_FILE = 300
+
+# What `import leaderlock` must not cost anyone who has not asked for it.
+HEAVY = {"asyncio", "ctypes", "json", "logging.config", "multiprocessing", "subprocess"}
+
+
+def source_files() -> list[Path]:
+    return sorted((SOURCE / PACKAGE).rglob("*.py"))
+
+
+def module_of(file: Path) -> list[str]:
+    """`src/leaderlock/kernel/locks.py` as ["leaderlock", "kernel", "locks"]."""
+    return list(file.relative_to(SOURCE).with_suffix("").parts)
+
+
+def room_of(module: list[str]) -> str:
+    """The part of the package that a dotted name leads to; the package itself is the facade."""
+    return module[1] if len(module) > 1 and module[1] in LEVEL_OF else FACADE
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in {
+        "TYPE_CHECKING",
+        "typing.TYPE_CHECKING",
+    }
+
+
+def import_statements(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Every import that can run, also those inside functions."""
+    if isinstance(node, ast.If) and is_type_checking(node):
+        children: list[ast.AST] = list(node.orelse)
+    else:
+        children = list(ast.iter_child_nodes(node))
+    for child in children:
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        else:
+            yield from import_statements(child)
+
+
+def imported_rooms(module: list[str], source: str) -> Iterator[tuple[int, str]]:
+    """The line and the room of each import of a part of leaderlock."""
+    for statement in import_statements(ast.parse(source)):
+        if isinstance(statement, ast.Import):
+            names = [alias.name.split(".") for alias in statement.names]
+        else:
+            # `module` ends in "__init__" for a package, so one dot always drops the last part.
+            base = module[: -statement.level] if statement.level else []
+            base = base + (statement.module.split(".") if statement.module else [])
+            names = [[*base, alias.name] for alias in statement.names]
+        for name in names:
+            if name[0] == PACKAGE:
+                yield statement.lineno, room_of(name)
+
+
+def upward_imports(module: list[str], source: str) -> list[str]:
+    room = room_of(module)
+    return [
+        f"{'/'.join(module)}.py:{line}: {room} imports {other}, which stands above it"
+        for line, other in imported_rooms(module, source)
+        if LEVEL_OF[other] > LEVEL_OF[room]
+    ]
+
+
+def test_every_module_has_its_level() -> None:
+    unknown = {str(file) for file in source_files() if module_of(file)[1] not in LEVEL_OF}
+    assert not unknown, f"say in LEVELS in {Path(__file__).name} where these stand"
+
+
+def test_no_room_imports_one_above_it() -> None:
+    found = [
+        line
+        for file in source_files()
+        for line in upward_imports(module_of(file), file.read_text(encoding="utf-8"))
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import leaderlock.election",
+        "from leaderlock.election import Election",
+        "from leaderlock import election",
+        "from leaderlock import Election",
+        "from .. import election",
+        "from ..election import Election",
+        "def f():\n    from ..election import Election",
+        "try:\n    import leaderlock.cli.main\nexcept ImportError:\n    pass",
+        "if TYPE_CHECKING:\n    pass\nelse:\n    from ..election import Election",
+    ],
+)
+def test_an_upward_import_is_noticed_however_it_is_written(source: str) -> None:
+    assert upward_imports(["leaderlock", "kernel", "locks"], source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import os, leaderlock.errors",
+        "from ..errors import Unsupported",
+        "from . import filesystems",
+        "from .. import errors",
+        "from .election import something_of_the_kernel_room",
+        "import election",
+        "if TYPE_CHECKING:\n    from ..election import Election",
+        "if typing.TYPE_CHECKING:\n    from ..election import Election",
+    ],
+)
+def test_an_import_downward_or_for_types_alone_is_allowed(source: str) -> None:
+    assert not upward_imports(["leaderlock", "kernel", "locks"], source)
+
+
+def test_no_source_file_grows_long() -> None:
+    lengths = {
+        str(file.relative_to(SOURCE)): len(file.read_text(encoding="utf-8").splitlines())
+        for file in source_files()
+    }
+    too_long = {name: lines for name, lines in lengths.items() if lines >= LONGEST_FILE}
+    assert not too_long, f"one file, one idea: split what has {LONGEST_FILE} lines or more"
+
+
+def test_importing_leaderlock_loads_nothing_heavy_and_nothing_from_third_parties() -> None:
+    # Only what the import adds counts: a .pth file of another package may load things at start.
+    program = (
+        "import sys; before = set(sys.modules); import leaderlock; "
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = set(run.stdout.split())
+    assert PACKAGE in loaded
+    foreign = {name for name in loaded if name.split(".")[0] not in sys.stdlib_module_names}
+    assert {name.split(".")[0] for name in foreign} == {PACKAGE}
+    assert not loaded & HEAVY

@@ -1,0 +1,273 @@
+"""The fencing token: it never repeats and never goes back, whatever happens to holder and file."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leaderlock import CorruptLockFile, LeaderLock, LockFileReplaced, record
+from tests.processes import Child, ChildError, flocks_of, holder, until_parked
+
+# Reports every term in the order of acquisition: O_APPEND, inside the lock. Killed at any instant, so a
+# line may be missing, but none can be out of order.
+CYCLE = """
+            lock.acquire()
+            os.write(log, b'%d\\n' % lock.term)
+            lock.release()
+"""
+TIMED_CYCLE = """
+            if lock.acquire(timeout=0.0003):
+                os.write(log, b'%d\\n' % lock.term)
+                lock.release()
+"""
+# Forks its workers, having imported everything: an interpreter's start would take longer than the rest.
+FACTORY = """
+def worker():
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        log = os.open(argv[1], os.O_WRONLY | os.O_APPEND)
+        lock = LeaderLock(argv[0])
+        while True:
+CYCLE
+    return pid
+
+def kill_many(times, seed):
+    import random
+    chance = random.Random(seed)
+    workers = [worker() for _ in range(4)]
+    for _ in range(times):
+        time.sleep(chance.uniform(0, 0.004))
+        victim = chance.randrange(4)
+        os.kill(workers[victim], signal.SIGKILL)
+        os.waitpid(workers[victim], 0)
+        workers[victim] = worker()
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+"""
+
+
+def require_increasing(log: Path) -> list[int]:
+    lines = log.read_bytes().split(b"\n")
+    terms = [int(line) for line in lines[:-1]]
+    assert terms == sorted(set(terms)), "a term was repeated or went back"
+    return terms
+
+
+def test_the_term_survives_a_thousand_sigkills_at_random_instants(path: Path, tmp_path: Path) -> None:
+    log = tmp_path / "terms"
+    log.touch()
+    with Child(path, log) as factory:
+        factory.tell(FACTORY.replace("CYCLE", CYCLE))
+        factory.tell(f"kill_many(1000, {random.randrange(10**6)})")
+    terms = require_increasing(log)
+    assert len(terms) > 1000
+    lock = LeaderLock(path)
+    with lock:
+        assert lock.term > terms[-1]
+
+
+def test_the_term_survives_sigkills_while_others_wait_with_timeouts(path: Path, tmp_path: Path) -> None:
+    log = tmp_path / "terms"
+    log.touch()
+    with Child(path, log) as factory:
+        factory.tell(FACTORY.replace("CYCLE", TIMED_CYCLE))
+        factory.tell(f"kill_many(200, {random.randrange(10**6)})")
+    assert len(require_increasing(log)) > 100
+
+
+def test_terms_of_several_processes_count_without_a_gap(path: Path) -> None:
+    lock = LeaderLock(path)
+    with Child(path) as other:
+        other.tell("lock = LeaderLock(argv[0])")
+        for turn in range(5):
+            with lock:
+                assert lock.term == 2 * turn + 1
+            assert other.tell("lock.acquire() and lock.term") == 2 * turn + 2
+            other.tell("lock.release()")
+
+
+def test_the_term_is_the_same_for_as_long_as_the_lock_is_held(path: Path) -> None:
+    lock = LeaderLock(path)
+    with lock:
+        first = lock.term
+        assert not LeaderLock(path).acquire(timeout=0.02)
+        assert lock.term == first
+
+
+# The record alone: every way to break one copy of it.
+
+terms = st.integers(1, 2**63)
+labels = st.text(max_size=200).map(record.host_and_name)
+times = st.floats(0, 4e9)
+
+
+@given(term=terms, since=times, label=labels)
+def test_a_record_is_two_equal_copies_whatever_is_in_it(term: int, since: float, label: bytes) -> None:
+    content = record.encode(term, since, label)
+    assert len(content) == record.SIZE
+    assert content[: record.COPY_SIZE] == content[record.COPY_SIZE :]
+    assert record.last_term(content, "x") == term
+    fields = record.decode(content)
+    assert fields is not None
+    assert (fields["term"], fields["pid"]) == (term, os.getpid())
+
+
+@given(term=terms, data=st.data())
+def test_one_damaged_copy_changes_nothing(term: int, data: st.DataObject) -> None:
+    content = bytearray(record.encode(term, 1.0, record.host_and_name("x")))
+    copy = data.draw(st.integers(0, 1)) * record.COPY_SIZE
+    begin = data.draw(st.integers(0, record.COPY_SIZE - 1))
+    rubbish = data.draw(st.binary(min_size=1, max_size=record.COPY_SIZE - begin))
+    content[copy + begin : copy + begin + len(rubbish)] = rubbish
+    assert record.last_term(bytes(content), "x") == term
+
+
+@given(term=terms, kept=st.integers(0, record.SIZE))
+def test_a_write_that_breaks_off_anywhere_never_repeats_a_term(term: int, kept: int) -> None:
+    label = record.host_and_name("x")
+    before, after = record.encode(term, 1.0, label), record.encode(term + 1, 2.0, label)
+    # term + 1 was not used yet, since the write had not returned; it may be used or skipped.
+    assert record.last_term(after[:kept] + before[kept:], "x") in (term, term + 1)
+
+
+@given(term=terms, kept=st.integers(0, record.SIZE))
+def test_a_file_that_was_cut_short_is_read_right_or_not_at_all(term: int, kept: int) -> None:
+    content = record.encode(term, 1.0, record.host_and_name("x"))[:kept]
+    if kept == 0:
+        assert record.last_term(content, "x") == 0
+    elif kept < record.COPY_SIZE:
+        with pytest.raises(CorruptLockFile):
+            record.last_term(content, "x")
+    else:
+        assert record.last_term(content, "x") == term
+
+
+@given(content=st.binary(min_size=1, max_size=2 * record.SIZE))
+def test_garbage_is_never_taken_for_a_record(content: bytes) -> None:
+    with pytest.raises(CorruptLockFile, match="/some/path"):
+        record.last_term(content, "/some/path")
+    assert record.decode(content) is None
+
+
+# The file.
+
+GARBAGE = [b"x", b"0\n", b"1234", b"\0" * 512, os.urandom(512), b"leaderlock 1 " + b"0" * 499]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=range(len(GARBAGE)))
+def test_a_file_of_something_else_is_refused_and_left_as_it_is(path: Path, garbage: bytes) -> None:
+    path.write_bytes(garbage)
+    lock = LeaderLock(path)
+    for blocking in (True, False):
+        with pytest.raises(CorruptLockFile, match=str(path)) as caught:
+            lock.acquire(blocking)
+        assert "remove it" in str(caught.value)
+        assert not lock.locked()
+    assert path.read_bytes() == garbage
+    assert flocks_of(path) == []
+    path.unlink()
+    assert lock.acquire(blocking=False)
+    lock.release()
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"x" * 4096], ids=["truncated", "short", "long"])
+def test_what_is_written_over_a_held_lock_is_mended_at_its_release(path: Path, damage: bytes) -> None:
+    lock = LeaderLock(path)
+    for _ in range(3):
+        lock.acquire()
+        lock.release()
+    with Child(path) as other:
+        other.tell("lock = LeaderLock(argv[0])")
+        with lock:
+            assert lock.term == 4
+            path.write_bytes(damage)
+            lock.check()
+            other.begin("lock.acquire() and lock.term")
+            until_parked(path, other.pid)
+        assert other.answer() == 5
+
+
+def test_garbage_that_a_killed_holder_could_not_mend_is_an_error_for_those_who_wait(path: Path) -> None:
+    with holder(path) as other, Child(path) as waiter:
+        waiter.begin("lock = LeaderLock(argv[0]); lock.acquire()")
+        until_parked(path, waiter.pid)
+        path.write_bytes(b"garbage")
+        other.kill()
+        with pytest.raises(ChildError, match="CorruptLockFile") as caught:
+            waiter.answer()
+        assert str(path) in str(caught.value)
+        assert flocks_of(path) == []
+        assert path.read_bytes() == b"garbage"
+
+
+def test_a_process_that_knows_the_term_goes_on_from_it_after_a_truncation(path: Path) -> None:
+    lock = LeaderLock(path)
+    for _ in range(3):
+        lock.acquire()
+        lock.release()
+    path.write_bytes(b"")
+    with lock:
+        assert lock.term == 4
+
+
+@pytest.mark.parametrize("replace", [True, False], ids=["replaced", "deleted"])
+def test_a_file_that_goes_while_it_is_held_is_told_to_the_holder(path: Path, replace: bool) -> None:
+    lock = LeaderLock(path)
+    with lock, Child(path) as other:
+        path.unlink()
+        if replace:
+            path.write_bytes(b"")
+        with pytest.raises(LockFileReplaced):
+            lock.check()
+        # Nothing can keep the other one from it: that is what check() is for.
+        assert other.tell("LeaderLock(argv[0]).acquire(blocking=False)") is True
+
+
+@pytest.mark.parametrize("timeout", [-1, 300])
+@pytest.mark.parametrize("replace", [True, False], ids=["replaced", "deleted"])
+def test_those_who_wait_for_a_file_that_goes_start_over_on_the_new_one(
+    path: Path, replace: bool, timeout: int
+) -> None:
+    with holder(path) as old, Child(path) as waiter, Child(path) as new:
+        waiter.tell("lock = LeaderLock(argv[0])")
+        waiter.begin(f"lock.acquire(timeout={timeout})")
+        until_parked(path, waiter.pid)
+        path.unlink()
+        if replace:
+            new.tell("lock = LeaderLock(argv[0]); lock.acquire()")
+            old.tell("lock.release()")
+            until_parked(path, waiter.pid)  # on the new file
+            new.tell("lock.release()")
+        else:
+            old.tell("lock.release()")
+        assert waiter.answer() is True
+        waiter.tell("lock.check()")
+        assert flocks_of(path) == [(waiter.pid, False)]
+
+
+def test_the_timeout_counts_over_all_files_that_were_waited_for(path: Path) -> None:
+    with holder(path) as old, Child(path) as waiter, Child(path) as new:
+        waiter.tell("lock = LeaderLock(argv[0]); begin = time.monotonic()")
+        waiter.begin("(lock.acquire(timeout=1.0), time.monotonic() - begin)")
+        until_parked(path, waiter.pid)
+        path.unlink()
+        new.tell("lock = LeaderLock(argv[0]); lock.acquire()")
+        old.tell("lock.release()")
+        got, seconds = waiter.answer()
+        assert not got
+        assert 1.0 <= seconds < 20
+
+
+def test_a_moved_file_that_comes_back_is_the_same_lock(path: Path) -> None:
+    with holder(path) as other:
+        path.rename(path.with_suffix(".away"))
+        path.with_suffix(".away").rename(path)
+        assert not LeaderLock(path).acquire(blocking=False)
+        other.tell("lock.check(); lock.release()")
