@@ -266,7 +266,12 @@ def stop_at_exit() -> None:
     mine = [candidate for candidate in _of_this_process if candidate._pid == os.getpid()]
     for candidate in mine:
         candidate._stop_requested.set()
-    leading = [c for c in mine if c._leadership is not None and not c._ended.is_set()]
+    myself = get_ident()  # a task that exits by a signal handler: it cannot wait for itself
+    leading = [
+        c
+        for c in mine
+        if c._leadership is not None and c._thread != myself and not c._ended.is_set()
+    ]
     for candidate in leading:
         candidate._ask_to_stop()
     deadline = time.monotonic() + EXIT_GRACE

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
-    from leaderlock.candidate import Candidate
     from leaderlock.leadership import Leadership
 
 try:
@@ -34,8 +33,11 @@ try:
 except ImportError:  # there is no such module but inside of uWSGI
     uwsgi = None
 
-_candidates: list[Candidate] = []
-"""Those of this worker; empty in the master, whatever it has loaded."""
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What uWSGI's master, an operator or a terminal ends a worker with."""
+
+_is_set_up = False
+"""Whether this worker's end and log are seen to; False in the master, whatever it has loaded."""
 
 
 def in_one_worker(
@@ -59,7 +61,8 @@ def in_one_worker(
     good order (a reload, ``max-requests``, SIGTERM) asks it to stop and waits up to 5 seconds for that;
     the next worker leads when the process has ended. uWSGI gives no notice of the end with
     ``skip-atexit``, in async mode without gevent, or in the midst of a request: the kernel passes the
-    lock on all the same.
+    lock on all the same. The task's thread blocks SIGINT, SIGTERM and SIGHUP, and so do threads and
+    programs that it starts, unless it unblocks them first.
 
     A lock that cannot be used stops no worker: the error goes to the log, and the worker tries again
     after a backoff. What the ``leaderlock`` logger says goes to uWSGI's log, unless the application
@@ -95,15 +98,23 @@ def in_one_worker(
 def _stand(election: Election, task: Callable[[Leadership], object]) -> None:
     if uwsgi.worker_id() == 0:  # a spooler or a mule, whose post_fork_hook is the same
         return
-    if not _candidates:
+    global _is_set_up  # noqa: PLW0603  (of this worker, whatever the number of tasks)
+    if not _is_set_up:
+        _is_set_up = True
         _send_log_to_server()
         _ask_to_stop_at_end()
+    # uWSGI's handler ends the process from the thread that the kernel gives the signal to, and CPython
+    # waits for ever for its main thread if that is another one. So the task's thread and all that it
+    # starts are born with these signals blocked, as uWSGI's own request threads are.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
-        _candidates.append(election.start_unchecked(task))
+        election.start_unchecked(task)
     except RuntimeError as error:  # the system has no thread left
         logging.getLogger("leaderlock").error(
             "worker %d does not stand for election: %s", uwsgi.worker_id(), error
         )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _require_threads() -> None:
@@ -172,34 +183,25 @@ def _ask_to_stop_at_end() -> None:
     chained: Callable[[], object] | None = getattr(uwsgi, "atexit", None)
 
     def at_end() -> None:
+        _ignore_further_signals()
         atexit.unregister(stop_at_exit)  # a task that does not stop is waited for only once
         with contextlib.ExitStack() as last_first:
             if chained is not None:
                 last_first.callback(chained)
-            # A standby too: it must not begin to lead now, when another worker's task has ended.
-            if _is_undisturbed() or not _leads():
-                stop_at_exit()
+            stop_at_exit()
 
     uwsgi.atexit = at_end
 
 
-def _leads() -> bool:
-    return any(candidate.is_leader for candidate in _candidates)
-
-
-def _is_undisturbed() -> bool:
-    """See to it that no second signal cuts the stop of a task short; False in the task's own thread.
+def _ignore_further_signals() -> None:
+    """Let no second signal cut the stop of a task short.
 
     Ctrl-C reaches a worker twice, from the terminal and from the master. The main thread, which is in
-    the first one's handler, takes no other, so the task's thread would: uWSGI's handler then ends the
-    process from there.
+    the first one's handler, takes no other, so a thread of the application's would.
     """
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    with contextlib.suppress(ValueError):  # not the main thread
+        for number in _ENDING:
             signal.signal(number, signal.SIG_IGN)
-    except ValueError:  # not the main thread, so perhaps the task's own: it cannot wait for itself
-        return False
-    return True
 
 
 def _send_log_to_server() -> None:
