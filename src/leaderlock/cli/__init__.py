@@ -27,6 +27,7 @@ leaderlock makes exactly one process on a machine run a job.
   leaderlock run --stop TERM/25/KILL -- server        as a container's PID 1
   leaderlock init -- server                           the same, as tini does it
   leaderlock status                                   who leads, and who waits
+  leaderlock health /run/app/health.json              whether the report there is good: a probe
   leaderlock COMMAND --help                           more about a command
   leaderlock --version
 """
@@ -100,5 +101,9 @@ def _dispatch(command: str, words: list[str]) -> int:
         from leaderlock.cli.status import main as status  # noqa: PLC0415
 
         return status(words)
+    if command == "health":
+        from leaderlock.cli.health import main as health  # noqa: PLC0415
+
+        return health(words)
     print(f"leaderlock: there is no command {command!r} (see leaderlock --help)", file=sys.stderr)
     return WRONG_USAGE

@@ -1,0 +1,110 @@
+"""Reports as lines of JSON in a FIFO that somebody else reads."""
+
+from __future__ import annotations
+
+import array
+import errno
+import fcntl
+import json
+import os
+import select
+import stat
+import termios
+
+from leaderlock.kernel.signals import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+class fifo:
+    """A sink that writes each report as one line of JSON to a FIFO.
+
+    It is opened for writing alone and without waiting, and so a reader that is missing is an error
+    (to hold both ends would hide that nobody reads), and stays open until the reader goes.
+
+    A line is written completely or not at all. Up to PIPE_BUF (4,096 bytes) the kernel sees to that
+    (pipe(7)); a longer one is written only into an empty pipe, which is grown to hold it, so as long as
+    nobody else writes there. A reader that is behind costs it the report, not the leader its time.
+
+    Args:
+        path: the FIFO, which must exist: ``mkfifo PATH``.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = os.path.abspath(os.fsdecode(path))
+        self.__qualname__ = f"sinks.fifo({self._path!r})"
+        self._fd = -1
+        self._pid = os.getpid()
+
+    def __call__(self, report: Mapping[str, Any]) -> None:
+        """Write the report.
+
+        Raises:
+            OSError: there is no FIFO (ENOENT, EINVAL) or no reader (ENXIO, EPIPE), the reader is behind
+                (EAGAIN), or the line is longer than the system lets a pipe grow (EMSGSIZE).
+        """
+        line = json.dumps(report, separators=(",", ":")).encode() + b"\n"
+        if self._fd < 0 or self._pid != os.getpid():
+            self._fd, self._pid = self._open(), os.getpid()
+        if len(line) > select.PIPE_BUF:
+            self._make_room(len(line))
+        try:
+            written = _write_without_sigpipe(self._fd, line)
+        except BrokenPipeError:
+            self.stop()
+            raise self._error(errno.EPIPE, "its reader has gone") from None
+        except BlockingIOError:
+            raise self._error(errno.EAGAIN, "it is full, as its reader is behind") from None
+        if written < len(line):
+            raise self._error(errno.EAGAIN, "a line is torn, as somebody else writes there, too")
+
+    def stop(self) -> None:
+        """Close the FIFO."""
+        if self._fd >= 0 and self._pid == os.getpid():
+            os.close(self._fd)
+        self._fd = -1
+
+    def _open(self) -> int:
+        try:
+            fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise self._error(errno.ENOENT, "there is no such FIFO; make it by mkfifo") from None
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # fifo(7)
+                raise
+            raise self._error(errno.ENXIO, "nobody reads it; start its reader") from None
+        if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise self._error(errno.EINVAL, "it is not a FIFO; make one by mkfifo")
+        return fd
+
+    def _make_room(self, size: int) -> None:
+        waiting = array.array("i", [0])
+        fcntl.ioctl(self._fd, termios.FIONREAD, waiting)
+        if waiting[0]:
+            raise self._error(errno.EAGAIN, "its reader is behind, so a long line might be torn")
+        try:
+            if fcntl.fcntl(self._fd, fcntl.F_GETPIPE_SZ) < size:
+                fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, size)
+        except (AttributeError, PermissionError):  # macOS and the BSDs; over /proc/sys/fs/pipe-max-size
+            text = f"a line of {size} bytes is more than it can hold; use fewer checks, or sinks.file()"
+            raise self._error(errno.EMSGSIZE, text) from None
+
+    def _error(self, number: int, text: str) -> OSError:
+        return OSError(number, text, self._path)
+
+
+def _write_without_sigpipe(fd: int, data: bytes) -> int:
+    """Write; a reader that has gone is an error, also where the server lets SIGPIPE kill."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
+    try:
+        return os.write(fd, data)
+    except BrokenPipeError:
+        if signal.SIGPIPE not in before and signal.SIGPIPE in signal.sigpending():
+            signal.sigwait({signal.SIGPIPE})  # it was for this thread: signal(7)
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

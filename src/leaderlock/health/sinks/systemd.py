@@ -1,0 +1,135 @@
+"""READY, STATUS and WATCHDOG for systemd, from whichever worker leads."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from leaderlock.health.sinks.numbers import failing_critical_checks
+from leaderlock.kernel.event import NativeEvent
+from leaderlock.kernel.processes import process_of
+from leaderlock.kernel.threads import start_new_thread
+from leaderlock.log import log
+from leaderlock.notify import Notifier
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+INTERVALS = 3
+"""So many intervals without a report, and the reporter is taken for hung."""
+
+
+class systemd:
+    """A sink that tells systemd how the service is, by sd_notify(3).
+
+    ``READY=1`` goes with the first report in which no critical check fails, ``STATUS=`` with each.
+    ``WATCHDOG=1`` goes with each report and, from a native thread, at half of ``WATCHDOG_USEC``, as
+    sd_watchdog_enabled(3) asks. Beats stop while a critical check fails, and when no report has come
+    for three of the reporter's intervals: then systemd restarts the service.
+
+    The unit needs ``NotifyAccess=all``, since the leader is not the service's main process. For the
+    same reason ``WATCHDOG_PID`` may name this process or any above it when the sink is made. Without
+    ``NOTIFY_SOCKET`` the sink does nothing.
+
+    When the leadership passes on, the next beat goes with the next leader's first good report. Choose
+    ``WatchdogSec=`` greater than twice the sum of the lease and the time that all checks may take:
+    half of it may have passed when the old leader ends.
+    """
+
+    def __init__(self) -> None:
+        self.__qualname__ = "sinks.systemd()"
+        # Now, since an arbiter that is replaced (gunicorn's USR2) is no ancestor of ours later on.
+        self._watchdog = _watchdog_seconds() if os.environ.get("NOTIFY_SOCKET") else None
+        self._pid = os.getpid()
+        self._notifier: Notifier | None = None
+        self._ready = False
+        self._beats: NativeEvent | None = None  # set, it ends their thread
+        self._good_until = 0.0
+
+    def __call__(self, report: Mapping[str, Any]) -> None:
+        """Tell the manager of a report.
+
+        Raises:
+            ValueError: NOTIFY_SOCKET is neither a path nor abstract.
+            OSError: the manager is gone, or its queue is full.
+        """
+        if not os.environ.get("NOTIFY_SOCKET"):
+            return
+        if self._pid != os.getpid():
+            self.stop()
+        if self._notifier is None:
+            self._notifier = Notifier.from_environment()
+        states = [f"STATUS={_describe(report)}"]
+        if failing_critical_checks(report):
+            self._good_until = 0.0
+        else:
+            self._good_until = time.monotonic() + INTERVALS * report["reporter"]["interval"]
+            states += ["READY=1"] if not self._ready else []
+            states += ["WATCHDOG=1"] if self._watchdog else []
+        if self._watchdog and self._beats is None:
+            self._beats = NativeEvent()
+            start_new_thread(self._beat, (self._beats, self._watchdog / 2))
+        if self._notifier is not None:
+            self._notifier.send(*states)
+            self._ready = self._ready or "READY=1" in states
+
+    def _beat(self, stopping: NativeEvent, seconds: float) -> None:
+        notifier = Notifier.from_environment()  # of its own, which nobody closes while it sends
+        while notifier is not None and not stopping.wait(seconds):
+            if time.monotonic() < self._good_until:
+                try:
+                    notifier.send("WATCHDOG=1")
+                except OSError as error:  # the manager is gone, or its queue is full
+                    log().error("no beat for systemd's watchdog: %s", error)
+        _close(notifier)
+
+    def stop(self) -> None:
+        """End the beats: the leadership passes on."""
+        if self._beats is not None and self._pid == os.getpid():
+            self._beats.set()
+        _close(self._notifier)
+        self._notifier = self._beats = None
+        self._pid, self._ready, self._good_until = os.getpid(), False, 0.0
+
+
+def _close(notifier: Notifier | None) -> None:
+    if notifier is not None:
+        notifier._socket.close()
+
+
+def _describe(report: Mapping[str, Any]) -> str:
+    """One line, as `systemctl status` shows it."""
+    leader = report["leader"]
+    parts = [f"process {leader['pid']} leads in term {leader['term']}: {report['status']}"]
+    for status in ("failing", "degraded"):
+        names = [name for name, check in report["checks"].items() if check["status"] == status]
+        parts += [f"{status}: {', '.join(names)}"] if names else []
+    return " ".join("; ".join(parts).split())
+
+
+def _watchdog_seconds() -> float | None:
+    """Seconds within which the manager wants to see a beat, or None if it does not."""
+    text = os.environ.get("WATCHDOG_USEC", "")
+    pid = os.environ.get("WATCHDOG_PID", "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        log().error(
+            "WATCHDOG_USEC must be a number of microseconds, not %r: no beats for systemd's watchdog."
+            " systemd sets it by WatchdogSec= in the unit",
+            text,
+        )
+        return None
+    if pid and pid not in map(str, _this_process_and_those_above()):
+        log().warning("WATCHDOG_PID %r is no process above this one: no beats for the watchdog", pid)
+        return None
+    return int(text) / 1e6
+
+
+def _this_process_and_those_above() -> list[int]:
+    pids = [os.getpid(), os.getppid()]
+    while (process := process_of(pids[-1])) is not None and process.parent > 0:
+        pids.append(process.parent)
+    return pids
