@@ -107,7 +107,7 @@ class Server:
             return (
                 len(now) == self.processes
                 and not now & without
-                and self.log.count(ACCEPTS) >= len(self._seen | now)
+                and self.log.splitlines().count(ACCEPTS) >= len(self._seen | now)
             )
 
         until(look, f"{self.processes} workers without {without}")
