@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from leaderlock.health import checks, sinks
+from leaderlock.health.checks.check import CheckResult
 from leaderlock.health.reporter import HealthReporter
 
-__all__ = ["HealthReporter", "checks", "sinks"]
+__all__ = ["CheckResult", "HealthReporter", "checks", "sinks"]

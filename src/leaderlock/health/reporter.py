@@ -1,41 +1,71 @@
-"""`HealthReporter`: a task that reports who leads and how the workers are, at a steady beat."""
+"""`HealthReporter`: a task that reports who leads and how the server is, at a steady beat."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
+from contextlib import suppress
 
+from leaderlock.errors import LeadershipLost
 from leaderlock.health import checks as builtin_checks
 from leaderlock.health import sinks as builtin_sinks
+from leaderlock.health.checks.check import as_check, name_of
+from leaderlock.health.outlet import Outlet
+from leaderlock.health.runner import Runner, run_together
+from leaderlock.kernel.event import NativeEvent
+from leaderlock.kernel.threads import start_new_thread
 from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
+    from leaderlock.health.checks.check import Check
     from leaderlock.leadership import Leadership
 
-    Check = Callable[[], object]
     Sink = Callable[[Mapping[str, Any]], object]
 
 VERSION = 1
 """Of the report's form: it grows when a reader of the form before would go wrong."""
 
+LONGEST_TIMEOUT = 5.0
+"""Seconds that a check without a timeout of its own has, if the interval is not shorter."""
+
+FLUSH = 2.0
+"""Seconds that all sinks together have at the end of a term."""
+
 
 class HealthReporter:
     """A task for `in_one_worker` or `Election`: every `interval` seconds, one report to every sink.
 
-    A report says who leads (process, term, since when, for how long) and what each check found. A check
-    or a sink that raises is reported or logged, and stops nothing. Checks run one after the other in
-    the leader's thread, so a check that hangs delays the report.
+    A report is a dict that JSON can hold, and report.schema.json in this directory is its JSON Schema.
+    It says who leads (process, term, since when, after how many failovers), what each check found, how
+    the reporter itself does, and its `status`: ``"failing"`` if a critical check fails, ``"degraded"``
+    if any other check fails or any check is degraded, else ``"ok"``.
+
+    Each check runs in a native thread of its own, and all of them at the same time. One that hangs is
+    failing when its timeout is over; it is not started again before it has returned, and delays
+    neither the resignation nor the interpreter's exit. One that raises, or whose value JSON cannot
+    hold, is failing.
+
+    Each sink has a native thread and a queue of 16 reports; when that is full, the oldest is dropped.
+    What was dropped and what failed is in the next report, and logged when it begins, changes or ends.
+    All sinks get the same report, and must not change it. A sink with a `start` method gets the
+    leadership by it, before the first report; its `stop` is called at the end of the term, after the
+    reports that wait were handed on, for which all sinks together have 2 s.
+
+    It is made before the workers are forked, and starts no thread before it leads. It may lead several
+    terms in turn, but belongs in one election.
 
     Args:
-        interval: seconds between reports, kept without drift.
-        checks: functions without arguments; by default ``[checks.workers()]``.
-        sinks: functions that take the report; by default ``[sinks.log()]``.
+        interval: seconds between reports, kept without drift. A tick that lasts longer leaves out those
+            that it runs into; they are counted.
+        checks: functions without arguments, or `checks.check` of one, each with a name of its own; by
+            default ``[checks.workers()]``. Read when a term begins.
+        sinks: functions that take the report; by default ``[sinks.log()]``. Read when a term begins.
 
     Raises:
         ValueError, TypeError: an argument is not of its form.
@@ -45,57 +75,177 @@ class HealthReporter:
     def __init__(
         self,
         interval: float = 10,
-        checks: Iterable[Check] | None = None,
+        checks: Iterable[Callable[[], object]] | None = None,
         sinks: Iterable[Sink] | None = None,
     ) -> None:
         if not (interval > 0 and math.isfinite(interval)):
             raise ValueError(f"interval must be a positive number of seconds, not {interval!r}")
         self.interval = interval
-        self.checks = list(checks) if checks is not None else [builtin_checks.workers()]
+        # Wrong ones are refused here, before the fork.
+        self.checks = _named([builtin_checks.workers()] if checks is None else checks, interval)
         self.sinks = list(sinks) if sinks is not None else [builtin_sinks.log()]
-        for function in (*self.checks, *self.sinks):
-            if not callable(function):
-                raise TypeError(f"a check or sink must be a function, not {function!r}")
+        for sink in self.sinks:
+            if not callable(sink):
+                raise TypeError(f"a check or sink must be a function, not {sink!r}")
+        self._pid = 0
+        self._bell = NativeEvent()
+        self._runners: list[Runner] = []
+        self._outlets: list[Outlet] = []
+        self._leadership: Leadership | None = None
+        self._begun = 0.0
+        self._tick = 0
+        self._missed = 0
 
     def __call__(self, leadership: Leadership) -> None:
         """Report until asked to stop."""
-        for _ in leadership.every(self.interval):
-            self.report(leadership)
+        self._begin(leadership)
+        try:
+            start_new_thread(_ring_at_stop, (leadership.stopping, self._bell))
+            for tick in leadership.every(self.interval):
+                self._missed += max(tick - self._tick - 1, 0)
+                self._tick = tick
+                if tick == 0:
+                    self._begun = time.monotonic()
+                try:
+                    self.report(leadership)
+                except _StopError:
+                    break
+                except LeadershipLost as error:  # while the checks ran: others report by now
+                    log().error("leadership lost: %s", error)
+        finally:
+            self._end(leadership)
 
     def report(self, leadership: Leadership) -> dict[str, Any]:
-        """Make one report, and hand it to every sink."""
+        """Make one report, and queue it for every sink.
+
+        Outside a task's call of the reporter, the threads that it starts are left parked.
+
+        Raises:
+            LeadershipLost: another process may lead; no sink gets the report.
+        """
+        if self._leadership is not leadership or self._pid != os.getpid():
+            self._begin(leadership)
+        lag = time.monotonic() - self._begun - self._tick * self.interval
+        entries = run_together(self._runners, self._bell, leadership.stopping)
+        if entries is None:
+            raise _StopError("asked to stop while the checks ran")
+        if not leadership.stopping.is_set():
+            leadership.beat()  # a hung check may have taken all of the interval
         now = time.time()
         report = {
             "version": VERSION,
             "time": now,
+            "status": _overall(entries.values()),
             "leader": {
-                "pid": os.getpid(),
+                "pid": self._pid,
                 "term": leadership.term,
                 "since": leadership.since,
                 "uptime": round(max(now - leadership.since, 0), 3),
+                "failovers": leadership.term - 1,
             },
-            "checks": {_name(check): _run(check) for check in self.checks},
+            "reporter": {
+                "interval": self.interval,
+                "tick": self._tick,
+                "lag": round(max(lag, 0), 6),
+                "missed": self._missed,
+                "sinks": {outlet.name: outlet.state() for outlet in self._outlets},
+            },
+            "checks": entries,
         }
-        for sink in self.sinks:
-            try:
-                sink(report)
-            except Exception as error:  # noqa: BLE001  (whatever it is, the other sinks go on)
-                log().error("%s got no report: %s: %s", _name(sink), type(error).__name__, error)
+        for outlet in self._outlets:
+            outlet.put(report)
         return report
 
+    def _begin(self, leadership: Leadership) -> None:
+        if self._pid != os.getpid():  # a forked child has none of its parent's threads
+            self._pid = os.getpid()
+            self._bell = NativeEvent()
+            self._runners = []
+            self._outlets = []
+        self.checks = _named(self.checks, self.interval)
+        # A check that still hangs since an earlier term must be known again.
+        known = {id(runner.check): runner for runner in self._runners}
+        self._runners = [
+            known.get(id(check))
+            or Runner(check, check.timeout or min(self.interval, LONGEST_TIMEOUT), self._bell)
+            for check in self.checks
+        ]
+        self._outlets = self._open(leadership)
+        self._leadership = leadership
+        self._begun = time.monotonic()
+        self._tick = 0
+        self._missed = 0
 
-def _run(check: Check) -> dict[str, Any]:
-    begin = time.monotonic()
-    outcome: dict[str, object]
-    try:
-        value = check()
-        json.dumps(value, allow_nan=False)
-    except Exception as error:  # noqa: BLE001  (whatever it is, it is the report's to tell)
-        outcome = {"status": "failing", "value": None, "error": f"{type(error).__name__}: {error}"}
-    else:
-        outcome = {"status": "ok", "value": value, "error": None}
-    return {**outcome, "duration": round(time.monotonic() - begin, 6)}
+    def _open(self, leadership: Leadership) -> list[Outlet]:
+        known = {id(outlet.sink): outlet for outlet in self._outlets}
+        outlets: list[Outlet] = []
+        for sink in self.sinks:
+            outlet = known.pop(id(sink), None) or Outlet(sink)
+            outlet.name = _another(name_of(sink), [other.name for other in outlets])
+            outlet.open(leadership)
+            outlets.append(outlet)
+        return outlets
+
+    def _end(self, leadership: Leadership) -> None:
+        for runner in self._runners:
+            runner.park()
+        for outlet in self._outlets:
+            outlet.close()
+        deadline = time.monotonic() + FLUSH
+        for outlet in self._outlets:
+            while not outlet.is_closed_within(min(self.interval, deadline - time.monotonic())):
+                if leadership.lost or time.monotonic() >= deadline:
+                    outlet.abandon()
+                    break
+                with suppress(LeadershipLost):
+                    leadership.beat()
+        self._leadership = None
 
 
-def _name(function: Callable[..., object]) -> str:
-    return getattr(function, "__qualname__", type(function).__qualname__).rpartition("<locals>.")[2]
+class _StopError(Exception):
+    """The task was asked to stop before the checks had ended."""
+
+
+def _ring_at_stop(stopping: threading.Event, bell: NativeEvent) -> None:
+    """Wake the tick that waits for its checks; every leadership is asked to stop in the end."""
+    stopping.wait()
+    bell.set()
+
+
+def _named(checks: Iterable[Callable[[], object]], interval: float) -> list[Check[object]]:
+    """All of them as checks, each with a name of its own and a timeout within the interval."""
+    named: dict[str, Check[object]] = {}
+    for check in map(as_check, checks):
+        if check.name in named:
+            raise ValueError(
+                f"two checks have the name {check.name!r}: give one of them another, by name= of a "
+                "built-in check, or by checks.check(function, name=…)"
+            )
+        if check.timeout is not None and check.timeout > interval:
+            raise ValueError(
+                f"check {check.name!r} has a timeout of {check.timeout:g} s, and the interval is "
+                f"{interval:g} s: a tick must end before the next, so shorten the timeout or lengthen "
+                "the interval"
+            )
+        named[check.name] = check
+    return list(named.values())
+
+
+def _another(name: str, taken: list[str]) -> str:
+    """The name, or the first of name#2, name#3 … that is not taken."""
+    count = 1
+    candidate = name
+    while candidate in taken:
+        count += 1
+        candidate = f"{name}#{count}"
+    return candidate
+
+
+def _overall(entries: Iterable[Mapping[str, Any]]) -> str:
+    worst = "ok"
+    for entry in entries:
+        if entry["status"] == "failing" and entry["critical"]:
+            return "failing"
+        if entry["status"] != "ok":
+            worst = "degraded"
+    return worst

@@ -1,10 +1,17 @@
 """What is looked at: a check is any function without arguments whose value JSON can hold.
 
-Its name in the report is its ``__name__``. One that raises is reported as failing, with the error.
+Its name in the report is its own name. One that raises is failing, with the error; one that returns a
+`CheckResult` says itself how it is. `check` gives a function another name, a timeout, or makes it
+critical; the built-in checks take these as keywords.
 """
 
 from __future__ import annotations
 
+from leaderlock.health.checks.cgroup import cgroup
+from leaderlock.health.checks.check import Check, CheckResult, check
+from leaderlock.health.checks.disk import disk
+from leaderlock.health.checks.network import http, tcp
 from leaderlock.health.checks.processes import workers
+from leaderlock.health.checks.sockets import listen_queue
 
-__all__ = ["workers"]
+__all__ = ["Check", "CheckResult", "cgroup", "check", "disk", "http", "listen_queue", "tcp", "workers"]

@@ -1,4 +1,4 @@
-"""The processes of a prefork server, as psutil sees them."""
+"""The processes of a prefork server, as psutil and ``/proc`` see them."""
 
 from __future__ import annotations
 
@@ -6,66 +6,171 @@ import os
 import time
 
 from leaderlock.errors import Unsupported
+from leaderlock.health.checks.check import Check, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     import psutil
 
+PROPORTIONAL_SHARE = 0.001
+"""Of one core, for each process: the kernel walks the page tables to tell proportional memory, which
+takes milliseconds for each 100 MB, so that of a big process is read less often than at every tick."""
 
-def workers(arbiter: int | None = None) -> Callable[[], dict[str, Any]]:
-    """A check of the worker processes: how many are alive, and each one's memory and age.
 
-    Memory is in bytes: resident, and proportional (a page shared by n processes counts 1/n for each;
-    None where the kernel does not let this user see it). Ages are in seconds.
+def workers(
+    arbiter: int | None = None,
+    *,
+    name: str | None = None,
+    timeout: float | None = None,
+    critical: bool = False,
+) -> Check[dict[str, Any]]:
+    """A check of the worker processes: how many are alive, how often they came anew, and what they use.
+
+    Its value: `arbiter` (the process ID), `alive`, `restarts` (workers that have gone and were replaced
+    since this process began to report) and `processes`, for each its `pid`, `age` (seconds),
+    `resident` and `proportional` memory (bytes; a page that n processes share counts 1/n for each),
+    `cpu` (percent of one core since the last report) and `descriptors` (open ones). What the kernel
+    does not let this user see is null, and so is `cpu` in the first report of a process. `proportional`
+    is read as often as it costs at most 0.1 % of a core for each process: less than once a second from
+    some 100 MB on, and between that it is the one that was read last.
 
     Args:
         arbiter: the process ID whose children are the workers; by default the parent of the process
             that runs the check, which in a worker is the arbiter.
+        name, timeout, critical: as `checks.check` has them; the name is ``workers``.
 
     Raises:
         Unsupported: psutil is not installed.
+        ValueError: an argument is not of its form.
     """
     try:
-        import psutil  # noqa: PLC0415  (an extra)
+        import psutil  # noqa: F401, PLC0415  (an extra)
     except ImportError as error:
         raise Unsupported(
             "checks.workers() needs psutil: run `pip install 'leaderlock[health]'`"
         ) from error
+    given: object = arbiter  # a configuration file is not type-checked
+    if given is not None and not (isinstance(given, int) and given > 0):
+        raise ValueError(f"arbiter must be the ID of a process, not {arbiter!r}")
+    return check(_Workers(arbiter).look, name=name or "workers", timeout=timeout, critical=critical)
 
-    def workers() -> dict[str, Any]:
-        parent = psutil.Process(arbiter or os.getppid())
-        seen = [_describe(child) for child in parent.children()]
+
+class _Workers:
+    """What is remembered between two looks: who was there, and their processor times."""
+
+    def __init__(self, arbiter: int | None) -> None:
+        self._arbiter = arbiter
+        self._pid = 0
+        self._known: dict[int, _Worker] = {}
+        self._came = self._gone = 0
+
+    def look(self) -> dict[str, Any]:
+        arbiter = self._arbiter or os.getppid()
+        now = {pid: worker for pid in _children(arbiter) if (worker := self._worker(pid))}
+        if self._pid == os.getpid():
+            self._came += sum(self._known.get(pid) is not worker for pid, worker in now.items())
+            self._gone += sum(now.get(pid) is not worker for pid, worker in self._known.items())
+        else:  # the first look, or that of a forked child
+            self._pid = os.getpid()
+            self._came = self._gone = 0
+        self._known = now
+        seen = [worker.describe() for worker in now.values()]
         processes = [described for described in seen if described is not None]
-        return {"arbiter": parent.pid, "alive": len(processes), "processes": processes}
+        return {
+            "arbiter": arbiter,
+            "alive": len(processes),
+            "restarts": min(self._came, self._gone),
+            "processes": processes,
+        }
 
-    return workers
+    def _worker(self, pid: int) -> _Worker | None:
+        """The worker as known, unless another process has its number by now."""
+        import psutil  # noqa: PLC0415
+
+        known = self._known.get(pid)
+        try:
+            if known is not None and known.process.is_running():
+                return known if known.process.status() != psutil.STATUS_ZOMBIE else None
+            process = psutil.Process(pid)
+            return _Worker(process) if process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
 
 
-def _describe(process: psutil.Process) -> dict[str, Any] | None:
-    """One worker, or None if it has ended meanwhile or is a zombie."""
+class _Worker:
+    def __init__(self, process: psutil.Process) -> None:
+        self.process = process
+        self._looked = False
+        self._proportional: int | None = None
+        self._read_again = 0.0
+
+    def describe(self) -> dict[str, Any] | None:
+        """None if it has ended meanwhile."""
+        import psutil  # noqa: PLC0415
+
+        process = self.process
+        try:
+            with process.oneshot():
+                cpu = process.cpu_percent()
+                described = {
+                    "pid": process.pid,
+                    "age": round(max(time.time() - process.create_time(), 0), 3),
+                    "resident": process.memory_info().rss,
+                    "proportional": self._read_proportional(),
+                    "cpu": cpu if self._looked else None,
+                    "descriptors": _descriptors(process),
+                }
+        except psutil.NoSuchProcess:
+            return None
+        self._looked = True
+        return described
+
+    def _read_proportional(self) -> int | None:
+        import psutil  # noqa: PLC0415
+
+        now = time.monotonic()
+        if now < self._read_again:
+            return self._proportional
+        begin = time.thread_time()
+        try:
+            self._proportional = getattr(self.process.memory_full_info(), "pss", None)
+        except psutil.AccessDenied:  # smaps is for the process's own user, while it is dumpable
+            self._proportional = None
+        self._read_again = now + (time.thread_time() - begin) / PROPORTIONAL_SHARE
+        return self._proportional
+
+
+def _children(arbiter: int) -> list[int]:
+    try:
+        # By thread: whichever of the arbiter's has forked. psutil would read every process's parent.
+        tasks = os.listdir(f"/proc/{arbiter}/task")
+        children = []
+        for task in tasks:
+            with open(f"/proc/{arbiter}/task/{task}/children", "rb") as file:
+                children += [int(pid) for pid in file.read().split()]
+        return sorted(children)
+    except (
+        FileNotFoundError,
+        ProcessLookupError,
+    ):  # a thread's end; no Linux, or no CONFIG_PROC_CHILDREN
+        import psutil  # noqa: PLC0415
+
+        return [child.pid for child in psutil.Process(arbiter).children()]
+
+
+def _descriptors(process: psutil.Process) -> int | None:
     import psutil  # noqa: PLC0415
 
     try:
-        with process.oneshot():
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return None
-            return {
-                "pid": process.pid,
-                "age": round(max(time.time() - process.create_time(), 0), 3),
-                "resident": process.memory_info().rss,
-                "proportional": _proportional(process),
-            }
-    except psutil.NoSuchProcess:
-        return None
-
-
-def _proportional(process: psutil.Process) -> int | None:
-    import psutil  # noqa: PLC0415
-
-    try:
-        return getattr(process.memory_full_info(), "pss", None)
-    except psutil.AccessDenied:  # smaps is for the process's own user, and only while it is dumpable
+        # From Linux 6.2 on, the directory's size is their number (proc_pid_fd(5)).
+        size = os.stat(f"/proc/{process.pid}/fd").st_size
+        return size or process.num_fds()
+    except FileNotFoundError:
+        try:
+            return process.num_fds()
+        except psutil.AccessDenied:
+            return None
+    except (PermissionError, psutil.AccessDenied):
         return None

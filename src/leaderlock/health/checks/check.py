@@ -1,0 +1,150 @@
+"""What a check is: a function with a name and a time limit, and what it may answer."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    Status = Literal["ok", "degraded", "failing"]
+
+Value_co = TypeVar("Value_co", covariant=True)
+
+STATUSES = ("ok", "degraded", "failing")
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a check may return to say more than a value: how bad it is, and why.
+
+    Attributes:
+        value: anything that JSON can hold.
+        status: ``"ok"``, ``"degraded"`` (it still works) or ``"failing"``.
+        error: what is wrong, in a sentence; None if nothing is.
+
+    Raises:
+        ValueError, TypeError: the status or the error is not of its form.
+    """
+
+    value: object
+    status: Status = "ok"
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise ValueError(f"status must be one of {', '.join(STATUSES)}, not {self.status!r}")
+        if not (self.error is None or isinstance(self.error, str)):
+            raise TypeError(f"error must be a text or None, not {self.error!r}")
+
+
+class Check(Generic[Value_co]):
+    """A function with a name, a time limit and a weight, made by `check`; calling it calls that.
+
+    Attributes:
+        name: its key in the report.
+        timeout: seconds after which the reporter waits no longer; None for the reporter's default.
+        critical: whether its failure makes the whole report failing, and not only degraded.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[], Value_co],
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+        critical: bool = False,
+    ) -> None:
+        if not callable(function):
+            raise TypeError(f"a check or sink must be a function, not {function!r}")
+        if inspect.iscoroutinefunction(function):
+            raise TypeError(
+                f"{name_of(function)} is a coroutine function, and checks run in threads: "
+                "give a function that calls asyncio.run()"
+            )
+        given: object = name  # a configuration file is not type-checked
+        if given is not None and not (isinstance(given, str) and given):
+            raise ValueError(f"name must be a text that is not empty, not {name!r}")
+        if timeout is not None:
+            positive_seconds("timeout", timeout)
+        self._function = function
+        self.name = name or name_of(function)
+        self.timeout = timeout
+        self.critical = bool(critical)
+
+    def __call__(self) -> Value_co:
+        """Run the function, here and now."""
+        return self._function()
+
+    def __repr__(self) -> str:
+        return f"<leaderlock.health.checks.Check {self.name!r}>"
+
+
+def check(
+    function: Callable[[], Value_co],
+    *,
+    name: str | None = None,
+    timeout: float | None = None,
+    critical: bool = False,
+) -> Check[Value_co]:
+    """Give a function its name, time limit and weight as a check.
+
+    Args:
+        function: takes no arguments. What it returns is the check's value, and must be what JSON can
+            hold (or a `CheckResult` with such a value); if it raises, the check fails.
+        name: its key in the report; by default the function's own name.
+        timeout: seconds after which the report is made without it, and says so. By default the
+            reporter's interval, and at most 5 s.
+        critical: whether its failure makes the whole report failing. A failing check that is not
+            critical makes it degraded.
+
+    Raises:
+        ValueError, TypeError: an argument is not of its form.
+    """
+    return Check(function, name=name, timeout=timeout, critical=critical)
+
+
+def as_check(function: Callable[[], object]) -> Check[object]:
+    """A check as it is, or a bare function as a check."""
+    return function if isinstance(function, Check) else Check(function)
+
+
+def name_of(function: object) -> str:
+    """What a check or a sink is called, if it was given no name."""
+    qualified: str = getattr(function, "__qualname__", type(function).__qualname__)
+    return qualified.rpartition("<locals>.")[2]
+
+
+def positive_seconds(name: str, value: float) -> None:
+    """Refuse what is not a length of time."""
+    if not (_is_number(value) and value > 0 and math.isfinite(value)):
+        raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
+
+
+def rising_shares(**shares: float) -> None:
+    """Refuse thresholds that are not shares of a whole, or come in the wrong order."""
+    before = 0.0
+    for name, share in shares.items():
+        if not (_is_number(share) and 0 < share <= 1):
+            raise ValueError(f"{name} must be a share over 0 and up to 1, such as 0.9; not {share!r}")
+        if share < before:
+            raise ValueError(f"{' must not be over '.join(shares)}: {shares}")
+        before = share
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def linux_only(name: str) -> None:
+    """Refuse a check that reads what only Linux tells."""
+    if not os.path.exists("/proc/self/fd"):
+        from leaderlock.errors import Unsupported  # noqa: PLC0415  (seldom needed)
+
+        raise Unsupported(f"checks.{name}() reads /proc, and there is none: leave this check out")

@@ -1,0 +1,156 @@
+"""Whether something answers: an HTTP server, or anything that listens on a TCP port."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+
+from leaderlock._version import __version__
+from leaderlock.health.checks.check import Check, CheckResult, check, positive_seconds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+PATIENCE = 5.0
+"""Seconds for each step (connecting, each read) where no timeout is given."""
+
+_BODY_BYTES = 65_536
+_NOT_IN_A_HEADER = re.compile(r"[\x00-\x20\x7f]")
+
+
+def http(
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    context: ssl.SSLContext | None = None,
+    slow: float | None = None,
+    name: str | None = None,
+    timeout: float | None = None,
+    critical: bool = False,
+) -> Check[CheckResult]:
+    """A check that gets a URL: failing unless the status is one from 200 to 399.
+
+    Its value: `status` (the answer's) and `latency`, the seconds from the begin of the connection to
+    the answer's first line. Redirects are not followed, no proxy is used, and each time is a new
+    connection. Certificates are verified.
+
+    Args:
+        url: ``http://`` or ``https://``, without user and password.
+        headers: more headers of the request, such as ``Host`` or ``Authorization``.
+        context: for https, how to verify; by default as `ssl.create_default_context`.
+        slow: seconds of latency from which on it is degraded.
+        name, timeout, critical: as `checks.check` has them; the name is the URL without its query.
+            Each step of the connection has the timeout as well (or 5 s).
+
+    Raises:
+        ValueError: the URL or another argument is not of its form.
+    """
+    from urllib.parse import urlsplit  # noqa: PLC0415  (3 ms, for those who use it)
+
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{url!r} is not a URL: {error}") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or _NOT_IN_A_HEADER.search(url):
+        raise ValueError(f"url must look like http://127.0.0.1:8000/healthz, not {url!r}")
+    if parts.username is not None:
+        raise ValueError(
+            "the URL of checks.http() must not hold a user and a password, which would stand in the "
+            "report: give headers={'Authorization': …}"
+        )
+    if context is not None and parts.scheme != "https":
+        raise ValueError(f"context is for https, and the URL is {url!r}")
+    if slow is not None:
+        positive_seconds("slow", slow)
+    host = parts.hostname
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    sent = {"User-Agent": f"leaderlock/{__version__}", "Connection": "close", **(headers or {})}
+    patience = PATIENCE if timeout is None else timeout
+
+    def http() -> CheckResult:
+        import http.client  # noqa: PLC0415  (after gevent has patched what it needs)
+
+        if parts.scheme == "https":
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                host, port, timeout=patience, context=context
+            )
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=patience)
+        begin = time.monotonic()
+        try:
+            connection.request("GET", target, headers=sent)
+            response = connection.getresponse()
+            latency = time.monotonic() - begin
+            response.read(_BODY_BYTES)  # to hang up on half an answer would be the server's error
+        finally:
+            connection.close()
+        value = {"status": response.status, "latency": round(latency, 6)}
+        if not 200 <= response.status < 400:
+            return CheckResult(value, "failing", f"the answer was {response.status} {response.reason}")
+        return _unless_slow(value, latency, slow)
+
+    default = f"{parts.scheme}://{parts.netloc}{parts.path or '/'}"
+    return check(http, name=name or default, timeout=timeout, critical=critical)
+
+
+def tcp(
+    address: str | tuple[str, int],
+    *,
+    slow: float | None = None,
+    name: str | None = None,
+    timeout: float | None = None,
+    critical: bool = False,
+) -> Check[CheckResult]:
+    """A check that connects to a TCP port, and hangs up.
+
+    Its value: `latency`, the seconds that it took to connect (with the look-up of the name).
+
+    Args:
+        address: ``"host:port"``, ``"[IPv6]:port"`` or ``(host, port)``.
+        slow: seconds of latency from which on it is degraded.
+        name, timeout, critical: as `checks.check` has them; the name is ``tcp:ADDRESS``.
+
+    Raises:
+        ValueError: an argument is not of its form.
+    """
+    host, port = _host_and_port(address)
+    if slow is not None:
+        positive_seconds("slow", slow)
+    patience = PATIENCE if timeout is None else timeout
+
+    def tcp() -> CheckResult:
+        begin = time.monotonic()
+        socket.create_connection((host, port), patience).close()
+        latency = time.monotonic() - begin
+        return _unless_slow({"latency": round(latency, 6)}, latency, slow)
+
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return check(tcp, name=name or f"tcp:{shown}", timeout=timeout, critical=critical)
+
+
+def _unless_slow(value: Mapping[str, object], latency: float, slow: float | None) -> CheckResult:
+    if slow is not None and latency >= slow:
+        return CheckResult(
+            value, "degraded", f"the answer took {latency:.3f} s, and {slow:g} s is slow"
+        )
+    return CheckResult(value)
+
+
+def _host_and_port(address: str | tuple[str, int]) -> tuple[str, int]:
+    given: object = address  # a configuration file is not type-checked
+    if isinstance(given, str):
+        # Of an IPv6 address without brackets nobody knows which colon is the port's.
+        match = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):([0-9]{1,5})", given)
+        given = (match[1] or match[2], int(match[3])) if match else None
+    if isinstance(given, tuple) and len(given) == 2:
+        host, port = given
+        if isinstance(host, str) and host and isinstance(port, int) and 0 < port < 65_536:
+            return host, port
+    raise ValueError(
+        "address must look like 'db.example:5432', '[::1]:5432' or ('db.example', 5432), "
+        f"not {address!r}"
+    )
