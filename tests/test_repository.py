@@ -21,7 +21,7 @@ LEVELS: list[set[str]] = [
     {"_version", "errors", "log"},
     {"kernel"},
     {"aio", "directory", "gate", "hold", "holder", "lock", "lockfile", "record"},
-    {"deadman", "inbox", "notify"},
+    {"deadman", "fifo", "inbox", "notify"},
     {"candidate", "election", "leadership"},
     {"once", "outcomes"},
     {FACADE},

@@ -1,0 +1,188 @@
+"""A FIFO whose ends never disappear: opened safely, for reading and writing, in each process."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+
+from leaderlock.errors import LockFileUnusable, UnsafeLockFile, Unsupported
+from leaderlock.kernel.descriptors import leads_to
+
+DEFAULT_CAPACITY = 1 << 20
+"""Bytes: what /proc/sys/fs/pipe-max-size lets everybody have."""
+
+_FLAGS = 0
+for _flag in ("O_RDWR", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"):
+    _FLAGS |= getattr(os, _flag, 0)
+
+_LARGEST_CAPACITY = 1 << 30
+
+_REMEDIES = {
+    errno.ENOENT: "make its directory first",
+    errno.ENOTDIR: "a part of its path is not a directory",
+    errno.EACCES: "give this user read and write permission, or choose another path",
+    errno.EROFS: "the file system is mounted read-only: choose a path on a writable one",
+    errno.EPERM: "this file system holds no FIFOs: choose a path on another one, such as /run",
+    errno.EMFILE: "this process has too many files open: raise `ulimit -n` or close some",
+}
+
+
+class Fifo:
+    """A FIFO, made if it is missing and held open for reading and writing.
+
+    Who holds it open so never sees end-of-file, ENXIO or SIGPIPE (fifo(7)), and what is in the pipe
+    stays there as long as any process does. A forked child goes on with the descriptor that it has
+    inherited, also after it has given up the right to open the path; if a daemoniser has closed it, the
+    child opens the path anew.
+
+    Args:
+        path: where it lies; the directory must exist.
+        mode: the permission bits of a new one, whatever the umask; those of an old one stay.
+        capacity: bytes that the pipe is to hold (see `Inbox`).
+
+    Raises:
+        UnsafeLockFile: the path is a symlink, no FIFO, or neither ours nor root's.
+        LockFileUnusable: the system refused; also an `OSError`.
+        Unsupported: this is not Linux.
+        ValueError: an argument is not of its form.
+    """
+
+    _fd: int
+    _status: os.stat_result
+
+    def __init__(self, path: str | os.PathLike[str], mode: int, capacity: int) -> None:
+        if not 0 <= mode <= 0o777:
+            raise ValueError(f"mode must be permission bits such as 0o600, not {mode!r}")
+        if not 0 < capacity <= _LARGEST_CAPACITY:
+            raise ValueError(f"capacity must be 1 to {_LARGEST_CAPACITY} bytes, not {capacity!r}")
+        import fcntl  # noqa: PLC0415  (Windows has none)
+
+        if not hasattr(fcntl, "F_SETPIPE_SZ"):
+            raise Unsupported(
+                "FIFOs that outlive their reader need tee(2) and F_SETPIPE_SZ: Linux only"
+            )
+        text = os.fsdecode(path)
+        if not text or "\0" in text:
+            raise ValueError(f"path must name a FIFO, not {text!r}")
+        self.path = os.path.abspath(text)
+        self._mode = mode
+        self._wanted = capacity
+        self._pid = os.getpid()
+        self._open()
+
+    def fileno(self) -> int:
+        """The descriptor, open in this process.
+
+        Raises:
+            ValueError: it was closed.
+        """
+        if self._pid != os.getpid():
+            # Two threads may both do this: at worst one descriptor more stays open.
+            if self._fd >= 0 and not leads_to(self._fd, self._status):
+                self._open()
+            self._pid = os.getpid()
+        if self._fd < 0:
+            raise ValueError(f"{self.path} was closed")
+        return self._fd
+
+    @property
+    def capacity(self) -> int:
+        """Bytes that the pipe holds; small messages fill each page (4096) to its last that fits."""
+        from fcntl import F_GETPIPE_SZ, fcntl  # noqa: PLC0415  (Windows has none)
+
+        return fcntl(self.fileno(), F_GETPIPE_SZ)
+
+    @property
+    def pending(self) -> int:
+        """Bytes that wait in the pipe."""
+        import fcntl  # noqa: PLC0415
+        import termios  # noqa: PLC0415
+
+        answer = fcntl.ioctl(self.fileno(), termios.FIONREAD, bytes(4))
+        return int.from_bytes(answer, sys.byteorder)
+
+    def close(self) -> None:
+        """Close this process's descriptor, if that has not been done."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0 and leads_to(fd, self._status):  # and has not been closed or reused meanwhile
+            os.close(fd)
+
+    def _open(self) -> None:
+        try:
+            fd = self._open_or_make()
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise _symlink(self.path) from error
+            remedy = _REMEDIES.get(error.errno or 0, "")
+            raise LockFileUnusable(error, "open the FIFO", self.path, remedy) from error
+        try:
+            self._status = os.fstat(fd)
+            _require_safe(self._status, self.path)
+            _grow(fd, self._wanted)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+
+    def _open_or_make(self) -> int:
+        while True:
+            try:
+                # Before it is opened, since opening a device may act on it.
+                _require_safe(os.lstat(self.path), self.path)
+                return os.open(self.path, _FLAGS)
+            except FileNotFoundError:
+                pass
+            try:
+                os.mkfifo(self.path, self._mode)
+            except FileExistsError:
+                continue  # another process was faster: open what it made
+            fd = os.open(self.path, _FLAGS)
+            os.fchmod(fd, self._mode)  # the umask took some of it
+            return fd
+
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            self.close()
+
+
+_KINDS = {
+    stat.S_IFREG: "a regular file",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def _require_safe(status: os.stat_result, path: str) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise _symlink(path)
+    if not stat.S_ISFIFO(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no FIFO")
+        raise UnsafeLockFile(f"{path} is {kind}: give the path of a FIFO or of a new one")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise UnsafeLockFile(
+            f"{path} belongs to user {status.st_uid}, who could read what is sent: choose a path of "
+            f"your own, or change its owner"
+        )
+
+
+def _symlink(path: str) -> UnsafeLockFile:
+    return UnsafeLockFile(
+        f"{path} is a symlink, which could lead anywhere: give the path of the FIFO itself"
+    )
+
+
+def _grow(fd: int, wanted: int) -> None:
+    """Let the pipe hold what is wanted, or as near to it as this user may go; never shrink it."""
+    from fcntl import F_GETPIPE_SZ, F_SETPIPE_SZ, fcntl  # noqa: PLC0415  (Windows has none)
+
+    size = fcntl(fd, F_GETPIPE_SZ)
+    while size < wanted:
+        try:
+            fcntl(fd, F_SETPIPE_SZ, wanted)
+            return
+        except PermissionError:  # over /proc/sys/fs/pipe-max-size, or the user's share (pipe(7))
+            wanted //= 2

@@ -1,0 +1,123 @@
+r"""Messages as frames in a pipe: each one atomic write, and found again from anywhere in the stream.
+
+A frame is RS (0x1e), the message, newline. Neither byte occurs inside: JSON escapes both, and bytes go
+as base64. JSON frames are those of RFC 7464, so a shell can send as well, with
+``printf '\036{"requests":1}\n'`` or ``jq --seq -c``.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import select
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PIPE_BUF = getattr(select, "PIPE_BUF", 512)
+"""Bytes that one write(2) puts into a pipe whole or not at all (pipe(7)): 4096 on Linux."""
+LARGEST_JSON = PIPE_BUF - 2
+"""Bytes of JSON (ASCII, no blanks between) that one message can have: 4094."""
+LARGEST_BYTES = (PIPE_BUF - 3) // 4 * 3
+"""Bytes that a message of bytes can have: 3069, which base64 makes 4092 of."""
+
+_RS = b"\x1e"
+_NEWLINE = b"\n"
+# First bytes that no JSON text has.
+_BYTES = b"="
+_DROPS = b"#"
+
+
+class Drops(int):
+    """What a sender says of the messages that found the pipe full: how many since it last said so."""
+
+
+def frame(message: object) -> bytes:
+    """A message as it goes through the pipe.
+
+    Raises:
+        ValueError: it is too large, or JSON cannot hold it: NaN, an infinity, a cycle.
+        TypeError: it, or something in it, is of a type that JSON does not know.
+    """
+    if isinstance(message, bytes | bytearray | memoryview):
+        raw = bytes(message)
+        if len(raw) > LARGEST_BYTES:
+            raise _too_large(len(raw), LARGEST_BYTES, "bytes")
+        return _RS + _BYTES + binascii.b2a_base64(raw)  # which adds the newline
+    try:
+        text = _encode(message)
+    except TypeError as error:
+        raise TypeError(f"a message must be bytes or what JSON can hold: {error}") from error
+    except (ValueError, RecursionError) as error:  # NaN and infinities, a cycle, too deep a nesting
+        raise ValueError(f"JSON cannot hold this message: {error}") from error
+    if len(text) > LARGEST_JSON:
+        raise _too_large(len(text), LARGEST_JSON, "bytes of JSON")
+    return b"%b%b\n" % (_RS, text.encode("ascii"))
+
+
+def pieces(window: bytes) -> Iterator[tuple[bytes, bytes | None]]:
+    """What the front of a pipe consists of: each piece, and its content if it is a whole frame.
+
+    A frame without an end that is not the first piece is left out: its end may lie behind the window.
+    If it is the first, there is none, for a window holds at least one atomic write.
+    """
+    begin = 0
+    while begin < len(window):
+        if window[begin : begin + 1] != _RS:
+            following = window.find(_RS, begin)
+            stop = len(window) if following < 0 else following
+            yield window[begin:stop], None
+        else:
+            following = window.find(_RS, begin + 1)
+            end = window.find(_NEWLINE, begin, begin + PIPE_BUF)
+            if end >= 0 and not begin < following < end:
+                stop = end + 1
+                yield window[begin:stop], window[begin + 1 : end]
+            elif following >= 0:  # it was cut off, and the next frame follows
+                stop = following
+                yield window[begin:stop], None
+            elif begin == 0:
+                stop = len(window)
+                yield window, None
+            else:
+                return
+        begin = stop
+
+
+def decoded(content: bytes) -> object:
+    """The message of a frame.
+
+    Raises:
+        ValueError, RecursionError: it is none of ours.
+    """
+    if content.startswith(_BYTES):
+        raw = binascii.a2b_base64(content[1:])
+        if binascii.b2a_base64(raw, newline=False) != content[1:]:  # it skips what is no base64
+            raise ValueError("no base64")
+        return raw
+    if content.startswith(_DROPS):
+        if not content[1:].isdigit() or len(content) > 19:
+            raise ValueError("no number")
+        return Drops(content[1:])
+    return _decode(content.decode())
+
+
+def drops_note(count: int) -> bytes:
+    """The frame that tells of drops, and goes in front of a sender's next message."""
+    return b"%b%b%d\n" % (_RS, _DROPS, count)
+
+
+def _too_large(size: int, limit: int, unit: str) -> ValueError:
+    return ValueError(
+        f"a message of {size} {unit} is too large: one of more than {limit} could be torn on its way "
+        f"(PIPE_BUF is {PIPE_BUF}); send parts, or the path of a file"
+    )
+
+
+def _refuse(constant: str) -> object:
+    raise ValueError(f"{constant} is not JSON")
+
+
+_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+_decode = json.JSONDecoder(parse_constant=_refuse).decode

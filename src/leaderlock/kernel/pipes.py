@@ -1,0 +1,112 @@
+"""Pipes: looking at what waits in one before taking it, and waiting for several at once, natively.
+
+Through ctypes: Python has no tee(2), and its `select.poll` is a green one where gevent has patched. It
+is imported by who reads; who only writes to a pipe has no use for ctypes, which costs 10 ms.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+
+from leaderlock.errors import Unsupported
+from leaderlock.kernel.signals import signal
+from leaderlock.kernel.threads import start_new_thread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import threading
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_SPLICE_F_NONBLOCK = 2
+_POLLIN = 1
+_POLLNVAL = 0x20
+
+
+class _PollFd(ctypes.Structure):
+    _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
+
+
+class Front:
+    """The front of a pipe, which can be looked at before it is taken; for one reader at a time.
+
+    A read(2) of many small messages would hold them in this process alone, where SIGKILL takes them.
+    tee(2) shows the same bytes and leaves them in the pipe, so each message can be taken by itself, at
+    the last moment (`tests/test_inbox.py` shows what a kill costs then).
+
+    A look shows at least what one atomic write has brought: Linux puts that into one buffer of the
+    pipe, and a look shows sixteen, or two if the user has many pipes (pipe(7), pipe-user-pages-soft).
+    """
+
+    def __init__(self, fd: int) -> None:
+        if not hasattr(_libc, "tee"):
+            raise Unsupported("reading messages one by one needs tee(2), which only Linux has")
+        self._fd = fd
+        self._reader, self._writer = os.pipe()
+
+    def look(self) -> bytes:
+        """What waits first, or nothing; it stays where it is."""
+        size = _libc.tee(self._fd, self._writer, ctypes.c_size_t(1 << 30), _SPLICE_F_NONBLOCK)
+        if size < 0:
+            number = ctypes.get_errno()
+            if number == errno.EAGAIN:  # the pipe is empty
+                return b""
+            raise OSError(number, f"tee: {os.strerror(number)}")
+        return os.read(self._reader, size) if size else b""
+
+    def take(self, size: int) -> bytes:
+        """Take so many bytes: those of the last look, unless somebody else reads, too."""
+        try:
+            return os.read(self._fd, size)
+        except BlockingIOError:  # somebody does
+            return b""
+
+    def close(self) -> None:
+        """Close what is needed for looking; the pipe stays open."""
+        os.close(self._reader)
+        os.close(self._writer)
+
+
+class Bell:
+    """What a thread that waits for descriptors can be woken by: one that becomes readable for good."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self.fd, self._writer = os.pipe()
+
+    def ring(self) -> None:
+        """Make it readable."""
+        os.write(self._writer, b"!")
+
+    def ring_when(self, event: threading.Event) -> None:
+        """Ring when the event is set: a native thread is parked there until then."""
+        # It inherits a mask that blocks every signal, which is for the waiting thread to take.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            start_new_thread(self._await, (event,))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _await(self, event: threading.Event) -> None:
+        event.wait()
+        self.ring()
+
+    def __del__(self) -> None:
+        if self._pid == os.getpid():  # in a forked child the numbers may be somebody else's by now
+            os.close(self.fd)
+            os.close(self._writer)
+
+
+def wait_readable(*fds: int) -> None:
+    """Wait until there is something to read from one of the descriptors; no wakeups before that.
+
+    Signal handlers run meanwhile, and end the wait if they raise.
+    """
+    entries = (_PollFd * len(fds))(*[_PollFd(fd, _POLLIN, 0) for fd in fds])
+    while _libc.poll(entries, ctypes.c_ulong(len(fds)), -1) < 0:
+        number = ctypes.get_errno()
+        if number != errno.EINTR:  # a signal: its handler has run by now
+            raise OSError(number, f"poll: {os.strerror(number)}")
+    if any(entry.revents & _POLLNVAL for entry in entries):
+        raise OSError(errno.EBADF, "poll: a descriptor was closed by other code of this process")
