@@ -1,0 +1,174 @@
+"""Printing every thread's stack to standard error when a time has passed, also if the GIL is stuck.
+
+`faulthandler` can print all stacks from a signal handler, without the GIL. While other threads run,
+that reads frames and code that they are just freeing: in a process that was well, but kept starting
+threads and compiling code, about one in 50 such dumps ended in a segmentation fault. So a thread of its
+own, parked in the kernel, asks for the GIL first and prints when it has it, as nothing moves then. Only
+if it does not get it in time is the handler used, in that same thread: no thread of the application is
+ever interrupted.
+"""
+
+from __future__ import annotations
+
+import _thread
+import ctypes
+import faulthandler
+import fcntl
+import os
+import sys
+
+from leaderlock.kernel.signals import signal
+from leaderlock.kernel.threads import allocate_lock, start_new_thread
+from leaderlock.kernel.timer import Timer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Real-time signals that nobody has a use for (kernel/flock.py has the next ones): the first two that
+# have no handler are taken. They are only ever sent to the parked thread.
+SIGNALS = (55, 54, 53, 52, 51, 50)
+_STDERR = 2
+_SIG_DFL = 0
+
+_get_handler = ctypes.pythonapi.PyOS_getsig
+_set_handler = ctypes.pythonapi.PyOS_setsig
+_get_handler.restype = _set_handler.restype = ctypes.c_void_p
+_get_handler.argtypes = (ctypes.c_int,)
+_set_handler.argtypes = (ctypes.c_int, ctypes.c_void_p)
+# libc's abs(3), as in kernel/flock.py: a handler that does nothing.
+_nothing = ctypes.cast(ctypes.CDLL(None).abs, ctypes.c_void_p).value
+
+_insisting: tuple[int, int | None] = (0, None)
+
+
+class CannotPrint(Exception):
+    """Standard error, a signal, a thread or a timer is not to be had: the text says which."""
+
+
+class StackPrinter:
+    """A parked thread that prints the stacks, once in each countdown that is not rewound.
+
+    Args:
+        heading: what to print above them.
+        seconds: when to ask for the GIL and print, and when to print without it.
+        is_due: asked before printing with the GIL: False if the countdown was rewound meanwhile.
+
+    Raises:
+        CannotPrint: it could not be set up.
+
+    Attributes:
+        timers: to be rewound; they are stopped at first.
+    """
+
+    def __init__(self, heading: str, seconds: tuple[float, float], is_due: Callable[[], bool]) -> None:
+        _check_stderr()
+        self.timers: tuple[Timer, ...] = ()
+        self._heading = heading.encode()
+        self._seconds = seconds
+        self._is_due = is_due
+        self._signals = _take_signals()
+        self._stopped = False
+        self._error: OSError | None = None
+        self._ready = allocate_lock()
+        self._ready.acquire()
+        # The thread inherits the mask: it takes no signal that is meant for the application, it waits
+        # for the one that asks, and lets the one that insists interrupt it.
+        mask = signal.valid_signals() - {self._signals[1]}
+        before = signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        try:
+            start_new_thread(self._run, ())
+        except RuntimeError as error:
+            raise CannotPrint(str(error)) from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._ready.acquire()
+        if self._error is not None:
+            raise CannotPrint(f"timer_create: {self._error.strerror}") from self._error
+
+    def stop(self) -> None:
+        """End the thread, and delete the timers."""
+        self._stopped = True
+        self.timers[0].expire()  # by the kernel, which knows whether the thread is still there
+
+    def _run(self) -> None:
+        try:
+            thread = _thread.get_native_id()
+            for number, seconds in zip(self._signals, self._seconds, strict=True):
+                self.timers += (Timer(number, seconds, thread),)
+        except OSError as error:
+            self._error = error
+            self._stopped = True
+        finally:
+            self._ready.release()
+        while not self._stopped:
+            signal.sigwait({self._signals[0]})
+            self._print_if_due()
+        for timer in self.timers:
+            timer.delete()
+
+    def _print_if_due(self) -> None:
+        if self._is_due() and not self._stopped:
+            self.timers[1].stop()
+            _print_stacks(self._heading)
+
+
+def _check_stderr() -> None:
+    # A program that was started without descriptor 2 has no sys.__stderr__: what got the number later,
+    # a database's socket perhaps, is no place for stacks.
+    if sys.__stderr__ is None:
+        raise CannotPrint("there was no standard error when Python started")
+    try:
+        access = fcntl.fcntl(_STDERR, fcntl.F_GETFL) & os.O_ACCMODE
+    except OSError as error:  # EBADF
+        raise CannotPrint("standard error (descriptor 2) is closed") from error
+    if access == os.O_RDONLY:
+        raise CannotPrint("standard error (descriptor 2) is open for reading only")
+
+
+def _take_signals() -> tuple[int, int]:
+    """The signal that asks and the one that insists, which prints from its handler.
+
+    The handler stays when the switch is disarmed. Without it, one that is still on its way (pending
+    signals outlive their timer before Linux 6.13) would end the process, and it is in nobody's way.
+    """
+    global _insisting  # noqa: PLW0603  (signal dispositions belong to the process)
+    handlers = {number: _get_handler(number) or _SIG_DFL for number in SIGNALS}
+    free = [number for number in SIGNALS if handlers[number] in (_SIG_DFL, _nothing)]
+    ours = [number for number in SIGNALS if (number, handlers[number]) == _insisting]
+    if not free or len(free + ours) < 2:
+        raise CannotPrint(f"fewer than two of the signals {SIGNALS} are without a handler")
+    if not ours:
+        ours = [free.pop()]
+        # What faulthandler puts back when the interpreter ends, or on unregister(): not the default,
+        # which is to end the process.
+        _set_handler(ours[0], _nothing)
+        # Not a duplicate of the descriptor, which would miss a log that is rotated by dup2(2).
+        faulthandler.register(ours[0], file=_STDERR, all_threads=True, chain=False)
+        _insisting = ours[0], _get_handler(ours[0])
+    return free[0], ours[0]
+
+
+def _print_stacks(heading: bytes) -> None:
+    """Print them in one piece, and let the GIL go for it: standard error may be a pipe that is full."""
+    try:
+        copy = os.memfd_create("leaderlock-stacks")
+    except (AttributeError, OSError):  # Python built for an old glibc; EMFILE in a hung process
+        faulthandler.dump_traceback(_STDERR, all_threads=True)
+        return
+    try:
+        os.write(copy, heading)
+        faulthandler.dump_traceback(copy, all_threads=True)
+        _write(os.pread(copy, os.fstat(copy).st_size, 0))
+    finally:
+        os.close(copy)
+
+
+def _write(text: bytes) -> None:
+    try:
+        while text:
+            text = text[os.write(_STDERR, text) :]
+    except (
+        OSError
+    ):  # EBADF, EPIPE, EIO, ENOSPC, EAGAIN: whatever standard error leads to is gone or full
+        pass

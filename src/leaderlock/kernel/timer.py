@@ -1,0 +1,107 @@
+"""timer_create(2): timers that signal this process, or one of its threads. Linux only."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+
+_SIGEV_SIGNAL = 0
+_SIGEV_THREAD_ID = 4
+
+
+class _TimeSpec(ctypes.Structure):
+    # `long` for both also where time_t is wider (musl on 32 bits): the plain names of the functions
+    # are those of the old layout there.
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+class _TimerSpec(ctypes.Structure):
+    _fields_ = (("interval", _TimeSpec), ("value", _TimeSpec))
+
+
+class _SignalEvent(ctypes.Structure):
+    # sigevent(3type): 64 bytes on every architecture, of which the last are a union.
+    _fields_ = (
+        ("value", ctypes.c_void_p),
+        ("signal_number", ctypes.c_int),
+        ("notify", ctypes.c_int),
+        ("thread", ctypes.c_int),
+        ("padding", ctypes.c_char * (64 - ctypes.sizeof(ctypes.c_void_p) - 3 * 4)),
+    )
+
+
+def _library() -> ctypes.PyDLL:
+    """The library that has the calls.
+
+    A `PyDLL`, whose calls keep the GIL: they never block, and a thread that lets the GIL go for one has
+    to wait, in a busy process, for milliseconds until it gets it back.
+    """
+    for name in (None, "librt.so.1"):  # glibc older than 2.34 has them in a library of their own
+        try:
+            library = ctypes.PyDLL(name, use_errno=True)
+            library.timer_create  # noqa: B018
+        except (OSError, AttributeError):
+            continue
+        return library
+    raise ImportError("the C library has no timer_create")
+
+
+_calls = _library()
+_create = _calls.timer_create
+_set = _calls.timer_settime
+_get = _calls.timer_gettime
+_delete = _calls.timer_delete
+_NOW = ctypes.byref(_TimerSpec(value=_TimeSpec(0, 1)))
+_NEVER = ctypes.byref(_TimerSpec())
+
+
+class Timer:
+    """A countdown of some seconds, at whose end the kernel sends a signal; made stopped.
+
+    It belongs to the process: a forked child has no such timer (fork(2)), and exec deletes it
+    (execve(2)). What is done to a timer that is no more does nothing.
+
+    Args:
+        signal_number: what to send.
+        seconds: how long it runs, on CLOCK_MONOTONIC, after each `rewind`; less than 2**31.
+        thread: the thread of this process to send it to (`_thread.get_native_id`); the process if 0.
+
+    Raises:
+        OSError: EAGAIN if RLIMIT_SIGPENDING is used up; ENOSYS or EPERM where a sandbox forbids it.
+    """
+
+    __slots__ = ("_id", "_setting")
+
+    def __init__(self, signal_number: int, seconds: float, thread: int = 0) -> None:
+        whole = int(seconds)
+        value = _TimeSpec(whole, int((seconds - whole) * 1e9))
+        self._setting = ctypes.byref(_TimerSpec(value=value))
+        self._id = ctypes.c_void_p()
+        notify = _SIGEV_THREAD_ID if thread else _SIGEV_SIGNAL
+        event = _SignalEvent(None, signal_number, notify, thread)
+        if _create(time.CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(self._id)) != 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error))
+
+    def rewind(self) -> None:
+        """Start the countdown, or start it again."""
+        _set(self._id, 0, self._setting, None)
+
+    def stop(self) -> None:
+        """Stop the countdown; `rewind` starts it again."""
+        _set(self._id, 0, _NEVER, None)
+
+    def expire(self) -> None:
+        """Have it expire now."""
+        _set(self._id, 0, _NOW, None)
+
+    def remaining(self) -> float:
+        """The seconds that are left; 0.0 if it does not run."""
+        left = _TimerSpec()
+        _get(self._id, ctypes.byref(left))
+        return float(left.value.seconds + left.value.nanoseconds / 1e9)
+
+    def delete(self) -> None:
+        """Stop it for good."""
+        _delete(self._id)
