@@ -101,10 +101,10 @@ def _read(path: str) -> tuple[bytes, float]:
     """The content of a regular file, and when it was changed; nothing else is waited for or read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would block
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise _NotHealthyError("it is not a regular file; sinks.file() writes one")
         with open(fd, "rb") as file:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
-                raise _NotHealthyError("it is not a regular file; sinks.file() writes one")
             return file.read(_LONGEST), found.st_mtime
     except FileNotFoundError:
         raise _NotHealthyError("there is no report: nobody has led yet, or the path is wrong") from None
@@ -118,12 +118,13 @@ def _parse(content: bytes) -> dict[str, Any]:
     try:
         report: dict[str, Any] = json.loads(content)
         version = report["version"]
-        understood = version == VERSION and _is_of_its_form(report)
+        if version == VERSION and _is_of_its_form(report):
+            return report
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-        raise _NotHealthyError("it is not a report; sinks.file() writes one") from None
-    if not understood:
-        raise _NotHealthyError(f"it is a report of version {version!r}, which is not understood")
-    return report
+        version = None
+    if version in (None, VERSION):
+        raise _NotHealthyError("it is not a report; sinks.file() writes one")
+    raise _NotHealthyError(f"it is a report of version {version!r}, which is not understood")
 
 
 def _is_of_its_form(report: dict[str, Any]) -> bool:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 INTERVALS = 3
 """So many intervals without a report, and the reporter is taken for hung."""
 
+_LONGEST_STATUS = 1000  # characters: a message of more than 4,096 bytes is lost on systemd
+
 
 class systemd:
     """A sink that tells systemd how the service is, by sd_notify(3).
@@ -61,28 +63,35 @@ class systemd:
             self.stop()
         if self._notifier is None:
             self._notifier = Notifier.from_environment()
+        good = not failing_critical_checks(report)
         states = [f"STATUS={_describe(report)}"]
-        if failing_critical_checks(report):
+        states += ["READY=1"] if good and not self._ready else []
+        states += ["WATCHDOG=1"] if good and self._watchdog else []
+        if not good:
             self._good_until = 0.0
-        else:
-            self._good_until = time.monotonic() + INTERVALS * report["reporter"]["interval"]
-            states += ["READY=1"] if not self._ready else []
-            states += ["WATCHDOG=1"] if self._watchdog else []
-        if self._watchdog and self._beats is None:
-            self._beats = NativeEvent()
-            start_new_thread(self._beat, (self._beats, self._watchdog / 2))
-        if self._notifier is not None:
-            self._notifier.send(*states)
-            self._ready = self._ready or "READY=1" in states
+        try:
+            if self._notifier is not None:
+                self._notifier.send(*states)
+                self._ready = self._ready or good
+        finally:  # a queue that is full for a moment is no reason to stop the beats
+            if good:
+                self._good_until = time.monotonic() + INTERVALS * report["reporter"]["interval"]
+            if self._watchdog and self._beats is None:
+                self._beats = NativeEvent()
+                start_new_thread(self._beat, (self._beats, self._watchdog / 2))
 
     def _beat(self, stopping: NativeEvent, seconds: float) -> None:
         notifier = Notifier.from_environment()  # of its own, which nobody closes while it sends
+        failed = False
         while notifier is not None and not stopping.wait(seconds):
             if time.monotonic() < self._good_until:
                 try:
                     notifier.send("WATCHDOG=1")
+                    failed = False
                 except OSError as error:  # the manager is gone, or its queue is full
-                    log().error("no beat for systemd's watchdog: %s", error)
+                    if not failed:
+                        log().error("no beat reaches systemd's watchdog: %s", error)
+                    failed = True
         _close(notifier)
 
     def stop(self) -> None:
@@ -106,7 +115,8 @@ def _describe(report: Mapping[str, Any]) -> str:
     for status in ("failing", "degraded"):
         names = [name for name, check in report["checks"].items() if check["status"] == status]
         parts += [f"{status}: {', '.join(names)}"] if names else []
-    return " ".join("; ".join(parts).split())
+    line = "".join(c if c.isprintable() else " " for c in "; ".join(parts))
+    return line[:_LONGEST_STATUS]
 
 
 def _watchdog_seconds() -> float | None:
@@ -115,7 +125,7 @@ def _watchdog_seconds() -> float | None:
     pid = os.environ.get("WATCHDOG_PID", "")
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) > 0):
         log().error(
             "WATCHDOG_USEC must be a number of microseconds, not %r: no beats for systemd's watchdog."
             " systemd sets it by WatchdogSec= in the unit",
