@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from jsonschema import ValidationError
 
 from leaderlock import Election, Leadership
 from leaderlock.health import HealthReporter, checks
+from leaderlock.health.checks.check import as_check
 from leaderlock.health.outlet import QUEUE
+from leaderlock.inbox import Inbox
 from tests.health.leading import SCHEMA, VALIDATOR, Report, Reports, leading
 from tests.processes import PATIENCE, forked, threads_of, until
 
@@ -278,16 +280,19 @@ def test_the_last_report_is_handed_on_before_the_resignation(path: Path) -> None
 def test_the_reports_of_all_checks_meet_the_schema(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    every = [
+    inbox = Inbox(path.with_name("inbox"))
+    every: list[Callable[[], object]] = [
         checks.workers(),
         checks.listen_queue(),
         checks.cgroup(),
         checks.disk("/"),
         checks.tcp("127.0.0.1:1"),
         checks.http("http://127.0.0.1:1/"),
+        checks.inbox(inbox),
     ]
     with caplog.at_level(logging.ERROR), leading(path, HealthReporter(1, every, [])) as (reports, _):
         report = reports.next()  # the sink validates it
-    assert set(report["checks"]) == {check.name for check in every}
+    inbox.close()
+    assert set(report["checks"]) == {as_check(check).name for check in every}
     assert report["checks"]["tcp:127.0.0.1:1"]["status"] == "failing"
     assert json.loads(json.dumps(report)) == report
