@@ -54,8 +54,8 @@ class DeadManSwitch:
     alone. A shorter one makes a hung leader's successor come sooner, a longer one is wrong less often.
 
     Make it before forking; `arm` it in the process that is to be watched. A forked child is not: there,
-    a beat does nothing, and `arm` begins anew. After exec nothing is watched. Forgetting an armed switch
-    does not disarm it. `beat` may be called in any thread, the others in one at a time.
+    a beat does nothing, and `arm` begins anew. After exec nothing is watched. An armed switch that is
+    forgotten goes on counting. `beat` may be called in any thread, the others in one at a time.
 
     Args:
         lease: seconds, at least 0.1.
@@ -117,9 +117,9 @@ class DeadManSwitch:
             if self._printer is not None:
                 self._printer.stop()  # first: with the countdown gone, it would find that it is due
             self._timers[0].delete()
+        self._pid = 0
         self._printer = None
         self._timers = ()
-        self._pid = 0
 
     def __repr__(self) -> str:
         state = "armed" if self._pid == os.getpid() else "not armed"
