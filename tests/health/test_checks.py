@@ -212,7 +212,7 @@ values = st.recursive(
 
 def entries_of(*functions: checks.Check[object]) -> dict[str, Any]:
     bell = NativeEvent()
-    runners = [Runner(check, PATIENCE, bell) for check in functions]
+    runners = [Runner(check, bell) for check in functions]
     entries = run_together(runners, bell, threading.Event())
     for runner in runners:
         runner.park()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from leaderlock.health import checks
-from tests.processes import forked, until
+from tests.processes import forked, needs_root, until
 
 
 @pytest.fixture
@@ -99,6 +100,25 @@ def test_an_inherited_listener_is_told_once_and_other_sockets_are_not(
     connect(sockets, listener, 1)
     until(lambda: (listener_at(address) or {})["waiting"] == 1)
     assert forked(lambda: (listener_at(address) or {})["waiting"] == 1) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason=needs_root)
+def test_the_queue_of_a_unix_socket_of_another_network_namespace_is_not_known(
+    tmp_path: Path, sockets: list[socket.socket]
+) -> None:
+    address = str(tmp_path / "socket")
+    listening(sockets, socket.AF_UNIX, address, 4)
+
+    def child() -> bool:
+        assert ctypes.CDLL(None).unshare(0x40000000) == 0  # CLONE_NEWNET
+        return listener_at(address) == {
+            "address": address,
+            "waiting": None,
+            "limit": None,
+            "used": None,
+        }
+
+    assert forked(child) == 0
 
 
 def test_looking_changes_nothing_at_the_sockets(sockets: list[socket.socket]) -> None:

@@ -198,6 +198,42 @@ def test_a_sink_that_blocks_is_left_behind_at_the_end_and_gets_nothing_of_that_t
     assert set(blocking.at_a_time) == {1}
 
 
+def test_the_leadership_beats_while_a_check_hangs_and_while_a_sink_blocks_the_end(
+    path: Path, blocking: Blocking
+) -> None:
+    beats: list[float] = []
+    ticks: list[int] = []
+
+    class Counting(HealthReporter):
+        def __call__(self, leadership: Leadership) -> None:
+            beat = leadership.beat
+
+            def counted() -> None:
+                beats.append(time.monotonic())
+                beat()
+
+            leadership.beat = counted  # type: ignore[method-assign]
+            super().__call__(leadership)
+
+        def report(self, leadership: Leadership) -> dict[str, Any]:
+            report = super().report(leadership)
+            ticks.append(len(beats))
+            return report
+
+    hangs = threading.Event()
+    reporter = Counting(0.1, checks=[checks.check(hangs.wait, name="hangs")], sinks=[blocking])
+    candidate = Election(path).start(reporter)
+    try:
+        until(lambda: len(ticks) >= 3)
+        # Two in each tick: when it begins, and when the checks have ended or used up all of it.
+        assert ticks[:3] == [2, 4, 6]
+        before = len(beats)
+        assert candidate.stop(PATIENCE)
+        assert len(beats) - before >= 3
+    finally:
+        hangs.set()
+
+
 def test_sinks_of_one_name_are_told_apart(path: Path) -> None:
     reporter = HealthReporter(1, checks=[], sinks=[Reports(), Reports()])
     with leading(path, reporter) as (reports, _):

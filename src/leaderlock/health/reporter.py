@@ -165,11 +165,9 @@ class HealthReporter:
         self.checks = _named(self.checks, self.interval)
         # A check that still hangs since an earlier term must be known again.
         known = {id(runner.check): runner for runner in self._runners}
-        self._runners = [
-            known.get(id(check))
-            or Runner(check, check.timeout or min(self.interval, LONGEST_TIMEOUT), self._bell)
-            for check in self.checks
-        ]
+        self._runners = [known.get(id(check)) or Runner(check, self._bell) for check in self.checks]
+        for runner in self._runners:
+            runner.timeout = runner.check.timeout or min(self.interval, LONGEST_TIMEOUT)
         self._outlets = self._open(leadership)
         self._leadership = leadership
         self._begun = time.monotonic()

@@ -7,6 +7,7 @@ stopped from outside, so it is left to itself, counted as failing, and not start
 from __future__ import annotations
 
 import json
+import math
 import time
 from _queue import SimpleQueue  # queue.SimpleQueue is green where gevent has patched
 
@@ -27,13 +28,15 @@ class Runner:
 
     Args:
         check: what to run.
-        timeout: seconds after which a run counts as failing.
         bell: is set at the end of each run.
+
+    Attributes:
+        timeout: seconds after which a run counts as failing.
     """
 
-    def __init__(self, check: Check[object], timeout: float, bell: NativeEvent) -> None:
+    def __init__(self, check: Check[object], bell: NativeEvent) -> None:
         self.check = check
-        self.timeout = timeout
+        self.timeout = math.inf
         self._bell = bell
         self._run: _Run | None = None
         self._started_now = False
