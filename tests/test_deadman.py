@@ -14,6 +14,7 @@ import pytest
 
 from leaderlock.deadman import SHORTEST_LEASE, DeadManSwitch
 from leaderlock.errors import Unsupported
+from leaderlock.kernel.stacks import SIGNALS
 from tests.processes import Child, ChildError, threads_of, until
 from tests.supervisor.pid1 import IN_NAMESPACE, needs_namespaces
 
@@ -152,7 +153,7 @@ def test_a_thread_that_does_not_let_the_gil_go_is_killed_wherever_it_is(log: Pat
 
 
 def test_an_interpreter_that_hangs_at_its_end_is_killed_and_not_before_the_lease(log: Path) -> None:
-    # faulthandler has given its signal back by then. The first pause ends with a signal, if one comes.
+    # faulthandler has given its signal back by then. A pause ends with a signal, if one comes.
     with watched(log, 1) as child:
         armed = arm(child)
         child.tell(
@@ -225,6 +226,18 @@ def test_a_disarmed_switch_kills_nobody_and_leaves_no_thread(log: Path) -> None:
         until(lambda: threads_of(child.pid) == threads, "the parked thread to end")
         child.tell("time.sleep(1)")
     assert log.read_text() == ""
+
+
+def test_the_parked_thread_takes_no_signal_that_is_meant_for_the_application(log: Path) -> None:
+    with watched(log, 60) as child:
+        arm(child)
+        [parked] = set(threads_of(child.pid)) - {child.pid}
+        status = Path(f"/proc/{child.pid}/task/{parked}/status").read_text(encoding="ascii")
+        blocked = int(status.split("SigBlk:")[1].split()[0], 16)
+        # Those that Python's valid_signals() leaves out are the C library's own, and KILL and STOP.
+        open_to = {number for number in signal.valid_signals() if not blocked >> (number - 1) & 1}
+        assert len(open_to - {signal.SIGKILL, signal.SIGSTOP} - set(SIGNALS)) == 0
+        child.tell("switch.disarm()")
 
 
 def test_arming_and_disarming_can_be_repeated_and_leave_no_timers(log: Path) -> None:
@@ -347,6 +360,14 @@ def test_signals_and_dumps_of_the_application_stay_its_own(log: Path) -> None:
         child.begin("loop_for_ever()")
         assert child.wait() == -signal.SIGKILL
     assert "in loop_for_ever\n" in log.read_text()
+
+
+def test_an_application_that_takes_the_signal_from_faulthandler_is_not_killed_early(log: Path) -> None:
+    with watched(log, 2) as child:
+        armed = arm(child)
+        child.tell("for number in range(50, 56): faulthandler.unregister(number)")
+        child.begin("hold_the_gil_asleep()")
+        assert ends_by_the_switch(child, armed, 2)
 
 
 @pytest.mark.parametrize(

@@ -140,8 +140,8 @@ def _take_signals() -> tuple[int, int]:
         raise CannotPrint(f"fewer than two of the signals {SIGNALS} are without a handler")
     if not ours:
         ours = [free.pop()]
-        # What faulthandler puts back when the interpreter ends, or on unregister(): not the default,
-        # which is to end the process.
+        # What faulthandler puts back on unregister(), and when the interpreter ends: not the default,
+        # by which a timer that still runs would end the process before its lease.
         _set_handler(ours[0], _nothing)
         # Not a duplicate of the descriptor, which would miss a log that is rotated by dup2(2).
         faulthandler.register(ours[0], file=_STDERR, all_threads=True, chain=False)
