@@ -134,9 +134,8 @@ class PersistentReader:
     ) -> None:
         if longest < 1:
             raise ValueError(f"longest must be a positive number of bytes, not {longest!r}")
-        self._fifo = Fifo(path, mode, capacity)
-        self._longest = longest
-        self._here = PerProcess(lambda: _Lines(Reading(self._fifo), longest))
+        fifo = self._fifo = Fifo(path, mode, capacity)
+        self._here = PerProcess(lambda: _Lines(Reading(fifo), longest))
 
     @property
     def path(self) -> str:

@@ -50,8 +50,8 @@ class Inbox:
         mode: int = 0o600,
         capacity: int = DEFAULT_CAPACITY,
     ) -> None:
-        self._fifo = Fifo(path, mode, capacity)
-        self._here = PerProcess(lambda: _Use(Reading(self._fifo)))
+        fifo = self._fifo = Fifo(path, mode, capacity)
+        self._here = PerProcess(lambda: _Use(Reading(fifo)))
 
     @property
     def path(self) -> str:
@@ -159,7 +159,7 @@ class Inbox:
         here = self._here()
         with here.reading.front() as front:
             end = here.taken + self.pending
-            while here.taken < end and not here.reading.is_stopped():
+            while here.taken < end and not here.reading.is_stopped() and self.pending:
                 yield from here.messages(front, self.path)
 
     def close(self) -> None:
