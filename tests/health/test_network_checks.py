@@ -20,12 +20,12 @@ from tests.health.leading import entry_of
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        self.server.seen.append((self.path, dict(self.headers)))  # type: ignore[attr-defined]
         path, _, query = self.path.partition("?")
         self.send_response(int(path.strip("/") or 200))
         self.send_header("Location", "/500")
         self.end_headers()
         self.wfile.write(query.encode())
-        self.server.seen.append((self.path, dict(self.headers)))  # type: ignore[attr-defined]
 
     def log_message(self, *_: object) -> None:
         pass
