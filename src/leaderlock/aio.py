@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 
-from leaderlock.gate import Gate, Ticket
+from leaderlock.gate import Gate
 from leaderlock.hold import Hold
 from leaderlock.kernel.flock import Wait
 from leaderlock.kernel.threads import allocate_lock, start_new_thread
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 async def acquire(lock: LeaderLock) -> bool:
     """Acquire `lock` without blocking the event loop; cancelling leaves nothing behind."""
     gate = lock._own_gate()
-    ticket = Ticket(Hold(lock._file))
+    hold = Hold(lock._file)
     try:
-        await _enter(gate, ticket)
-        held = ticket.is_held = ticket.hold.take(0, None) or await _park(gate, ticket)
+        await _enter(gate, hold)
+        held = hold.is_held = hold.take(0, None) or await _park(gate, hold)
         return held
     finally:
-        if not ticket.is_held:
-            gate.leave(ticket)
+        if not hold.is_held:
+            gate.leave(hold)
 
 
-async def _park(gate: Gate, ticket: Ticket) -> bool:
+async def _park(gate: Gate, hold: Hold) -> bool:
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[bool] = loop.create_future()
     wait = Wait()
@@ -41,7 +41,7 @@ async def _park(gate: Gate, ticket: Ticket) -> bool:
 
     def park() -> None:
         try:
-            held = ticket.hold.take(None, wait)
+            held = hold.take(None, wait)
         except BaseException as error:  # noqa: BLE001  (raised where it is awaited)
             tell = functools.partial(answer.set_exception, error)
         else:
@@ -50,7 +50,7 @@ async def _park(gate: Gate, ticket: Ticket) -> bool:
         try:
             loop.call_soon_threadsafe(lambda: answer.done() or tell())
         except RuntimeError:  # the loop was closed: nobody will ever see the answer
-            gate.leave(ticket)
+            gate.leave(hold)
 
     start_new_thread(park, ())
     try:
@@ -61,7 +61,7 @@ async def _park(gate: Gate, ticket: Ticket) -> bool:
         raise
 
 
-async def _enter(gate: Gate, ticket: Ticket) -> None:
+async def _enter(gate: Gate, hold: Hold) -> None:
     loop = asyncio.get_running_loop()
     granted: asyncio.Future[None] = loop.create_future()
 
@@ -73,8 +73,8 @@ async def _enter(gate: Gate, ticket: Ticket) -> None:
         try:
             loop.call_soon_threadsafe(tell)
         except RuntimeError:  # the loop was closed while the coroutine waited: it never resumes
-            gate.leave(ticket)
+            gate.leave(hold)
 
-    ticket.wake = wake
-    if not gate.join(ticket):
+    hold.wake = wake
+    if not gate.join(hold):
         await granted

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _INFO = 20  # logging's number: the module is imported only when there is something to say
 
+_AT_ONCE = 0.01
+"""Seconds that a free lock may take to be had; who waits longer takes over from another leader."""
+
 EXIT_GRACE = 5.0
 """Seconds that the task of a leader has, at the interpreter's exit, to end after it was asked to."""
 
@@ -105,19 +108,9 @@ class Candidate:
         """Campaign in a native background thread."""
         # What that thread needs is imported here: whoever forks while it imports (a server that starts
         # its workers) has half a module in the child, for good.
-        import signal  # noqa: F401, PLC0415
-
         log()
         _of_this_process.add(self)
-        start_new_thread(self._run_in_background, ())
-
-    def _run_in_background(self) -> None:
-        try:
-            self.campaign()
-        except SystemExit:  # the task's way to end its thread, as in `threading`
-            return
-        except BaseException:  # noqa: BLE001  (the last place that can tell of it)
-            log().exception("the candidate for %s ended", self._lock.path)
+        start_new_thread(self.campaign, ())
 
     def campaign(self, *, in_foreground: bool = False) -> Any:
         """Stand, lead, and stand again after a failure; returns what the task returned.
@@ -142,6 +135,12 @@ class Candidate:
                 self._stop_requested.wait(min(first * 2**failures, most))
                 failures = min(failures + 1, 60)
             return None
+        except BaseException as error:
+            if in_foreground:
+                raise
+            if not isinstance(error, SystemExit):  # the task's way to end its thread
+                log().exception("the candidate for %r ended", self._lock)
+            return None
         finally:
             if not self.is_leader:  # else the task has returned, and it holds on
                 self._end("resigned" if self._state == "resigned" else "stopped")
@@ -149,13 +148,10 @@ class Candidate:
 
     def _stand(self, in_foreground: bool) -> Leadership | None:
         """Wait for the lock and begin a term; None if that failed, or was called off by `stop`."""
-        leadership = Leadership(self._lock)
-        self._takes_over = False
-        wait = Wait(before_parking=self._before_parking)
-        with self._mutex:
-            if self._stop_requested.is_set():
-                return None
-            self._wait = wait
+        wait = self._wait = Wait()
+        if self._stop_requested.is_set():  # by somebody who has not seen the wait yet
+            return None
+        began = time.monotonic()
         try:
             if not self._lock._acquire(None, wait):
                 return None
@@ -166,6 +162,8 @@ class Candidate:
             return None
         finally:
             self._wait = None
+        self._takes_over = time.monotonic() - began > _AT_ONCE
+        leadership = Leadership(self._lock)
         with self._mutex:
             self._leadership = leadership
             leadership.begin()
@@ -205,12 +203,6 @@ class Candidate:
         elif self._election.on_return == "resign":
             self._resign("resigned")
         return True, result
-
-    def _before_parking(self) -> None:
-        """Do early, and so once before it counts, what else would be cold between two leaders."""
-        self._takes_over = True
-        _current.reset(_current.set(None))
-        log().isEnabledFor(_INFO)
 
     def _announce(self, leadership: Leadership) -> None:
         logger = log()

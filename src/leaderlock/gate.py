@@ -3,7 +3,7 @@
 A lock of the ``threading`` kind would do for threads, but a wait for one cannot be called off and a
 coroutine cannot wait for it. Places are handed over in the order of arrival.
 
-Each acquisition has a `Ticket` from before it enters until after it has left, and `leave` does what is
+Each acquisition has its `Hold` from before it enters until after it has left, and `leave` does what is
 left to do for it, wherever it stands: so an exception that a signal handler raises at any instant
 (KeyboardInterrupt) neither leaves the gate shut for good nor opens it for two.
 """
@@ -14,27 +14,8 @@ from leaderlock.kernel.threads import RLock, allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from leaderlock.hold import Hold
     from leaderlock.kernel.flock import Wait
-
-
-class Ticket:
-    """One acquisition's way through the gate.
-
-    Attributes:
-        hold: the flock: what there is of it yet, or still.
-        is_held: whether that is the whole lock. Whoever sets it to False is the one who releases.
-        wake: called when a place has been granted; set before the ticket queues up.
-    """
-
-    __slots__ = ("hold", "is_held", "wake")
-    wake: Callable[[], object]
-
-    def __init__(self, hold: Hold) -> None:
-        self.hold = hold
-        self.is_held = False
 
 
 class Gate:
@@ -50,18 +31,18 @@ class Gate:
     def __init__(self) -> None:
         # RLock, since a signal handler may leave or enter while the main thread is half way in.
         self.mutex = RLock()
-        self._queue: list[Ticket] = []
-        self.inside: Ticket | None = None
+        self._queue: list[Hold] = []
+        self.inside: Hold | None = None
 
-    def try_enter(self, ticket: Ticket) -> bool:
+    def try_enter(self, hold: Hold) -> bool:
         """Enter if nobody is inside."""
         with self.mutex:
             if self.inside is not None:
                 return False
-            self.inside = ticket
+            self.inside = hold
             return True
 
-    def enter(self, ticket: Ticket, timeout: float | None, wait: Wait | None) -> bool:
+    def enter(self, hold: Hold, timeout: float | None, wait: Wait | None) -> bool:
         """Enter, blocking natively; False after `timeout` seconds or when `wait` is called off."""
         signal = allocate_lock()
         signal.acquire()
@@ -72,31 +53,31 @@ class Gate:
             except RuntimeError:  # granted and called off at the same moment: it is awake already
                 return
 
-        ticket.wake = wake
-        if self.join(ticket):
+        hold.wake = wake
+        if self.join(hold):
             return True
         limit = -1 if timeout is None else timeout
         if wait is None:
             signal.acquire(True, limit)
         else:
             wait.blocking(lambda: signal.acquire(True, limit), wake)
-        return self.inside is ticket
+        return self.inside is hold
 
-    def join(self, ticket: Ticket) -> bool:
+    def join(self, hold: Hold) -> bool:
         """Enter at once (True), or queue up and be woken later."""
         with self.mutex:
-            if self.try_enter(ticket):
+            if self.try_enter(hold):
                 return True
-            self._queue.append(ticket)
+            self._queue.append(hold)
             return False
 
-    def leave(self, ticket: Ticket) -> None:
-        """Let go of all that the ticket has: the flock, and its place inside or in the queue."""
+    def leave(self, hold: Hold) -> None:
+        """Let go of all that the hold has: the flock, and its place inside or in the queue."""
         with self.mutex:
-            ticket.hold.close()
-            if self.inside is not ticket:
-                if ticket in self._queue:
-                    self._queue.remove(ticket)
+            hold.close()
+            if self.inside is not hold:
+                if hold in self._queue:
+                    self._queue.remove(hold)
                 return
             if not self._queue:
                 self.inside = None

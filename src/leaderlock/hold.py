@@ -8,12 +8,15 @@ import os
 import time
 
 from leaderlock import record
-from leaderlock.errors import CorruptLockFile, NotHeld, Unsupported
-from leaderlock.kernel.flock import Wait, try_flock
+from leaderlock.errors import NotHeld, Unsupported
+from leaderlock.kernel.flock import Wait
 from leaderlock.lockfile import unusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leaderlock.errors import LockFileUnusable
     from leaderlock.kernel.descriptors import Descriptor
     from leaderlock.lockfile import LockFile, MemoryFile
 
@@ -25,19 +28,27 @@ class Hold:
     raise (KeyboardInterrupt) at any instant, also while a result is on its way to the caller. So it has
     the descriptor from before this is locked.
 
+    The steps from the open to the written record stand in one function, in their order: each function
+    that runs in a forked worker for the first time costs a page or two of its own, copied from the
+    parent, and a standby is to cost next to nothing.
+
     Attributes:
-        term: the fencing token; 0 until the lock is held.
+        is_held: whether that is the whole lock. Whoever sets it to False is the one who releases.
+        term: the fencing token; known once the lock is held.
         since: when it was acquired, in seconds since the epoch.
+        wake: called when a place at the gate has been granted; set before the hold queues up there.
     """
 
-    __slots__ = ("_content", "_descriptor", "_file", "since", "term")
+    __slots__ = ("_content", "_descriptor", "_file", "is_held", "since", "term", "wake")
+    wake: Callable[[], object]
+    term: int
+    since: float
+    _content: bytes
 
     def __init__(self, file: LockFile | MemoryFile) -> None:
         self._file = file
         self._descriptor: Descriptor | None = None
-        self._content = b""
-        self.term = 0
-        self.since = 0.0
+        self.is_held = False
 
     def take(self, timeout: float | None, wait: Wait | None) -> bool:
         """Queue for the lock; False after `timeout` seconds (0: at once) or if `wait` is called off.
@@ -48,30 +59,37 @@ class Hold:
         deadline = None if not timeout else time.monotonic() + timeout
         while True:
             descriptor = self._descriptor = file.open()
-            if not _lock(file, descriptor, timeout, wait):
+            fd = descriptor.fd
+            try:
+                if wait is not None and timeout is None:
+                    locked = wait.flock(fd)
+                else:
+                    locked = _lock(fd, timeout, wait)
+            except OSError as error:
+                raise _refusal(error, file.path) from error
+            if not locked:
                 descriptor.close()
                 return False
             if file.is_current(descriptor.status):
-                self._begin(descriptor.fd)
-                return True
+                break
             descriptor.close()
             if deadline is not None:
                 timeout = max(deadline - time.monotonic(), 0)
-
-    def _begin(self, fd: int, *, rehearsal: bool = False) -> None:
-        """Write the next term into the file, which is locked; a rehearsal writes nothing."""
-        file = self._file
         content, term = file.last_written
-        before = os.pread(fd, record.SIZE, 0)
-        if before != content:  # somebody else led meanwhile
-            term = max(term, record.last_term(before, file.path))
-        term += 1
-        self.since = time.time()
-        self._content = content = record.encode(term, self.since, file.label)
-        _write(fd, b"" if rehearsal else content, file.path)
-        if not rehearsal:
-            file.last_written = (content, term)
+        try:
+            before = os.pread(fd, record.SIZE, 0)
+            if before != content:  # somebody else led meanwhile
+                term = max(term, record.last_term(before, file.path))
+            term += 1
+            self.since = time.time()
+            self._content = content = record.encode(term, self.since, file.label)
+            if os.pwrite(fd, content, 0) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise unusable(error, "write the record", file.path) from error
+        file.last_written = (content, term)
         self.term = term
+        return True
 
     @property
     def fd(self) -> int:
@@ -134,42 +152,26 @@ class Hold:
         return descriptor
 
 
-def _lock(
-    file: LockFile | MemoryFile, descriptor: Descriptor, timeout: float | None, wait: Wait | None
-) -> bool:
-    fd = descriptor.fd
+def _lock(fd: int, timeout: float | None, wait: Wait | None) -> bool:
+    if wait is not None and wait.cancelled:
+        return False
     try:
-        if wait is not None and wait.cancelled:
-            return False
-        if try_flock(fd):
-            return True
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         if timeout == 0:
             return False
-        if wait is None and timeout is None:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            return True
-        if wait is not None:
-            _rehearse(file, descriptor)
-        return (wait or Wait()).flock(fd, timeout)
-    except OSError as error:
-        if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
-            raise Unsupported(
-                f"{file.path}: its file system has no flock ({error.strerror}); choose another path"
-            ) from error
-        raise unusable(error, "lock the file", file.path) from error
+        if timeout is not None:
+            return (wait or Wait()).flock(fd, timeout)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    return True
 
 
-def _rehearse(file: LockFile | MemoryFile, descriptor: Descriptor) -> None:
-    """Walk through the steps after the lock once, so that they are not cold when it comes.
-
-    After a fork their pages are shared with the parent and copied at the first touch: that, and first
-    calls, cost a third of a millisecond, which is then no longer between two leaders.
-    """
-    file.is_current(descriptor.status)
-    try:
-        Hold(file)._begin(descriptor.fd, rehearsal=True)
-    except CorruptLockFile:
-        return  # it is raised when the lock is ours, unless the holder has mended it by then
+def _refusal(error: OSError, path: str) -> Unsupported | LockFileUnusable:
+    if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+        return Unsupported(
+            f"{path}: its file system has no flock ({error.strerror}); choose another path"
+        )
+    return unusable(error, "lock the file", path)
 
 
 def _write(fd: int, content: bytes, path: str) -> None:

@@ -13,7 +13,7 @@ import time
 import warnings
 
 from leaderlock.errors import LockFileReplaced, NotHeld, Unsupported
-from leaderlock.gate import Gate, Ticket
+from leaderlock.gate import Gate
 from leaderlock.kernel import descriptors
 from leaderlock.kernel.threads import TIMEOUT_MAX, allocate_lock
 from leaderlock.lockfile import LockFile, MemoryFile
@@ -88,9 +88,6 @@ class LeaderLock:
             raise Unsupported("leaderlock needs flock(2), which Windows does not have")
         descriptors.adopt()
         self._file = file
-        self._start_afresh()
-
-    def _start_afresh(self) -> None:
         self._gate = Gate()
         self._pid = os.getpid()
 
@@ -100,7 +97,8 @@ class LeaderLock:
             with _adoption:
                 if self._pid != os.getpid():
                     descriptors.adopt()
-                    self._start_afresh()
+                    self._gate = Gate()
+                    self._pid = os.getpid()
         return self._gate
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
@@ -120,25 +118,25 @@ class LeaderLock:
         return self._acquire(_limit(blocking, timeout), None)
 
     def _acquire(self, limit: float | None, wait: Wait | None) -> bool:
-        gate = self._own_gate()
-        ticket = Ticket(Hold(self._file))
+        gate = self._gate if self._pid == os.getpid() else self._own_gate()
+        hold = Hold(self._file)
         try:
-            if not gate.try_enter(ticket):
+            if not gate.try_enter(hold):
                 if limit == 0:
                     return False
                 begin = time.monotonic()
-                if not gate.enter(ticket, limit, wait):
+                if not gate.enter(hold, limit, wait):
                     return False
                 if limit is not None:
                     limit = max(limit - (time.monotonic() - begin), 0)
-            held = ticket.is_held = ticket.hold.take(limit, wait)
+            held = hold.is_held = hold.take(limit, wait)
             return held
         finally:
-            if not ticket.is_held:
+            if not hold.is_held:
                 try:
-                    gate.leave(ticket)
+                    gate.leave(hold)
                 except BaseException:  # a signal handler's, before the first step perhaps: once more
-                    gate.leave(ticket)
+                    gate.leave(hold)
                     raise
 
     def _require_usable(self) -> None:
@@ -154,34 +152,34 @@ class LeaderLock:
             LockFileUnusable: the record was overwritten and cannot be mended. The lock is free.
         """
         gate = self._own_gate()
-        ticket = None
+        hold = None
         try:
             with gate.mutex:
                 inside = gate.inside
                 if inside is not None and inside.is_held:
                     inside.is_held = False
-                    ticket = inside
-            if ticket is None:
+                    hold = inside
+            if hold is None:
                 raise self._not_held()
-            ticket.hold.release()
+            hold.release()
         finally:
-            if ticket is not None:
+            if hold is not None:
                 try:
-                    gate.leave(ticket)
+                    gate.leave(hold)
                 except BaseException:  # a signal handler's, before the first step perhaps: once more
-                    gate.leave(ticket)
+                    gate.leave(hold)
                     raise
 
     def locked(self) -> bool:
         """Whether this object holds the lock in this process."""
-        ticket = self._gate.inside
-        return ticket is not None and ticket.is_held and self._pid == os.getpid()
+        hold = self._gate.inside
+        return hold is not None and hold.is_held and self._pid == os.getpid()
 
     def _current(self) -> Hold:
-        ticket = self._own_gate().inside
-        if ticket is None or not ticket.is_held:
+        hold = self._own_gate().inside
+        if hold is None or not hold.is_held:
             raise self._not_held()
-        return ticket.hold
+        return hold
 
     def _not_held(self) -> NotHeld:
         return NotHeld(f"{self.path} is not held by this object in process {os.getpid()}")

@@ -95,37 +95,43 @@ class LockFile:
             NetworkFilesystem: it lies on one, and that was to be refused.
             LockFileUnusable: the system refused.
         """
-        path = self.path
+        path = self._given or self.path
         try:
-            descriptor = self._open_or_create(path)
+            try:
+                # Looked at before it is first opened, since opening a device may act on it; and opened
+                # without O_CREAT, which fs.protected_regular refuses in /tmp on files of others.
+                if not self._seen:
+                    _require_safe(os.lstat(path), path)
+                descriptor = Descriptor(path, _FLAGS)
+            except FileNotFoundError:
+                descriptor = self._create(path)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise _symlink(path) from error
             raise unusable(error, "open the lock file", path) from error
         try:
-            _require_safe(descriptor.status, path)
+            status = descriptor.status
+            # The common case without a call: see `Hold`.
+            if status.st_mode & _FORMAT != stat.S_IFREG or status.st_uid != os.geteuid():
+                _require_safe(status, path)
             self._seen = True
-            if descriptor.status.st_dev not in _local_devices:
+            if status.st_dev not in _local_devices:
                 self._require_local(descriptor)
         except BaseException:
             descriptor.close()
             raise
         return descriptor
 
-    def _open_or_create(self, path: str) -> Descriptor:
+    def _create(self, path: str) -> Descriptor:
         while True:
             try:
-                # Looked at before it is first opened, since opening a device may act on it; and opened
-                # without O_CREAT, which fs.protected_regular refuses in /tmp on files of others.
-                if not self._seen:
-                    _require_safe(os.lstat(path), path)
-                return Descriptor(path, _FLAGS)
-            except FileNotFoundError:
-                pass
-            try:
                 made = Descriptor(path, _FLAGS | _NEW, self._mode)
-            except FileExistsError:
-                continue  # another process was faster: open what it made
+            except FileExistsError:  # another process was faster: open what it made
+                try:
+                    _require_safe(os.lstat(path), path)
+                    return Descriptor(path, _FLAGS)
+                except FileNotFoundError:
+                    continue
             if stat.S_IMODE(made.status.st_mode) != self._mode:  # the umask took some of it
                 os.fchmod(made.fd, self._mode)
             return made
@@ -136,7 +142,7 @@ class LockFile:
         Raises:
             LockFileUnusable: the system does not let us look.
         """
-        path = self.path
+        path = self._given or self.path
         try:
             now = os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -177,6 +183,7 @@ class LockFile:
 
 
 _NEW = os.O_CREAT | os.O_EXCL
+_FORMAT = stat.S_IFMT(0o177777)
 _local_devices: set[int] = set()
 
 

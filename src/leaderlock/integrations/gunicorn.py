@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 
 from leaderlock.candidate import stop_at_exit
 from leaderlock.election import Election, require_task
 from leaderlock.errors import LeaderLockError
 from leaderlock.integrations.handover import hand_over
+from leaderlock.kernel.signals import signal
 from leaderlock.once import function_name
+from leaderlock.rehearsal import rehearse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from gunicorn.arbiter import Arbiter
     from gunicorn.config import Config
-    from gunicorn.glogging import Logger
     from gunicorn.workers.base import Worker
 
     from leaderlock.leadership import Leadership
@@ -82,11 +82,14 @@ def in_one_worker(
     if name is None and path is None:
         name = function_name(task, place=sys._getframe(1).f_code.co_filename)
     election = Election(path, name=name, on_return=on_return, backoff=backoff, lease=lease)
+    rehearse()
+    to_server = _log_to_server()
 
     def post_fork(server: Arbiter, worker: Worker) -> None:
         if chain is not None:
             chain(server, worker)
-        _send_log_to(worker.log)
+        # A logger_class of one's own need not have an error_log.
+        to_server.logger = getattr(worker.log, "error_log", to_server.logger)
         _after_init(worker, _end_in_good_order)
 
         def stand() -> None:
@@ -168,24 +171,27 @@ def _stop_and_die(number: int, _frame: object) -> None:
     signal.raise_signal(number)
 
 
-def _send_log_to(server_log: Logger) -> None:
-    logger = logging.getLogger("leaderlock")
-    if not logger.hasHandlers():
-        logger.addHandler(_ErrorLog(server_log))
-        if logger.level == logging.NOTSET:
-            logger.setLevel(getattr(server_log, "loglevel", logging.INFO))
+def _log_to_server() -> _ErrorLog:
+    """Here and not in each worker, where a change to a logger touches a hundred pages."""
+    ours = logging.getLogger("leaderlock")
+    for handler in ours.handlers:
+        if isinstance(handler, _ErrorLog):
+            return handler
+    to_server = _ErrorLog()
+    ours.addHandler(to_server)
+    if ours.level == logging.NOTSET:
+        ours.setLevel(logging.INFO)
+    return to_server
 
 
 class _ErrorLog(logging.Handler):
-    """Hands on to gunicorn's error log what would go nowhere else."""
+    """Hands on to gunicorn's error log what would go nowhere else, at the level of that log."""
 
-    def __init__(self, server_log: Logger) -> None:
-        super().__init__()
-        # A logger_class of one's own need not have it.
-        self._logger: logging.Logger = getattr(
-            server_log, "error_log", logging.getLogger("gunicorn.error")
-        )
+    logger = logging.getLogger("gunicorn.error")
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not logging.root.handlers:  # the application may have set up its logging since
-            self._logger.handle(record)
+        # The application may have set up its logging since.
+        if logging.root.handlers or logging.getLogger("leaderlock").handlers != [self]:
+            return
+        if self.logger.isEnabledFor(record.levelno):
+            self.logger.handle(record)

@@ -20,6 +20,7 @@ from leaderlock.candidate import stop_at_exit
 from leaderlock.election import Election, require_task
 from leaderlock.errors import Unsupported
 from leaderlock.once import function_name
+from leaderlock.rehearsal import rehearse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def in_one_worker(
     if uwsgi.worker_id() > 0:  # loaded by a worker, for which post_fork_hook will not be called again
         _stand(election, task)
     else:
+        rehearse()
         _after_fork(lambda: _stand(election, task))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
-from leaderlock.kernel.threads import TIMEOUT_MAX, RLock, allocate_lock
+from leaderlock.kernel.threads import TIMEOUT_MAX, allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,12 +18,15 @@ else:
 
 
 class NativeEvent(_Event):
-    """The interface of `threading.Event`, built on native locks alone."""
+    """The interface of `threading.Event`, built on native locks alone.
+
+    No step needs a mutex: a waiter queues up before it looks whether the event is set, and `set` marks
+    it before it wakes the queue. So a signal handler may call anything here, wherever it interrupts.
+    """
+
+    _is_set = False
 
     def __init__(self) -> None:
-        # RLock, since a signal handler may call set() while the main thread is inside set().
-        self._mutex = RLock()
-        self._is_set = False
         self._waiters: list[Any] = []
 
     def __repr__(self) -> str:
@@ -35,35 +39,35 @@ class NativeEvent(_Event):
 
     def set(self) -> None:
         """Set it, and wake all who wait."""
-        with self._mutex:
-            self._is_set = True
-            waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
+        self._is_set = True
+        while self._waiters:
+            try:
+                waiter = self._waiters.pop()
+            except IndexError:  # somebody else sets it, too
+                return
             waiter.release()
 
     def clear(self) -> None:
         """Unset it."""
-        with self._mutex:
-            self._is_set = False
+        self._is_set = False
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is set, or for `timeout` seconds; whether it is set."""
-        with self._mutex:
+        if self._is_set:
+            return True
+        waiter = allocate_lock()
+        waiter.acquire()
+        self._waiters.append(waiter)
+        try:
             if self._is_set:
                 return True
-            waiter = allocate_lock()
-            waiter.acquire()
-            self._waiters.append(waiter)
-        limit = -1 if timeout is None else min(max(timeout, 0), TIMEOUT_MAX)
-        try:
+            limit = -1 if timeout is None else min(max(timeout, 0), TIMEOUT_MAX)
             return bool(waiter.acquire(True, limit)) or self._is_set
         finally:
-            with self._mutex:
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
+            with contextlib.suppress(ValueError):  # `set` has taken it out
+                self._waiters.remove(waiter)
 
     def set_in_forked_child(self) -> None:
-        """Set it where no thread but this one is left: what other threads held is not waited for."""
-        self._mutex = RLock()
+        """Set it where no thread but this one is left, and so none that waits."""
         self._waiters = []
         self._is_set = True

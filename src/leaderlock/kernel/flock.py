@@ -16,6 +16,7 @@ import os
 import sys
 
 from leaderlock.errors import Unsupported
+from leaderlock.kernel.signals import signal
 from leaderlock.kernel.threads import RLock, allocate_lock, get_ident, start_new_thread
 
 TYPE_CHECKING = False
@@ -25,22 +26,12 @@ if TYPE_CHECKING:
 # Real-time signals that nobody has a use for; the first one without a handler is taken. A handler is
 # needed (an ignored signal wakes nobody) and does nothing. macOS has no real-time signals: SIGURG,
 # which is ignored by default.
-# (`signal` is imported in functions: with enum, it costs 4 ms that an uncontended lock has no use for.)
 INTERRUPTING_SIGNALS = (59, 58, 57, 56) if sys.platform == "linux" else (16,)
 _SIG_DFL = 0
 
 _shared_signal = 0
 _decoy_fd = -1
 _decoy_identity: tuple[int, int] | None = None
-
-
-def try_flock(fd: int) -> bool:
-    """Take the exclusive lock if it is free."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 class Wait:
@@ -54,7 +45,7 @@ class Wait:
         self.cancelled = False
         self.before_parking = before_parking
         self._mutex = RLock()  # a signal handler may call off what its thread is just calling off
-        self._interrupt: Callable[[], None] | None = None
+        self._interrupt: Callable[[], object] | None = None
         self._by_signal = False
 
     def cancel(self) -> None:
@@ -85,7 +76,6 @@ class Wait:
         try:
             call()
         finally:
-            # Behind the mutex, so that no signal is sent to a thread that has left the call.
             with self._mutex:
                 self._interrupt = None
         return not self.cancelled
@@ -97,15 +87,24 @@ class Wait:
         """
         _open_decoy()
         self._by_signal = True
-        blocked = _unblock_signals()
-        waiter = get_ident()
+        blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTING_SIGNALS)
+        self._thread = get_ident()
+        self._fd = fd
         timer = None if timeout is None else _Timer(timeout, self._call_off)
         if self.before_parking is not None:
             self.before_parking()
         try:
-            return self.blocking(
-                lambda: fcntl.flock(fd, fcntl.LOCK_EX), lambda: _interrupt_flock(waiter, fd)
-            )
+            with self._mutex:
+                if self.cancelled:
+                    return False
+                self._interrupt = self._interrupt_flock
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            finally:
+                # Behind the mutex, so that no signal is sent to a thread that has left the call.
+                with self._mutex:
+                    self._interrupt = None
+            return not self.cancelled
         except OSError:
             if self.cancelled:  # EBADF, which is how a decoy answers
                 return False
@@ -113,16 +112,19 @@ class Wait:
         finally:
             if timer is not None:
                 timer.stop()
+            blocked.intersection_update(INTERRUPTING_SIGNALS)
             if blocked:
-                _block_signals(blocked)
+                signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+
+    def _interrupt_flock(self) -> None:
+        os.dup2(_decoy_fd, self._fd, inheritable=False)
+        signal.pthread_kill(self._thread, _install_handler())
 
 
 class _Timer:
     """Call a function after some seconds unless stopped before: one parked thread, no wakeups."""
 
     def __init__(self, seconds: float, function: Callable[[], None]) -> None:
-        import signal  # noqa: PLC0415
-
         self._stopped = allocate_lock()
         self._stopped.acquire()
         # It inherits a mask that blocks every signal. The kernel gives one to the first thread that
@@ -141,13 +143,6 @@ class _Timer:
         self._stopped.release()
 
 
-def _interrupt_flock(thread: int, fd: int) -> None:
-    import signal  # noqa: PLC0415
-
-    os.dup2(_decoy_fd, fd, inheritable=False)
-    signal.pthread_kill(thread, _install_handler())
-
-
 def _open_decoy() -> None:
     """Have the decoy open before it is needed: at the descriptor limit it could not be had then."""
     global _decoy_fd, _decoy_identity  # noqa: PLW0603  (one decoy serves the whole process)
@@ -164,19 +159,6 @@ def _open_decoy() -> None:
     _decoy_fd = os.open("/", path_only | os.O_CLOEXEC)
     stat = os.fstat(_decoy_fd)
     _decoy_identity = (stat.st_dev, stat.st_ino)
-
-
-def _unblock_signals() -> set[int]:
-    import signal  # noqa: PLC0415
-
-    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTING_SIGNALS)
-    return before.intersection(INTERRUPTING_SIGNALS)
-
-
-def _block_signals(numbers: set[int]) -> None:
-    import signal  # noqa: PLC0415
-
-    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
 
 
 def share_signal(number: int) -> None:

@@ -87,8 +87,9 @@ class StackPrinter:
             raise CannotPrint(f"timer_create: {self._error.strerror}") from self._error
 
     def stop(self) -> None:
-        """End the thread, and delete the timers."""
+        """End the thread, which then deletes the timers."""
         self._stopped = True
+        self.timers[1].stop()
         self.timers[0].expire()  # by the kernel, which knows whether the thread is still there
 
     def _run(self) -> None:
