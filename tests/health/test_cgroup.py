@@ -85,7 +85,7 @@ def test_a_real_kill_for_want_of_memory_is_counted_and_degrades_one_report() -> 
         status = child.tell(f"subprocess.run([sys.executable, '-c', {greedy!r}]).returncode")
         assert status == -9
         result = child.tell("(lambda r: (r.status, r.error, r.value['memory']['oom_kills']))(check())")
-        assert result == ("degraded", "1 processes were killed for want of memory", 1)
+        assert result == ("degraded", "killed for want of memory since the last report: 1", 1)
         assert child.tell("(lambda r: (r.status, r.value['memory']['oom_kills']))(check())") == (
             "ok",
             1,
@@ -188,7 +188,8 @@ def test_version_2_from_a_tree_of_files(tree: Tree) -> None:
     result = check()
     assert result.status == "failing"
     assert result.error == (
-        "96.8% of the 310000 bytes of memory are used; 2 processes were killed for want of memory; "
+        "96.8% of the 310000 bytes of memory are used; "
+        "killed for want of memory since the last report: 2; "
         "throttled in 50% of the periods since the last report"
     )
 

@@ -153,6 +153,7 @@ def test_certificates_are_verified_unless_a_context_says_otherwise(tmp_path: Pat
         "http://host:99999/",
         "http://[::1/",
         "http://host/a b",
+        "http://host/ä",
         "http://host/\r\nHeader: x",
         "http://user:secret@host/",
         None,
@@ -180,5 +181,8 @@ def test_other_bad_arguments_are_refused_when_the_check_is_made() -> None:
         checks.tcp("host:80", slow=-1)
     with pytest.raises(ValueError, match="timeout"):
         checks.tcp("host:80", timeout=0)
+    for headers in ({"A b": "c"}, {"A:": "c"}, {"A": "c\r\nd"}, {"A": 1}, {"": ""}, {1: "a"}):
+        with pytest.raises(ValueError, match="header"):
+            checks.http("http://host/", headers=headers)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="context is for https"):
         checks.http("http://host/", context=ssl.create_default_context())

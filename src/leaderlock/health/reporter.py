@@ -82,7 +82,8 @@ class HealthReporter:
             raise ValueError(f"interval must be a positive number of seconds, not {interval!r}")
         self.interval = interval
         # Wrong ones are refused here, before the fork.
-        self.checks = _named([builtin_checks.workers()] if checks is None else checks, interval)
+        named = _named([builtin_checks.workers()] if checks is None else checks, interval)
+        self.checks: list[Callable[[], object]] = list(named)
         self.sinks = list(sinks) if sinks is not None else [builtin_sinks.log()]
         for sink in self.sinks:
             if not callable(sink):
@@ -162,10 +163,11 @@ class HealthReporter:
             self._bell = NativeEvent()
             self._runners = []
             self._outlets = []
-        self.checks = _named(self.checks, self.interval)
+        named = _named(self.checks, self.interval)
+        self.checks = list(named)
         # A check that still hangs since an earlier term must be known again.
         known = {id(runner.check): runner for runner in self._runners}
-        self._runners = [known.get(id(check)) or Runner(check, self._bell) for check in self.checks]
+        self._runners = [known.get(id(check)) or Runner(check, self._bell) for check in named]
         for runner in self._runners:
             runner.timeout = runner.check.timeout or min(self.interval, LONGEST_TIMEOUT)
         self._outlets = self._open(leadership)

@@ -97,7 +97,9 @@ class _Look:
         if reading.oom_kills is not None:
             killed = reading.oom_kills - (self._oom_kills or 0)
             if self._oom_kills is not None and killed > 0:
-                judged.append(("degraded", f"{killed} processes were killed for want of memory"))
+                judged.append(
+                    ("degraded", f"killed for want of memory since the last report: {killed}")
+                )
             self._oom_kills = reading.oom_kills
         value = {
             "version": group.version,

@@ -18,7 +18,9 @@ PATIENCE = 5.0
 """Seconds for each step (connecting, each read) where no timeout is given."""
 
 _BODY_BYTES = 65_536
-_NOT_IN_A_HEADER = re.compile(r"[\x00-\x20\x7f]")
+_NOT_IN_A_URL = re.compile(r"[^\x21-\x7e]")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 
 
 def http(
@@ -55,8 +57,10 @@ def http(
         port = parts.port
     except (ValueError, AttributeError, TypeError) as error:
         raise ValueError(f"{url!r} is not a URL: {error}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or _NOT_IN_A_HEADER.search(url):
-        raise ValueError(f"url must look like http://127.0.0.1:8000/healthz, not {url!r}")
+    if parts.scheme not in ("http", "https") or not parts.hostname or _NOT_IN_A_URL.search(url):
+        raise ValueError(
+            f"url must look like http://127.0.0.1:8000/healthz, other characters %-escaped; not {url!r}"
+        )
     if parts.username is not None:
         raise ValueError(
             "the URL of checks.http() must not hold a user and a password, which would stand in the "
@@ -66,6 +70,8 @@ def http(
         raise ValueError(f"context is for https, and the URL is {url!r}")
     if slow is not None:
         positive_seconds("slow", slow)
+    for header in dict(headers or {}).items():
+        _check_header(*header)
     host = parts.hostname
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     sent = {"User-Agent": f"leaderlock/{__version__}", "Connection": "close", **(headers or {})}
@@ -130,6 +136,14 @@ def tcp(
 
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return check(tcp, name=name or f"tcp:{shown}", timeout=timeout, critical=critical)
+
+
+def _check_header(header: object, value: object) -> None:
+    if not (isinstance(header, str) and _HEADER_NAME.fullmatch(header)):
+        raise ValueError(f"headers must have HTTP's names, and {header!r} is none")
+    if not (isinstance(value, str) and _HEADER_VALUE.fullmatch(value)):
+        # Without the value, which may be a password.
+        raise ValueError(f"the value of the header {header} must be one line of text, in Latin-1")
 
 
 def _unless_slow(value: Mapping[str, object], latency: float, slow: float | None) -> CheckResult:
