@@ -122,13 +122,14 @@ def test_pings_tell_of_the_start_of_success_and_of_failure(server: Server, tmp_p
 
 def test_what_was_not_received_is_sent_again_with_the_next_report(server: Server) -> None:
     sink = sinks.healthchecks(f"{server.url}/uuid", every=3600)
+    sink(a_report())
     server.status = 500
     with pytest.raises(OSError, match="500"):
         sink(a_critical_failure())
     server.status = 200
     sink(a_critical_failure())
     sink(a_critical_failure())
-    assert server.paths == ["/uuid/fail", "/uuid/fail"]
+    assert server.paths == ["/uuid", "/uuid/fail", "/uuid/fail"]
 
 
 def test_it_pings_again_when_it_is_time(server: Server) -> None:

@@ -42,7 +42,7 @@ def points_of(reader: InMemoryMetricReader) -> Points:
 
 
 def test_the_reader_observes_the_newest_report(
-    reader: InMemoryMetricReader, sink: sinks.opentelemetry
+    reader: InMemoryMetricReader, sink: sinks.opentelemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink(a_report("degraded"))
     sink(a_report())
@@ -55,6 +55,7 @@ def test_the_reader_observes_the_newest_report(
     assert points["leaderlock.check.value", (("check", "workers"), ("key", "load.1"))] == -1.25
     sink(a_critical_failure())
     assert points_of(reader)["leaderlock.check.status", (("check", "http"),)] == 2
+    assert not caplog.records, "the SDK warns of a gauge that is made twice"
 
 
 def test_a_process_that_does_not_lead_gives_nothing(
