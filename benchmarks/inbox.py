@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks.figure import Figure
 from leaderlock import Election, Leadership
 from leaderlock.inbox import Inbox
+from leaderlock.kernel.control import die_with_parent
 from leaderlock.kernel.frames import LARGEST_BYTES
 
 WORKERS = 64
@@ -119,9 +120,11 @@ class Flood:
         )
 
     def fork(self, body: Callable[[], object]) -> int:
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             try:
+                die_with_parent(signal.SIGKILL, parent)
                 body()
             finally:
                 os._exit(0)

@@ -298,6 +298,21 @@ def test_a_forked_child_sends_and_counts_for_itself(inbox: Inbox) -> None:
     assert inbox.sent == 1
 
 
+def test_a_child_that_c_code_forked_sends_and_counts_for_itself(inbox: Inbox) -> None:
+    code = (
+        "import ctypes\n"
+        "from leaderlock.inbox import Inbox\n"
+        "inbox = Inbox(argv[0]); inbox.send('parent')\n"
+        "pid = ctypes.PyDLL(None).fork()\n"  # no at-fork handler runs
+        "if pid == 0: os._exit(0 if inbox.send('child') and inbox.sent == 1 else 1)\n"
+        "status = os.waitpid(pid, 0)[1]"
+    )
+    with Child(inbox.path) as child:
+        child.tell(code)
+        assert child.tell("status, inbox.sent") == (0, 1)
+    assert list(inbox.drain()) == ["parent", "child"]
+
+
 def test_a_forked_child_of_a_reader_can_be_a_reader(inbox: Inbox) -> None:
     inbox.send(1)
     inbox.send(2)
