@@ -55,12 +55,17 @@ def whole(window: bytes) -> list[bytes]:
 
 
 def settled(pid: int) -> dict[int, int]:
-    """The wakeups of a process that has come to rest."""
+    """The wakeups of a process that has come to rest: all its threads sleep, and none has meanwhile."""
     before: dict[int, int] = {}
-    while (now := wakeups_of(pid)) != before:
+    while (now := wakeups_of(pid)) != before or not all(map(sleeps, threads_of(pid))):
         before = now
         time.sleep(0.05)
     return before
+
+
+def sleeps(thread: int) -> bool:
+    text = Path(f"/proc/{thread}/stat").read_text(encoding="ascii")
+    return text.rpartition(")")[2].split()[0] == "S"
 
 
 # Frames
@@ -432,6 +437,7 @@ def test_many_loops_of_one_leadership_leave_no_more_threads_than_one(
                 0, inbox.send, (number,)
             ).start()  # after the loop has begun to wait, mostly
             assert next(iter(inbox.receive(leadership))) == number
+            assert list(inbox.drain()) == []
             counts.append(len(threads_of()))
         done.set()
 

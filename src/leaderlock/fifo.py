@@ -29,6 +29,7 @@ class Reading:
         self._closed = False
         self._stopping: threading.Event | None = None
         self._bell: Bell | None = None
+        self._rung_by: threading.Event | None = None
 
     @contextmanager
     def front(self, leadership: Leadership | None = None) -> Iterator[Front]:
@@ -45,9 +46,7 @@ class Reading:
                 f"each other's messages, so end the first loop before the next one"
             )
         try:
-            stopping = None if leadership is None else leadership.stopping
-            if stopping is not self._stopping:
-                self._stopping, self._bell = stopping, None
+            self._stopping = None if leadership is None else leadership.stopping
             front = Front(self._fifo.fileno())
             try:
                 yield front
@@ -66,9 +65,9 @@ class Reading:
         """Wait until something is in the pipe or the reader is to end; no wakeups before that."""
         from leaderlock.kernel.pipes import Bell, wait_readable  # noqa: PLC0415  (as above)
 
-        if self._bell is None:
+        if self._bell is None or self._rung_by is not self._stopping:
             # One parked thread for each leadership, however many loops wait one after the other.
-            self._bell = Bell()
+            self._bell, self._rung_by = Bell(), self._stopping
             if self._stopping is not None:
                 self._bell.ring_when(self._stopping)
         if not self.is_stopped():  # asked after the bell is in its place, where `close` looks for it
