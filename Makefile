@@ -40,7 +40,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 packages:
-	@scripts/debian-packages util-linux procps tini dumb-init systemd docker-compose
+	@scripts/debian-packages util-linux procps openssl tini dumb-init systemd docker-compose netdata-core prometheus
 
 check: lint types
 

@@ -86,7 +86,10 @@ def test_a_coroutine_function_is_refused(path: Path) -> None:
 
 
 BAD: list[tuple[dict[str, object], type[Exception], str]] = [
-    ({"lease": 5}, Unsupported, "lease"),
+    ({"lease": 0}, ValueError, "lease"),
+    ({"lease": -1}, ValueError, "lease"),
+    ({"lease": float("nan")}, ValueError, "lease"),
+    ({"lease": 0.01}, ValueError, "at least 0.1"),
     ({"on_return": "stay"}, ValueError, "on_return"),
     ({"backoff": (0, 1)}, ValueError, "backoff"),
     ({"backoff": (-1, 1)}, ValueError, "backoff"),

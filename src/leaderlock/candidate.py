@@ -163,7 +163,7 @@ class Candidate:
         finally:
             self._wait = None
         self._takes_over = time.monotonic() - began > _AT_ONCE
-        leadership = Leadership(self._lock)
+        leadership = Leadership(self._lock, self._election.switch)
         with self._mutex:
             self._leadership = leadership
             leadership.begin()
@@ -171,6 +171,15 @@ class Candidate:
         if self._stop_requested.is_set():  # between the lock's arrival and here
             self._resign("stopped")
             return None
+        if self._election.switch is not None:
+            try:
+                self._election.switch.arm()
+            except LeaderLockError as error:  # it must not lead without
+                self._resign("standby")
+                if in_foreground:
+                    raise
+                log().error("cannot lead %s: %s", self._lock.path, error)
+                return None
         self._decided.set()
         return leadership
 
@@ -182,6 +191,8 @@ class Candidate:
             if self._election.on_elected is not None:
                 self._election.on_elected(leadership)
             result = self._task(leadership)
+            if self._election.switch is not None:
+                self._election.switch.disarm()
         except Exception:  # noqa: BLE001  (whatever the task raises passes the leadership on)
             log().exception(
                 "the task failed in term %d of %s; the leadership passes on",
@@ -229,6 +240,8 @@ class Candidate:
             if state == "standby":
                 self._decided.clear()
         leadership.end()
+        if self._election.switch is not None:
+            self._election.switch.disarm()
         try:
             self._lock.release()
         except LeaderLockError as error:

@@ -1,7 +1,7 @@
 """`Election`: one process of those that stand leads, and runs the task; the others stand by.
 
 What it does not do: it cannot stop a task that does not look at ``leadership.stopping``, and a leader
-that hangs without dying keeps the leadership (a lease is to come). Across machines it says nothing.
+that hangs without dying keeps the leadership, unless there is a lease. Across machines it says nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal, TypeVar
 
+    from leaderlock.deadman import DeadManSwitch
     from leaderlock.leadership import Leadership
 
     Result = TypeVar("Result")
@@ -37,7 +38,9 @@ class Election:
     Args:
         lock: a path, or a `LeaderLock`.
         name: in place of it, the name of a lock, as for `LeaderLock`.
-        lease: not available yet, and refused.
+        lease: seconds within which the task must beat (`Leadership.beat`, `Leadership.every`), or the
+            kernel kills the process, so that another one leads; see `DeadManSwitch` for what that
+            costs and how to choose it. It ends with the task, also if the leadership is held on to.
         on_return: ``"hold"`` or ``"resign"``.
         backoff: seconds before the first time of standing again after a failure, and the most that
             this doubles to. It starts over once a term has lasted longer than the most.
@@ -47,7 +50,7 @@ class Election:
 
     Raises:
         TypeError, ValueError: an argument is not of its form.
-        Unsupported: a lease, or the URL of an engine.
+        Unsupported: a lease where there is no such timer, or the URL of an engine.
     """
 
     def __init__(
@@ -61,14 +64,17 @@ class Election:
         on_elected: Callable[[Leadership], object] | None = None,
         on_resigned: Callable[[Leadership], object] | None = None,
     ) -> None:
-        if lease is not None:
-            raise Unsupported("lease= needs the dead-man switch, which this version does not have yet")
         if on_return not in ("hold", "resign"):
             raise ValueError(f"on_return must be 'hold' or 'resign', not {on_return!r}")
         for callback in (on_elected, on_resigned):
             if callback is not None and not callable(callback):
                 raise TypeError(f"a callback must be callable, not {callback!r}")
         self.lock = _as_lock(lock, name)
+        self.switch: DeadManSwitch | None = None
+        if lease is not None:
+            from leaderlock.deadman import DeadManSwitch  # noqa: PLC0415  (ctypes, 8 ms)
+
+            self.switch = DeadManSwitch(lease)
         self.on_return = on_return
         self.backoff = _as_backoff(backoff)
         self.on_elected = on_elected

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
+    from leaderlock.deadman import DeadManSwitch
     from leaderlock.lock import LeaderLock
 
 _current: ContextVar[Leadership | None] = ContextVar("leaderlock_leadership", default=None)
@@ -34,12 +35,13 @@ class Leadership:
         lost: whether a beat found that the lock's file was replaced.
     """
 
-    def __init__(self, lock: LeaderLock) -> None:
+    def __init__(self, lock: LeaderLock, switch: DeadManSwitch | None = None) -> None:
         self.term = 0
         self.since = 0.0
         self.stopping: threading.Event = NativeEvent()
         self.lost = False
         self._lock = lock
+        self._switch = switch
         self._pid = os.getpid()
 
     def begin(self) -> None:
@@ -56,11 +58,23 @@ class Leadership:
             _of_this_process.remove(self)
 
     def wait(self, seconds: float) -> bool:
-        """Sleep for some seconds, or until asked to stop; whether it was asked to."""
+        """Sleep for some seconds, or until asked to stop; whether it was asked to.
+
+        Raises:
+            ValueError: it would outlast the lease, as nobody beats meanwhile.
+        """
+        if self._switch is not None and not seconds < self._switch.lease:
+            raise ValueError(
+                f"a wait of {seconds!r} s would outlast the lease of {self._switch.lease:g} s, and end "
+                f"by SIGKILL: use every(), or wait for less and beat() in between"
+            )
         return self.stopping.wait(seconds)
 
     def beat(self) -> None:
-        """Say that the task is alive, and make sure that it still leads.
+        """Say that the task is alive, and make sure that it still leads; less than 10 microseconds.
+
+        The lease, if there is one, begins anew, unless the leadership is lost: a task that goes on all
+        the same is killed.
 
         Raises:
             LeadershipLost: as `check` does; `stopping` is set then.
@@ -71,6 +85,8 @@ class Leadership:
             self.lost = True
             self.stopping.set()
             raise
+        if self._switch is not None:
+            self._switch.beat()
 
     def check(self) -> None:
         """Make sure that this process still leads, by the lock and by the path of its file.
@@ -100,10 +116,15 @@ class Leadership:
         the leadership lost, the loop ends too.
 
         Raises:
-            ValueError: seconds is not a positive number.
+            ValueError: seconds is not a positive number, or the lease is shorter than two ticks.
         """
         if not (seconds > 0 and math.isfinite(seconds)):
             raise ValueError(f"seconds must be a positive number, not {seconds!r}")
+        if self._switch is not None and self._switch.lease < 2 * seconds:
+            raise ValueError(
+                f"the lease of {self._switch.lease:g} s is shorter than twice the tick of {seconds:g} s, "
+                f"so that one late tick would be death: choose a longer lease or a shorter tick"
+            )
         return self._ticks(seconds)
 
     def _ticks(self, seconds: float) -> Iterator[int]:

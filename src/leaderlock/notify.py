@@ -37,6 +37,10 @@ class Notifier:
         """
         self._socket.sendto("\n".join(states).encode(errors="surrogateescape"), self._address)
 
+    def close(self) -> None:
+        """Close the socket; the manager's is its own."""
+        self._socket.close()
+
 
 def watchdog_interval() -> float | None:
     """Seconds within which the manager wants to see a beat, or None (sd_watchdog_enabled(3)).

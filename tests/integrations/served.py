@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -31,6 +34,48 @@ def lead(leadership: Leadership) -> None:
 def fail(leadership: Leadership) -> None:
     note("start", leadership.term)
     raise ArithmeticError("this task always fails")
+
+
+def stop() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def hold_the_gil() -> None:
+    ctypes.PyDLL(None).sleep(600)
+
+
+def deadlock() -> None:
+    first, second = threading.Lock(), threading.Lock()
+    both_hold_one = threading.Barrier(2)
+
+    def take(mine: threading.Lock, other: threading.Lock) -> None:
+        with mine:
+            both_hold_one.wait()
+            other.acquire()
+
+    threading.Thread(target=take, args=(second, first), daemon=True).start()
+    take(first, second)
+
+
+def loop_without_beating() -> None:
+    while True:
+        time.sleep(0.01)
+
+
+class HangsInItsFirstTerm:
+    """Leads for some ticks, and then does whatever it was given; later terms lead well."""
+
+    def __init__(self, hang: Callable[[], None]) -> None:
+        self.hang = hang
+
+    def __call__(self, leadership: Leadership) -> None:
+        note("start", leadership.term)
+        for tick in leadership.every(0.02):
+            note("tick", leadership.term)
+            if leadership.term == 1 and tick > 5:
+                note("hang", leadership.term)
+                self.hang()
+        note("stop", leadership.term)
 
 
 class Reporter:

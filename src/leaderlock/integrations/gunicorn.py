@@ -70,11 +70,11 @@ def in_one_worker(
             their configuration file share the leader too, unless they get names of their own.
         path: a path in place of the name.
         chain: another ``post_fork`` hook, which is called first.
-        on_return, backoff, lease: as for `Election`.
+        on_return, backoff, lease: as for `Election`; a worker whose task misses its lease is killed.
 
     Raises:
         TypeError, ValueError: an argument is not of its form.
-        Unsupported: a lease, or the URL of an engine.
+        Unsupported: a lease where there is no such timer, or the URL of an engine.
     """
     require_task(task)
     if chain is not None and not callable(chain):

@@ -75,12 +75,13 @@ def in_one_worker(
             calls this, so that other applications of the same user do not get in its way; a rolling
             release into a new directory needs a name of your own.
         path: a path in place of the name.
-        on_return, backoff, lease: as for `Election`.
+        on_return, backoff, lease: as for `Election`; a worker whose task misses its lease is killed.
 
     Raises:
         TypeError, ValueError: an argument is not of its form.
-        Unsupported: a lease, or the URL of an engine; this is not a uWSGI server; it was started
-            without ``enable-threads``; or it has loaded the application in a subinterpreter.
+        Unsupported: a lease where there is no such timer, or the URL of an engine; this is not a uWSGI
+            server; it was started without ``enable-threads``; or it has loaded the application in a
+            subinterpreter.
     """
     require_task(task)
     if name is None and path is None:

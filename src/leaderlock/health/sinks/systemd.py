@@ -105,7 +105,7 @@ class systemd:
 
 def _close(notifier: Notifier | None) -> None:
     if notifier is not None:
-        notifier._socket.close()
+        notifier.close()
 
 
 def _describe(report: Mapping[str, Any]) -> str:
