@@ -28,6 +28,7 @@ from leaderlock.health import HealthReporter
 from leaderlock.health.checks.inbox import inbox as check_of
 from leaderlock.inbox import Inbox
 from leaderlock.kernel.frames import LARGEST_BYTES, LARGEST_JSON, decoded, frame, pieces
+from tests.integrations.server import Server
 from tests.processes import Child, ChildError, descriptors_of, forked, threads_of, until, wakeups_of
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -727,6 +728,44 @@ def test_beside_gevent_greenlets_send_and_the_leader_waits_in_its_native_thread(
     words = [sys.executable, "-W", "ignore", "-c", GEVENT, str(tmp_path / "inbox")]
     result = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
     assert result.stdout == "True True True\n"
+
+
+HOOK = """
+from leaderlock.inbox import Inbox
+inbox = Inbox({inbox!r})
+
+def task(leadership):
+    for _ in leadership.every(0.02):
+        note("tick", leadership.term)
+        for pid in inbox.drain():
+            with open({received!r}, "a") as file:
+                file.write(f"{{leadership.term}} {{pid}}\\n")
+
+def pre_request(worker, _):
+    inbox.send(worker.pid)
+
+post_fork = in_one_worker(task, path={lock!r}, backoff=(0.05, 0.2))
+"""
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "gevent"])
+def test_in_gunicorn_every_request_is_told_to_whoever_leads(tmp_path: Path, worker_class: str) -> None:
+    received = tmp_path / "received"
+    received.touch()
+    hook = HOOK.format(
+        inbox=str(tmp_path / "inbox"), received=str(received), lock=str(tmp_path / "leader.lock")
+    )
+    with Server(tmp_path, worker_class, hook) as server:
+        served = [server.get() for _ in range(20)]
+        until(lambda: len(received.read_text().split("\n")) == 21)
+        leader = server.leader()
+        os.kill(leader.pid, signal.SIGKILL)
+        server.leader(not_among=[leader.pid])
+        served += [server.get() for _ in range(20)]
+        until(lambda: len(received.read_text().split("\n")) == 41)
+    lines = [line.split() for line in received.read_text().splitlines()]
+    assert [int(pid) for _, pid in lines] == served
+    assert [int(term) for term, _ in lines] == [leader.term] * 20 + [leader.term + 1] * 20
 
 
 # The check
