@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         UnsafeLockFile,
         Unsupported,
     )
+    from leaderlock.inbox import Inbox
     from leaderlock.leadership import Leadership, current_leadership
     from leaderlock.lock import LeaderLock
     from leaderlock.once import call_once, only_once
@@ -28,6 +29,7 @@ __all__ = [
     "Candidate",
     "CorruptLockFile",
     "Election",
+    "Inbox",
     "LeaderLock",
     "LeaderLockError",
     "Leadership",
@@ -61,6 +63,7 @@ _ROOMS = {
         "UnsafeLockFile",
         "Unsupported",
     ),
+    "inbox": ("Inbox",),
     "leadership": ("Leadership", "current_leadership"),
     "lock": ("LeaderLock",),
     "once": ("call_once", "only_once"),
