@@ -66,19 +66,20 @@ def _death(switch: DeadManSwitch, hang: Callable[[], object]) -> float:
         try:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             switch.arm()
+            beaten = time.monotonic()
             switch.beat()
-            os.write(writer, struct.pack("d", time.monotonic()))
+            os.write(writer, struct.pack("d", beaten))
             hang()
         finally:
             os._exit(1)
     _, status = os.waitpid(pid, 0)
     ended = time.monotonic()
-    [beaten] = struct.unpack("d", os.read(reader, 8))
+    [last] = struct.unpack("d", os.read(reader, 8))
     os.close(reader)
     os.close(writer)
     if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
         raise RuntimeError(f"a child that hung ended with status {status}")
-    return float(ended - beaten)
+    return float(ended - last)
 
 
 def _deadlock() -> None:
