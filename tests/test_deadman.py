@@ -449,6 +449,7 @@ def test_a_process_without_free_descriptors_prints_its_stacks(log: Path) -> None
         arm(child)
         child.tell("resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))")
         assert child.wait() == -signal.SIGKILL
+    assert "has not beaten for 80% of its lease" in log.read_text()
     assert STACK in log.read_text()
 
 

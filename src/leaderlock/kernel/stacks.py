@@ -155,6 +155,7 @@ def _print_stacks(heading: bytes) -> None:
     try:
         copy = os.memfd_create("leaderlock-stacks")
     except (AttributeError, OSError):  # Python built for an old glibc; EMFILE in a hung process
+        _write(heading)
         faulthandler.dump_traceback(_STDERR, all_threads=True)
         return
     try:
@@ -169,7 +170,5 @@ def _write(text: bytes) -> None:
     try:
         while text:
             text = text[os.write(_STDERR, text) :]
-    except (
-        OSError
-    ):  # EBADF, EPIPE, EIO, ENOSPC, EAGAIN: whatever standard error leads to is gone or full
+    except OSError:  # EBADF, EPIPE, EIO, ENOSPC, EAGAIN: what it leads to is gone or full
         pass
