@@ -38,6 +38,11 @@ post_fork = in_one_worker(
     #
     # If you have a post_fork hook already, it is called first:
     #   chain=my_post_fork,
+    #
+    # A worker whose job hangs is killed by the kernel, with its requests, when the job has not beaten
+    # for so many seconds; then another one runs the job. every() beats at each tick, and so this is to
+    # be three times the tick: docs/health.md.
+    #   lease=180,
 )
 
 # A job that is asked to stop needs the worker to end in good order: leave it the time.

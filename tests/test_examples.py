@@ -1,4 +1,4 @@
-"""The examples run as they are written: the full reporter in gunicorn, and a loop that beats."""
+"""The examples run as they are written, and so does what docs/health.md gives to be copied."""
 
 from __future__ import annotations
 
@@ -6,20 +6,27 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from leaderlock.health.reporter import LONGEST_TIMEOUT
 from tests.health.leading import VALIDATOR
 from tests.processes import Child, flocks_of, until, until_parked
+from tests.test_contrib import needs_systemd, verified
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+HEALTH = ROOT / "docs" / "health.md"
 LOOP = EXAMPLES / "beating_loop.py"
 OF_THE_MACHINE = (
     "disk:",
@@ -205,3 +212,56 @@ def the_leader_first(lock: Path, *children: Child) -> list[Child]:
     until(lambda: lock.exists() and holders(), "one of them to lead")
     leading = holders()
     return sorted(children, key=lambda child: child.pid not in leading)
+
+
+def block(language: str) -> str:
+    """The first block in docs/health.md in this language."""
+    [first, *_] = re.findall(rf"^```{language}\n(.*?)^```", HEALTH.read_text(), re.M | re.S)
+    return str(first)
+
+
+def seconds(name: str, text: str) -> float:
+    [value] = re.findall(rf"\b{name}=(\d+)", text)
+    return float(value)
+
+
+def test_the_report_in_the_document_is_one() -> None:
+    report = json.loads(block("json"))
+    VALIDATOR.validate(report)
+    configured = re.findall(r"checks\.(\w+)\(", block("python"))
+    assert [name.partition(":")[0] for name in report["checks"]] == configured
+
+
+@pytest.mark.parametrize(
+    "file", ["docs/health.md", "contrib/Dockerfile", "contrib/compose.yaml", "contrib/kubernetes.yaml"]
+)
+def test_the_probes_that_we_hand_out_tell_well_from_ill(file: str, tmp_path: Path) -> None:
+    found = re.findall(r"\[[^\[\]]*\bleaderlock\"?, \"?health\b[^\[\]]*\]", (ROOT / file).read_text())
+    assert found
+    path = tmp_path / "health.json"
+    report = json.loads(block("json"))
+    for words in map(yaml.safe_load, found):  # which takes JSON as well
+        *before, place = words[words.index("leaderlock") + 1 :]
+        assert place == "/run/app/health.json"
+        probe = [sys.executable, "-m", "leaderlock", *before, str(path)]
+        age = float(before[before.index("--max-age") + 1])
+        for told, since in (("healthy: ", 0.0), ("not healthy: ", age)):
+            path.write_text(json.dumps({**report, "time": time.time() - since}))
+            asked = subprocess.run(probe, capture_output=True, text=True)
+            assert asked.stdout.startswith(told)
+            assert asked.returncode == (0 if since == 0 else 1)
+        configuration = block("python")
+        assert (
+            age > seconds("lease", configuration) + seconds("interval", configuration) + LONGEST_TIMEOUT
+        )
+
+
+def test_the_watchdog_of_the_unit_outlasts_a_leader_that_hangs() -> None:
+    lease = seconds("lease", block("python"))
+    assert seconds("WatchdogSec", block("ini")) > 2 * (lease + LONGEST_TIMEOUT)
+
+
+@needs_systemd
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    unit = block("ini").replace("/opt/app/bin/gunicorn", sys.executable)
+    assert verified(tmp_path, unit) == ""
