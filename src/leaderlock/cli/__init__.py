@@ -1,7 +1,8 @@
-"""The command line: ``leaderlock run``, ``leaderlock status``.
+"""The command line: ``leaderlock run``, ``init``, ``status`` and ``health``.
 
 Data goes to standard output, messages to standard error. Exit statuses: 2 for wrong usage, 125 if
-leaderlock itself fails; `run` returns its command's.
+leaderlock itself fails (for `init` both are 1, as tini's); `run` and `init` return their command's,
+`health` returns 0 or 1.
 """
 
 from __future__ import annotations
