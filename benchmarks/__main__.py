@@ -10,10 +10,12 @@ from pathlib import Path
 
 from benchmarks import (
     cycle,
+    deadman,
     failover,
     failover_gunicorn,
     imports,
     inbox,
+    lease,
     memory,
     report,
     supervised_memory,
@@ -32,6 +34,8 @@ MEASURES = {
     "wakeups": wakeups.measure,
     "cycle": cycle.measure,
     "imports": imports.measure,
+    "deadman": deadman.measure,
+    "lease": lease.measure,
     "inbox": inbox.measure,
     "supervised_start": supervised_start.measure,
     "supervised_memory": supervised_memory.measure,

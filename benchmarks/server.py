@@ -85,6 +85,14 @@ class Server:
         children = Path(f"/proc/{self.arbiter}/task/{self.arbiter}/children").read_text("ascii")
         return [int(pid) for pid in children.split()]
 
+    def until_succeeded(self) -> float:
+        """Milliseconds from the leader's second stamp to the first one of the next leader."""
+        hung, before = read_stamp(self._reader)
+        self.leader, now = read_stamp(self._reader)
+        if hung == self.leader:
+            raise RuntimeError(f"worker {hung} was to die of its lease, and leads again")
+        return (now - before) / 1e6
+
     def kill_leader(self) -> float:
         """SIGKILL the leader; milliseconds to the first line of the next one's task."""
         before = time.monotonic_ns()

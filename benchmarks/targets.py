@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from benchmarks.cycle import RAW
 from benchmarks.figure import Figure, Interval
+from benchmarks.lease import HANGS
 from benchmarks.supervised_start import BARE
 from benchmarks.supervisors import BECOME, INIT, RUN, TINI
 
@@ -100,6 +101,23 @@ TARGETS = [
             Target(f"{what}, over a bare interpreter", "import", _plain(name), 8, "ms"),
             Target(f"{what}, against filelock", "import", _ratio(name, "filelock"), 0.25, "×"),
         )
+    ),
+    Target("a beat of a leadership with a lease", "beat", _plain("Leadership.beat"), 10, "µs"),
+    *(
+        Target(
+            f"a leader that {hang}: the next one leads, after the lease, the longest of 20",
+            "lease",
+            _worst(hang),
+            100,
+            "ms",
+        )
+        for hang in HANGS
+    ),
+    *(
+        Target(
+            f"inbox, a million messages and 20 kills: {what}", "inbox-losses", _worst(what), most, ""
+        )
+        for what, most in [("lost", 20), ("torn", 0), ("duplicated", 0), ("misordered", 0)]
     ),
     Target("memory that a standby adds, forked", "memory", _plain("leaderlock"), 200, "KiB"),
     Target(

@@ -22,7 +22,7 @@ LEVELS: list[set[str]] = [
     {"kernel"},
     {"aio", "directory", "gate", "hold", "holder", "lock", "lockfile", "record"},
     {"deadman", "fifo", "inbox", "notify"},
-    {"candidate", "election", "leadership", "rehearsal"},
+    {"at_exit", "candidate", "election", "leadership", "rehearsal"},
     {"once", "outcomes"},
     {FACADE},
     {"engines"},

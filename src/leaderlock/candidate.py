@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import os
 import time
 
+from leaderlock.at_exit import candidates
 from leaderlock.errors import LeaderLockError
 from leaderlock.kernel.event import NativeEvent
 from leaderlock.kernel.flock import Wait
@@ -22,13 +23,8 @@ if TYPE_CHECKING:
 
     State = Literal["standby", "leading", "resigned", "stopped"]
 
-_INFO = 20  # logging's number: the module is imported only when there is something to say
-
 _AT_ONCE = 0.01
 """Seconds that a free lock may take to be had; who waits longer takes over from another leader."""
-
-EXIT_GRACE = 5.0
-"""Seconds that the task of a leader has, at the interpreter's exit, to end after it was asked to."""
 
 
 class Candidate:
@@ -48,9 +44,10 @@ class Candidate:
         self._wait: Wait | None = None
         self._takes_over = False
         self._leadership: Leadership | None = None
-        self._stop_requested = NativeEvent()
-        self._decided = NativeEvent()  # it leads, or never will
-        self._ended = NativeEvent()
+        self._stop_requested = False
+        self._decided = False  # it leads, or never will
+        self._ended = False
+        self._watchers: list[NativeEvent] = []
 
     @property
     def state(self) -> State:
@@ -73,7 +70,7 @@ class Candidate:
         """
         if self._pid != os.getpid():  # nothing will happen here any more
             return False
-        return self._decided.wait(timeout) and self.state in ("leading", "resigned")
+        return self._until(lambda: self._decided, timeout) and self.state in ("leading", "resigned")
 
     def stop(self, timeout: float | None = None) -> bool:
         """Ask the task to stop, wait for that, and resign; a standby leaves the queue.
@@ -87,29 +84,50 @@ class Candidate:
         if self._pid != os.getpid():
             return True
         self._ask_to_stop()
-        if self._thread == get_ident() or not self._ended.wait(timeout):
+        if self._thread == get_ident() or not self._until_ended(timeout):
             return False
         self._resign("stopped")  # if the task had returned and the leadership was held on to
         self._end("stopped")
         return True
 
+    def _until_ended(self, timeout: float | None) -> bool:
+        return self._until(lambda: self._ended, timeout)
+
+    def _until(self, condition: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until it holds, or for `timeout` seconds; whether it does."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not condition():
+            changed = NativeEvent()
+            self._watchers.append(changed)
+            if condition():  # since the first look, and nobody may have been told of it
+                return True
+            if not changed.wait(None if deadline is None else deadline - time.monotonic()):
+                return condition()
+        return True
+
+    def _tell_watchers(self) -> None:
+        while self._watchers:
+            with contextlib.suppress(IndexError):  # another thread tells them
+                self._watchers.pop().set()
+
+    def _request_stop(self) -> None:
+        self._stop_requested = True
+        self._tell_watchers()
+
     def _ask_to_stop(self) -> None:
-        self._stop_requested.set()
+        self._request_stop()
         with self._mutex:
             leadership, wait = self._leadership, self._wait
         # Outside the mutex: a signal handler that runs in between may call stop() as well, and so wait
         # for this candidate's thread, which needs the mutex.
         if leadership is not None:
-            leadership.stopping.set()
+            leadership._stopping.set()
         elif wait is not None:
             wait.cancel()
 
     def begin(self) -> None:
         """Campaign in a native background thread."""
-        # What that thread needs is imported here: whoever forks while it imports (a server that starts
-        # its workers) has half a module in the child, for good.
-        log()
-        _of_this_process.add(self)
+        candidates.add(self)
         start_new_thread(self.campaign, ())
 
     def campaign(self, *, in_foreground: bool = False) -> Any:
@@ -122,7 +140,7 @@ class Candidate:
         failures = 0
         first, most = self._election.backoff
         try:
-            while not self._stop_requested.is_set():
+            while not self._stop_requested:
                 began = time.monotonic()
                 leadership = self._stand(in_foreground)
                 if leadership is not None:
@@ -132,7 +150,7 @@ class Candidate:
                         return result
                 if time.monotonic() - began > most:
                     failures = 0
-                self._stop_requested.wait(min(first * 2**failures, most))
+                self._until(lambda: self._stop_requested, min(first * 2**failures, most))
                 failures = min(failures + 1, 60)
             return None
         except BaseException as error:
@@ -144,12 +162,13 @@ class Candidate:
         finally:
             if not self.is_leader:  # else the task has returned, and it holds on
                 self._end("resigned" if self._state == "resigned" else "stopped")
-            self._ended.set()
+            self._ended = True
+            self._tell_watchers()
 
     def _stand(self, in_foreground: bool) -> Leadership | None:
         """Wait for the lock and begin a term; None if that failed, or was called off by `stop`."""
         wait = self._wait = Wait()
-        if self._stop_requested.is_set():  # by somebody who has not seen the wait yet
+        if self._stop_requested:  # by somebody who has not seen the wait yet
             return None
         began = time.monotonic()
         try:
@@ -168,7 +187,7 @@ class Candidate:
             self._leadership = leadership
             leadership.begin()
             self._state = "leading"
-        if self._stop_requested.is_set():  # between the lock's arrival and here
+        if self._stop_requested:  # between the lock's arrival and here
             self._resign("stopped")
             return None
         if self._election.switch is not None:
@@ -180,14 +199,19 @@ class Candidate:
                     raise
                 log().error("cannot lead %s: %s", self._lock.path, error)
                 return None
-        self._decided.set()
+        self._decided = True
+        if self._watchers:
+            self._tell_watchers()
         return leadership
 
     def _lead(self, leadership: Leadership) -> tuple[bool, Any]:
         """Run the task for a term: whether this candidate is done with it, and the result."""
         context = _current.set(leadership)
         try:
-            self._announce(leadership)
+            if self._takes_over:
+                leadership.tell_later(self._announce)
+            else:
+                self._announce(leadership)
             if self._election.on_elected is not None:
                 self._election.on_elected(leadership)
             result = self._task(leadership)
@@ -209,26 +233,14 @@ class Candidate:
         if leadership.lost:
             self._resign("standby")
             return False, None
-        if self._stop_requested.is_set():
+        if self._stop_requested:
             self._resign("stopped")
         elif self._election.on_return == "resign":
             self._resign("resigned")
         return True, result
 
     def _announce(self, leadership: Leadership) -> None:
-        logger = log()
-        if not logger.isEnabledFor(_INFO):
-            return
-        line = ("process %d leads %s, term %d", self._pid, self._lock.path, leadership.term)
-        if self._takes_over:
-            # Beside the task, not before it: to write the line takes a quarter of a millisecond, in
-            # which nobody would do the leader's work.
-            try:
-                start_new_thread(logger.info, line)
-                return
-            except RuntimeError:  # the system has no thread left
-                pass
-        logger.info(*line)
+        log().info("process %d leads %s, term %d", self._pid, self._lock.path, leadership.term)
 
     def _resign(self, state: State) -> None:
         """Give the leadership up, if it is held, and go over to another state."""
@@ -238,7 +250,7 @@ class Candidate:
                 return
             self._state = state
             if state == "standby":
-                self._decided.clear()
+                self._decided = False
         leadership.end()
         if self._election.switch is not None:
             self._election.switch.disarm()
@@ -255,39 +267,9 @@ class Candidate:
 
     def _end(self, state: State) -> None:
         self._state = state
-        self._decided.set()
-        _of_this_process.discard(self)
+        self._decided = True
+        self._tell_watchers()
+        candidates.discard(self)
 
     def __repr__(self) -> str:
         return f"<leaderlock.Candidate {self.state} for {self._lock.path!r}>"
-
-
-_of_this_process: set[Candidate] = set()
-"""Candidates that run or lead: kept alive here, so that a lock is not lost with a variable."""
-
-
-def stop_at_exit() -> None:
-    """Ask the tasks of this process to stop; standbys cost the exit nothing, and lead no more."""
-    mine = [candidate for candidate in _of_this_process if candidate._pid == os.getpid()]
-    for candidate in mine:
-        candidate._stop_requested.set()
-    myself = get_ident()  # a task that exits by a signal handler: it cannot wait for itself
-    leading = [
-        c
-        for c in mine
-        if c._leadership is not None and c._thread != myself and not c._ended.is_set()
-    ]
-    for candidate in leading:
-        candidate._ask_to_stop()
-    deadline = time.monotonic() + EXIT_GRACE
-    for candidate in leading:
-        if not candidate._ended.wait(deadline - time.monotonic()):
-            log().warning(
-                "the task for %s did not stop within %g s of the interpreter's exit; "
-                "the leadership passes on as the process ends",
-                candidate._lock.path,
-                EXIT_GRACE,
-            )
-
-
-atexit.register(stop_at_exit)

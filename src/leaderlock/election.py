@@ -12,6 +12,7 @@ import os
 from leaderlock.candidate import Candidate
 from leaderlock.errors import LeaderLockError, Unsupported
 from leaderlock.lock import LeaderLock
+from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ class Election:
             self.switch = DeadManSwitch(lease)
         self.on_return = on_return
         self.backoff = _as_backoff(backoff)
+        # What a campaign needs is imported here: whoever forks while a thread imports (a server that
+        # starts its workers) has half a module in the child, for good.
+        log()
         self.on_elected = on_elected
         self.on_resigned = on_resigned
         self._kept: Candidate | None = None

@@ -9,12 +9,13 @@ from contextvars import ContextVar
 
 from leaderlock.errors import LeadershipLost, LockFileReplaced, NotHeld
 from leaderlock.kernel.event import NativeEvent
+from leaderlock.kernel.threads import start_new_thread
 from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from leaderlock.deadman import DeadManSwitch
     from leaderlock.lock import LeaderLock
@@ -30,32 +31,62 @@ class Leadership:
         term: the fencing token: hand it to whatever the task writes to, which can then refuse the
             writes of an earlier term.
         since: when it was elected, in seconds since the epoch.
-        stopping: set when the task is asked to stop: by `Candidate.stop`, at the interpreter's exit,
-            or because the leadership is lost.
         lost: whether a beat found that the lock's file was replaced.
     """
 
     def __init__(self, lock: LeaderLock, switch: DeadManSwitch | None = None) -> None:
         self.term = 0
         self.since = 0.0
-        self.stopping: threading.Event = NativeEvent()
         self.lost = False
+        self._stopping = NativeEvent()
+        self._news: Callable[[Leadership], None] | None = None
         self._lock = lock
         self._switch = switch
         self._pid = os.getpid()
 
     def begin(self) -> None:
         """Take over the term of the lock, which has just been acquired."""
-        hold = self._lock._current()
+        hold = self._lock._gate.inside
+        assert hold is not None
         self.term = hold.term
         self.since = hold.since
         _of_this_process.append(self)
 
     def end(self) -> None:
         """Say that the term is over: what still runs is asked to stop."""
-        self.stopping.set()
+        self._tell()
+        self._stopping.set()
         if self in _of_this_process:
             _of_this_process.remove(self)
+
+    @property
+    def stopping(self) -> threading.Event:
+        """Set when the task is asked to stop.
+
+        That is by `Candidate.stop`, at the interpreter's exit, or because the leadership is lost.
+        """
+        self._tell()
+        return self._stopping
+
+    def tell_later(self, news: Callable[[Leadership], None]) -> None:
+        """Call something when the task first waits, beats, looks at `stopping` or ends.
+
+        To log a line takes a quarter of a millisecond, cold, in which nobody would do the work.
+        """
+        self._news = news
+
+    def tell_beside(self) -> None:
+        """Do it now, in a thread of its own, for a task that may do none of these."""
+        if self._news is not None:
+            try:
+                start_new_thread(self._tell, ())
+            except RuntimeError:  # the system has no thread left
+                self._tell()
+
+    def _tell(self) -> None:
+        news, self._news = self._news, None
+        if news is not None:
+            news(self)
 
     def wait(self, seconds: float) -> bool:
         """Sleep for some seconds, or until asked to stop; whether it was asked to.
@@ -83,10 +114,12 @@ class Leadership:
             self.check()
         except LeadershipLost:
             self.lost = True
-            self.stopping.set()
+            self._stopping.set()
             raise
         if self._switch is not None:
             self._switch.beat()
+        if self._news is not None:
+            self._tell()
 
     def check(self) -> None:
         """Make sure that this process still leads, by the lock and by the path of its file.
@@ -99,10 +132,12 @@ class Leadership:
             raise LeadershipLost(
                 f"process {os.getpid()} is a forked child of the leader {self._pid}, and does not lead"
             )
+        hold = self._lock._gate.inside
+        if hold is None or not hold.is_held or hold.term != self.term:
+            raise LeadershipLost(f"term {self.term} of {self._lock.path} is over")
         try:
-            if self._lock.term != self.term:
-                raise LeadershipLost(f"term {self.term} of {self._lock.path} is over")
-            self._lock.check()
+            if not hold.is_current():
+                self._lock.check()
         except NotHeld as error:
             raise LeadershipLost(f"term {self.term} of {self._lock.path} is over") from error
         except LockFileReplaced as error:
@@ -122,19 +157,25 @@ class Leadership:
             raise ValueError(f"seconds must be a positive number, not {seconds!r}")
         if self._switch is not None and self._switch.lease < 2 * seconds:
             raise ValueError(
-                f"the lease of {self._switch.lease:g} s is shorter than twice the tick of {seconds:g} s, "
-                f"so that one late tick would be death: choose a longer lease or a shorter tick"
+                f"the lease of {self._switch.lease:g} s is shorter than twice the tick of {seconds:g} "
+                f"s, so that one late tick would be death: choose a longer lease or a shorter tick"
             )
         return self._ticks(seconds)
 
     def _ticks(self, seconds: float) -> Iterator[int]:
         begin = time.monotonic()
         tick = 0
-        while not self.stopping.is_set() and self._beats():
+        while not self._stopping.is_set():
+            news, self._news = self._news, None  # for after the tick's work
+            beats = self._beats()
+            self._news = news
+            if not beats:
+                return
             yield tick
+            self._tell()
             elapsed = time.monotonic() - begin
             tick = int(elapsed // seconds) + 1
-            if self.stopping.wait(tick * seconds - elapsed):
+            if self._stopping.wait(tick * seconds - elapsed):
                 return
 
     def _beats(self) -> bool:
@@ -166,9 +207,7 @@ def current_leadership() -> Leadership | None:
 
 def _forget_in_child() -> None:
     for leadership in _of_this_process:
-        event = leadership.stopping
-        if isinstance(event, NativeEvent):
-            event.set_in_forked_child()
+        leadership._stopping.set_in_forked_child()
     _of_this_process.clear()
 
 

@@ -121,7 +121,11 @@ class LeaderLock:
         gate = self._gate if self._pid == os.getpid() else self._own_gate()
         hold = Hold(self._file)
         try:
-            if not gate.try_enter(hold):
+            with gate.mutex:
+                enters = gate.inside is None
+                if enters:
+                    gate.inside = hold
+            if not enters:
                 if limit == 0:
                     return False
                 begin = time.monotonic()

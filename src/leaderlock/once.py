@@ -107,7 +107,8 @@ class _OnlyOnce:
             candidate = self._candidate = self._election.start(body)
         return candidate
 
-    def _run(self, args: Any, kwargs: Any, _leadership: Leadership) -> object:
+    def _run(self, args: Any, kwargs: Any, leadership: Leadership) -> object:
+        leadership.tell_beside()
         return self._function(*args, **kwargs)
 
 

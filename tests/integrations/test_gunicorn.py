@@ -444,7 +444,7 @@ def nothing(_leadership: object) -> None:
         (lambda: in_one_worker(lambda: None), TypeError),  # type: ignore[arg-type, misc]
         (lambda: in_one_worker(nothing, backoff=(0, 1)), ValueError),
         (lambda: in_one_worker(nothing, on_return="stay"), ValueError),  # type: ignore[arg-type]
-        (lambda: in_one_worker(nothing, lease=3), Unsupported),
+        (lambda: in_one_worker(nothing, lease=0.01), ValueError),
         (lambda: in_one_worker(nothing, path="redis://localhost/a"), Unsupported),
     ],
 )

@@ -14,7 +14,7 @@ import logging
 import os
 import sys
 
-from leaderlock.candidate import stop_at_exit
+from leaderlock.at_exit import stop_at_exit
 from leaderlock.election import Election, require_task
 from leaderlock.errors import LeaderLockError
 from leaderlock.integrations.handover import hand_over
@@ -88,9 +88,12 @@ def in_one_worker(
     def post_fork(server: Arbiter, worker: Worker) -> None:
         if chain is not None:
             chain(server, worker)
-        # A logger_class of one's own need not have an error_log.
-        to_server.logger = getattr(worker.log, "error_log", to_server.logger)
-        _after_init(worker, _end_in_good_order)
+        # Whatever is done here in each worker copies pages that it would share with the arbiter.
+        log = getattr(worker.log, "error_log", to_server.logger)  # a logger_class need not have one
+        if log is not to_server.logger:
+            to_server.logger = log
+        if not type(worker).__module__.startswith("gunicorn."):
+            _after_init(worker, _end_in_good_order)
 
         def stand() -> None:
             try:
@@ -155,7 +158,7 @@ def _after_patch(worker: Worker, call: Callable[[], object]) -> None:
 
 
 def _end_in_good_order() -> None:
-    """Have the task asked to stop also where the worker lets a signal kill it.
+    """Have the task asked to stop also where the worker lets a signal kill it; gunicorn's own do not.
 
     uvicorn's worker sets the signals to their defaults and, when it has shut down after a TERM, raises
     it again; Python's exit handlers do not run then.

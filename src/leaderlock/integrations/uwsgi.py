@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 
-from leaderlock.candidate import stop_at_exit
+from leaderlock.at_exit import stop_at_exit
 from leaderlock.election import Election, require_task
 from leaderlock.errors import Unsupported
 from leaderlock.once import function_name

@@ -37,8 +37,7 @@ _decoy_identity: tuple[int, int] | None = None
 class Wait:
     """One wait that can be called off from any thread; used once.
 
-    `before_parking` is called just before the wait blocks: the place to do early what would otherwise
-    be done, cold, between the lock's arrival and the first useful line.
+    `before_parking` is called just before the wait blocks.
     """
 
     def __init__(self, before_parking: Callable[[], None] | None = None) -> None:
@@ -85,7 +84,8 @@ class Wait:
 
         After False the descriptor may be a decoy: the caller closes it and uses it for nothing else.
         """
-        _open_decoy()
+        if _decoy_identity is None:
+            _open_decoy()
         self._by_signal = True
         blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTING_SIGNALS)
         self._thread = get_ident()
@@ -112,11 +112,12 @@ class Wait:
         finally:
             if timer is not None:
                 timer.stop()
-            blocked.intersection_update(INTERRUPTING_SIGNALS)
             if blocked:
+                blocked.intersection_update(INTERRUPTING_SIGNALS)
                 signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
 
     def _interrupt_flock(self) -> None:
+        _open_decoy()
         os.dup2(_decoy_fd, self._fd, inheritable=False)
         signal.pthread_kill(self._thread, _install_handler())
 
