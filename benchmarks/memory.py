@@ -7,17 +7,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import mean
 
-from benchmarks.contenders import CONTENDERS
+from benchmarks.contenders import CONTENDERS, Contender, Lead
 from benchmarks.figure import Figure
 from benchmarks.server import WORKERS, Server
 from benchmarks.workers import Group, forked, settle
+from leaderlock import Election, Leadership
+from leaderlock.rehearsal import rehearse
 
 REQUESTS = 400
 QUEUED = [contender for contender in CONTENDERS if contender.queues]
+PREPARED = "leaderlock, prepared before the fork"
 
 
 def measure(directory: Path, *, quick: bool) -> list[Figure]:
-    rounds = 1 if quick else 5
+    rounds = 1 if quick else 10
     return [_forked(directory, rounds), _in_gunicorn(directory, rounds)]
 
 
@@ -26,7 +29,8 @@ def _forked(directory: Path, rounds: int) -> Figure:
         "memory",
         "memory that a parked standby adds to a forked worker",
         "KiB",
-        "PSS of each standby, less the mean of plain workers of the same parent at the same moment",
+        "PSS of each standby, less the mean of plain workers of the same parent at the same moment; "
+        "prepared as the server hooks do it, or made in the worker",
         {contender.name: [] for contender in QUEUED},
     )
     for number in range(rounds):
@@ -36,6 +40,8 @@ def _forked(directory: Path, rounds: int) -> Figure:
             for contender in QUEUED:
                 path = str(directory / f"memory-{number}-{contender.name}.lock")
                 groups.append(stack.enter_context(Group(contender, path, WORKERS)))
+            path = str(directory / f"memory-{number}-prepared.lock")
+            groups.append(stack.enter_context(Group(_prepared(path), path, WORKERS)))
             settle()
             base = mean(pss(pid) for pid in plain)
             for group in groups:
@@ -47,10 +53,10 @@ def _forked(directory: Path, rounds: int) -> Figure:
 def _in_gunicorn(directory: Path, rounds: int) -> Figure:
     figure = Figure(
         "memory-gunicorn",
-        "memory that the hook adds to a gunicorn worker",
+        "memory that a parked standby adds to a gunicorn worker",
         "KiB",
-        "PSS of the arbiter and its workers, after some requests, less that of the same server "
-        "without the hook; for each worker",
+        "mean PSS of the workers that stand by, after some requests, less that of the workers of the "
+        "same server without a hook",
     )
     for number in range(rounds):
         place = directory / f"memory-{number}"
@@ -63,14 +69,25 @@ def _in_gunicorn(directory: Path, rounds: int) -> Figure:
             for server in (hook, thread, none):
                 server.serve(REQUESTS)  # what the worker itself uses is not the standby's
             time.sleep(1)
-            base = _total(none)
-            figure.add("leaderlock's hook", (_total(hook) - base) / WORKERS)
-            figure.add("bare flock thread", (_total(thread) - base) / WORKERS)
+            base = mean(pss(pid) for pid in none.workers())
+            for name, server in (("leaderlock's hook", hook), ("bare flock thread", thread)):
+                standbys = [pid for pid in server.workers() if pid != server.leader]
+                figure.add(name, mean(pss(pid) for pid in standbys) - base)
     return figure
 
 
-def _total(server: Server) -> float:
-    return sum(pss(pid) for pid in [server.arbiter, *server.workers()])
+def _prepared(path: str) -> Contender:
+    election = Election(path)
+    rehearse()
+    return Contender(PREPARED, lambda _, lead: _start(election, lead), queues=True)
+
+
+def _start(election: Election, lead: Lead) -> None:
+    def task(leadership: Leadership) -> None:
+        lead()
+        leadership.stopping.wait()
+
+    election.start_unchecked(task)
 
 
 def pss(pid: int) -> float:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from benchmarks.cycle import RAW
 from benchmarks.figure import Figure, Interval
 from benchmarks.lease import HANGS
+from benchmarks.memory import PREPARED
 from benchmarks.supervised_start import BARE
 from benchmarks.supervisors import BECOME, INIT, RUN, TINI
 
@@ -119,7 +120,13 @@ TARGETS = [
         )
         for what, most in [("lost", 20), ("torn", 0), ("duplicated", 0), ("misordered", 0)]
     ),
-    Target("memory that a standby adds, forked", "memory", _plain("leaderlock"), 200, "KiB"),
+    Target(
+        "memory that a standby adds, forked, against a raw flock thread",
+        "memory",
+        _ratio(PREPARED, "raw fcntl.flock"),
+        1,
+        "×",
+    ),
     Target(
         "memory that a standby adds, gunicorn",
         "memory-gunicorn",

@@ -10,7 +10,7 @@ from leaderlock.at_exit import candidates
 from leaderlock.errors import LeaderLockError
 from leaderlock.kernel.event import NativeEvent
 from leaderlock.kernel.flock import Wait
-from leaderlock.kernel.threads import RLock, get_ident, start_new_thread
+from leaderlock.kernel.threads import RLock, get_ident
 from leaderlock.leadership import Leadership, _current
 from leaderlock.log import log
 
@@ -124,11 +124,6 @@ class Candidate:
             leadership._stopping.set()
         elif wait is not None:
             wait.cancel()
-
-    def begin(self) -> None:
-        """Campaign in a native background thread."""
-        candidates.add(self)
-        start_new_thread(self.campaign, ())
 
     def campaign(self, *, in_foreground: bool = False) -> Any:
         """Stand, lead, and stand again after a failure; returns what the task returned.

@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 import os
 
+from leaderlock.at_exit import candidates
 from leaderlock.candidate import Candidate
 from leaderlock.errors import LeaderLockError, Unsupported
+from leaderlock.kernel.threads import start_new_thread
 from leaderlock.lock import LeaderLock
 from leaderlock.log import log
 
@@ -122,7 +124,8 @@ class Election:
     def start_unchecked(self, task: Callable[[Leadership], object]) -> Candidate:
         """`start` for servers: a lock that cannot be used is logged, and tried again."""
         candidate = Candidate(self, task)
-        candidate.begin()
+        candidates.add(candidate)
+        start_new_thread(candidate.campaign, ())
         return candidate
 
 

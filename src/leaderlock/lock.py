@@ -96,7 +96,8 @@ class LeaderLock:
         if self._pid != os.getpid():
             with _adoption:
                 if self._pid != os.getpid():
-                    descriptors.adopt()
+                    if descriptors.owner_pid != os.getpid():  # no at-fork handlers: see there
+                        descriptors.adopt()
                     self._gate = Gate()
                     self._pid = os.getpid()
         return self._gate

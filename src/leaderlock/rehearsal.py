@@ -13,6 +13,7 @@ import tempfile
 from leaderlock.candidate import Candidate
 from leaderlock.election import Election
 from leaderlock.errors import LeaderLockError
+from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,23 +30,19 @@ def rehearse() -> None:
     except OSError:  # a full disk, say: the rehearsal is only good for speed
         return
     os.close(fd)
+    logger = log()
+    disabled, logger.disabled = logger.disabled, True  # nobody need hear of this
     try:
-        election = Election(path, on_return="resign")
+        election = Election(path, on_return="resign", backoff=(0.001, 0.001))
         for _ in range(_TIMES):
             election.lock._pid = 0  # as in a forked child, to which it is new
-            _Rehearsal(election, _lead).campaign()
+            Candidate(election, _lead).campaign(in_foreground=True)
     except LeaderLockError:  # a temporary directory on a network, say
         return
     finally:
+        logger.disabled = disabled
         os.unlink(path)
 
 
 def _lead(leadership: Leadership) -> None:
     leadership.beat()
-
-
-class _Rehearsal(Candidate):
-    """A candidate that says nothing."""
-
-    def _announce(self, leadership: Leadership) -> None:
-        return

@@ -17,7 +17,7 @@ from leaderlock.kernel.threads import RLock
 
 _mutex = RLock()  # reentrant: a signal handler may fork while its thread is inside
 _registered: dict[int, os.stat_result] = {}  # with fstat(2), to know it again
-_owner_pid = os.getpid()
+owner_pid = os.getpid()
 
 
 class Descriptor:
@@ -64,10 +64,10 @@ class Descriptor:
 
 def adopt() -> None:
     """In a forked child: close what the parent had registered. Nothing is unlocked by that."""
-    global _owner_pid, _mutex  # noqa: PLW0603  (they belong to the process, which is a new one)
-    if os.getpid() == _owner_pid:
+    global owner_pid, _mutex  # noqa: PLW0603  (they belong to the process, which is a new one)
+    if os.getpid() == owner_pid:
         return
-    _owner_pid = os.getpid()
+    owner_pid = os.getpid()
     _mutex = RLock()
     for fd, status in _registered.items():
         if leads_to(fd, status):  # and was not closed or reused by a daemoniser before us
