@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from leaderlock import LeaderLock
+from tests.processes import until
 from tests.supervisor.pid1 import (
     CATCHER,
     LEADERLOCK,
@@ -120,8 +121,7 @@ def test_the_parent_death_signal_does_not_reach_a_set_user_id_program(tmp_path: 
     ) as running:
         pid = int(running.line())
         comm = Path(f"/proc/{pid}/comm")
-        while comm.read_text() != "sleep\n" or running.pid == pid:
-            time.sleep(0.01)
+        until(lambda: comm.read_text() == "sleep\n" and state_of(pid) == "S", "it to sleep")
         running.process.kill()
         running.process.wait()
         assert lock.acquire(timeout=60)
