@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import (
-    cycle,
-    deadman,
-    failover,
-    failover_gunicorn,
-    imports,
-    inbox,
-    lease,
-    memory,
-    report,
-    supervised_memory,
-    supervised_orphans,
-    supervised_signals,
-    supervised_start,
-    wakeups,
-)
+from benchmarks.apart import apart
 from benchmarks.figure import Figure
 
-# Memory first, while this process, which is the workers' parent, is still small.
-MEASURES = {
-    "memory": memory.measure,
-    "failover": failover.measure,
-    "failover_gunicorn": failover_gunicorn.measure,
-    "wakeups": wakeups.measure,
-    "cycle": cycle.measure,
-    "imports": imports.measure,
-    "deadman": deadman.measure,
-    "lease": lease.measure,
-    "inbox": inbox.measure,
-    "supervised_start": supervised_start.measure,
-    "supervised_memory": supervised_memory.measure,
-    "supervised_signals": supervised_signals.measure,
-    "supervised_orphans": supervised_orphans.measure,
-}
+MEASURES = [
+    "memory",
+    "failover",
+    "failover_gunicorn",
+    "wakeups",
+    "cycle",
+    "imports",
+    "deadman",
+    "lease",
+    "inbox",
+    "supervised_start",
+    "supervised_memory",
+    "supervised_signals",
+    "supervised_orphans",
+]
+"""Modules with a function `measure`; imported in the process that measures."""
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -57,17 +44,26 @@ def main() -> None:
         for name in arguments.only or MEASURES:
             begin = time.monotonic()
             print(f"{name} …", end=" ", flush=True)
-            figures += MEASURES[name](Path(directory), quick=arguments.quick)
+            figures += apart(lambda name=name: _measure(name, Path(directory), arguments.quick))  # type: ignore[misc]
             print(f"{time.monotonic() - begin:.0f} s", flush=True)
+    from benchmarks import report  # with all that was compared, and this process is forked from
+
     if arguments.only or arguments.quick:
         print(report.markdown(figures, load))
         return
-    from benchmarks.plots import draw  # matplotlib is large, and this process is forked from
+    from benchmarks.plots import draw
 
     report.write(figures, load, RESULTS)
     draw(figures, RESULTS)
     print(report.markdown(figures, load).split("!")[0])
     print(f"written to {RESULTS.relative_to(Path.cwd())}")
+
+
+def _measure(name: str, directory: Path, quick: bool) -> list[Figure]:
+    figures: list[Figure] = importlib.import_module(f"benchmarks.{name}").measure(
+        directory, quick=quick
+    )
+    return figures
 
 
 if __name__ == "__main__":

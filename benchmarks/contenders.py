@@ -6,14 +6,11 @@ portalocker's default is to give up after 5 s; it is told to wait on, and polls 
 from __future__ import annotations
 
 import fcntl
+import importlib
 import os
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
-
-import fasteners
-import filelock
-import portalocker
 
 from leaderlock import Election
 
@@ -30,6 +27,11 @@ class Contender(NamedTuple):
     name: str
     start: Callable[[str, Lead], None]
     queues: bool  # in the kernel; else it polls
+    library: str = "fcntl"
+
+    def load(self) -> None:
+        """Import its library, and so before the fork of workers."""
+        importlib.import_module(self.library)
 
 
 def _leaderlock(path: str, lead: Lead) -> None:
@@ -59,12 +61,29 @@ def _with(make: Callable[[str], Callable[[], object]]) -> Callable[[str, Lead], 
     return start
 
 
+def _fasteners(path: str) -> Callable[[], object]:
+    import fasteners
+
+    acquire: Callable[[], object] = fasteners.InterProcessLock(path).acquire
+    return acquire
+
+
+def _filelock(path: str) -> Callable[[], object]:
+    import filelock
+
+    return filelock.FileLock(path).acquire
+
+
+def _portalocker(path: str) -> Callable[[], object]:
+    import portalocker
+
+    return portalocker.Lock(path, timeout=LONG).acquire
+
+
 CONTENDERS = [
     Contender("leaderlock", _leaderlock, queues=True),
     Contender("raw fcntl.flock", _raw, queues=True),
-    Contender("fasteners", _with(lambda path: fasteners.InterProcessLock(path).acquire), queues=False),
-    Contender("filelock", _with(lambda path: filelock.FileLock(path).acquire), queues=False),
-    Contender(
-        "portalocker", _with(lambda path: portalocker.Lock(path, timeout=LONG).acquire), queues=False
-    ),
+    Contender("fasteners", _with(_fasteners), queues=False, library="fasteners"),
+    Contender("filelock", _with(_filelock), queues=False, library="filelock"),
+    Contender("portalocker", _with(_portalocker), queues=False, library="portalocker"),
 ]

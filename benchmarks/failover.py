@@ -6,7 +6,8 @@ import random
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.contenders import CONTENDERS
+from benchmarks.apart import apart
+from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.figure import Figure
 from benchmarks.workers import Group, settle
 
@@ -36,19 +37,22 @@ def _with_standbys(directory: Path, standbys: int, rounds: int) -> Figure:
     )
     for number in range(rounds):
         for together in random.sample(BATCHES, len(BATCHES)):
-            with ExitStack() as stack:
-                groups = [
-                    stack.enter_context(
-                        Group(
-                            contender,
-                            str(directory / f"{figure.name}-{number}-{contender.name}.lock"),
-                            standbys,
-                        )
-                    )
-                    for contender in together
-                ]
-                for _ in range(KILLS_IN_A_ROUND):
-                    for group in random.sample(groups, len(groups)):
-                        settle(longest=0.25)
-                        figure.add(group.contender.name, group.kill_leader())
+            paths = {c.name: str(directory / f"{figure.name}-{number}-{c.name}.lock") for c in together}
+            for name, milliseconds in apart(lambda c=together, p=paths: _kills(c, p, standbys)):  # type: ignore[misc]
+                figure.add(name, milliseconds)
     return figure
+
+
+def _kills(
+    contenders: list[Contender], paths: dict[str, str], standbys: int
+) -> list[tuple[str, float]]:
+    for contender in contenders:
+        contender.load()
+    samples = []
+    with ExitStack() as stack:
+        groups = [stack.enter_context(Group(c, paths[c.name], standbys)) for c in contenders]
+        for _ in range(KILLS_IN_A_ROUND):
+            for group in random.sample(groups, len(groups)):
+                settle(longest=0.25)
+                samples.append((group.contender.name, group.kill_leader()))
+    return samples

@@ -12,7 +12,7 @@ from benchmarks.figure import Figure
 from benchmarks.server import WORKERS, Server
 from benchmarks.workers import Group, forked, settle
 from leaderlock import Election, Leadership
-from leaderlock.rehearsal import rehearse
+from leaderlock.rehearsal import rehearse_before_fork
 
 REQUESTS = 400
 QUEUED = [contender for contender in CONTENDERS if contender.queues]
@@ -78,7 +78,7 @@ def _in_gunicorn(directory: Path, rounds: int) -> Figure:
 
 def _prepared(path: str) -> Contender:
     election = Election(path)
-    rehearse()
+    rehearse_before_fork()
     return Contender(PREPARED, lambda _, lead: _start(election, lead), queues=True)
 
 

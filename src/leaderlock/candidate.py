@@ -162,7 +162,7 @@ class Candidate:
 
     def _stand(self, in_foreground: bool) -> Leadership | None:
         """Wait for the lock and begin a term; None if that failed, or was called off by `stop`."""
-        wait = self._wait = Wait()
+        wait = self._wait = Wait(self._election.before_parking)
         if self._stop_requested:  # by somebody who has not seen the wait yet
             return None
         began = time.monotonic()
@@ -180,7 +180,7 @@ class Candidate:
         leadership = Leadership(self._lock, self._election.switch)
         with self._mutex:
             self._leadership = leadership
-            leadership.begin()
+            leadership.begin(in_earnest=not self._election.is_rehearsal)
             self._state = "leading"
         if self._stop_requested:  # between the lock's arrival and here
             self._resign("stopped")
@@ -235,7 +235,8 @@ class Candidate:
         return True, result
 
     def _announce(self, leadership: Leadership) -> None:
-        log().info("process %d leads %s, term %d", self._pid, self._lock.path, leadership.term)
+        if not self._election.is_rehearsal:
+            log().info("process %d leads %s, term %d", self._pid, self._lock.path, leadership.term)
 
     def _resign(self, state: State) -> None:
         """Give the leadership up, if it is held, and go over to another state."""
@@ -253,7 +254,8 @@ class Candidate:
             self._lock.release()
         except LeaderLockError as error:
             log().error("resigned, but: %s", error)
-        log().info("process %d resigned from %s", self._pid, self._lock.path)
+        if not self._election.is_rehearsal:
+            log().info("process %d resigned from %s", self._pid, self._lock.path)
         if self._election.on_resigned is not None:
             try:
                 self._election.on_resigned(leadership)

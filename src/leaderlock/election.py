@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
     Result = TypeVar("Result")
 
+# `logging` is imported here, and so before a server forks: each worker would need 2 MiB for it, and
+# whoever forks while a thread imports has half a module in the child, for good.
+log()
+
 # CO_VARARGS and CO_COROUTINE of a code object's flags: `inspect`, which names them, takes 8 ms.
 _VARIABLE_ARGUMENTS = 0x04
 _COROUTINE = 0x80
@@ -56,6 +60,9 @@ class Election:
         Unsupported: a lease where there is no such timer, or the URL of an engine.
     """
 
+    is_rehearsal = False
+    before_parking: Callable[[], None] | None = None
+
     def __init__(
         self,
         lock: str | os.PathLike[str] | LeaderLock | None = None,
@@ -80,9 +87,6 @@ class Election:
             self.switch = DeadManSwitch(lease)
         self.on_return = on_return
         self.backoff = _as_backoff(backoff)
-        # What a campaign needs is imported here: whoever forks while a thread imports (a server that
-        # starts its workers) has half a module in the child, for good.
-        log()
         self.on_elected = on_elected
         self.on_resigned = on_resigned
         self._kept: Candidate | None = None
@@ -97,6 +101,7 @@ class Election:
             LeaderLockError: the lock cannot be used.
         """
         require_task(task)
+        self._have_rehearsed()
         if self._kept is not None and self._kept.is_leader:
             raise LeaderLockError(
                 f"this process leads {self.lock.path} already, since an earlier task returned and "
@@ -119,7 +124,13 @@ class Election:
         """
         require_task(task)
         self.lock._require_usable()
+        self._have_rehearsed()
         return self.start_unchecked(task)
+
+    def _have_rehearsed(self) -> None:
+        from leaderlock.rehearsal import rehearse_in_place  # noqa: PLC0415  (it imports this module)
+
+        self.before_parking = rehearse_in_place
 
     def start_unchecked(self, task: Callable[[Leadership], object]) -> Candidate:
         """`start` for servers: a lock that cannot be used is logged, and tried again."""

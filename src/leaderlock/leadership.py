@@ -44,13 +44,14 @@ class Leadership:
         self._switch = switch
         self._pid = os.getpid()
 
-    def begin(self) -> None:
+    def begin(self, *, in_earnest: bool) -> None:
         """Take over the term of the lock, which has just been acquired."""
         hold = self._lock._gate.inside
         assert hold is not None
         self.term = hold.term
         self.since = hold.since
-        _of_this_process.append(self)
+        if in_earnest:
+            _of_this_process.append(self)
 
     def end(self) -> None:
         """Say that the term is over: what still runs is asked to stop."""

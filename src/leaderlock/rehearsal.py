@@ -1,47 +1,69 @@
-"""The way of a leader, from the queue to the resignation, walked through before a server forks.
+"""The way of a leader, from the queue to the resignation, walked through before it counts.
 
 CPython learns from the first calls of a function: it specializes its code and fills the caches of
 attribute lookups. After a fork each of these writes copies a page that the worker would else share with
-its parent. Learnt in the parent, it costs a standby half the memory, and a new leader less time.
+its parent. Learnt in the parent, it costs a standby half the memory, and a new leader less time; a
+standby whose parent has not learnt it does so itself, before it parks.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 
 from leaderlock.candidate import Candidate
 from leaderlock.election import Election
 from leaderlock.errors import LeaderLockError
-from leaderlock.log import log
+from leaderlock.lock import LeaderLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from leaderlock.leadership import Leadership
 
 _TIMES = 12
 """CPython specializes a function when it has been called some eight times."""
 
 
-def rehearse() -> None:
+is_learnt = False
+"""By this process or by one that it was forked from."""
+
+
+def rehearse_before_fork() -> None:
     """Elect and resign a few times, in this thread, by a file of no meaning. It takes 2 ms."""
+    if is_learnt:
+        return
+    import tempfile  # noqa: PLC0415  (5 ms, which a server's arbiter has paid already)
+
     try:
         fd, path = tempfile.mkstemp(prefix="leaderlock-rehearsal-")
     except OSError:  # a full disk, say: the rehearsal is only good for speed
         return
     os.close(fd)
-    logger = log()
-    disabled, logger.disabled = logger.disabled, True  # nobody need hear of this
     try:
-        election = Election(path, on_return="resign", backoff=(0.001, 0.001))
-        for _ in range(_TIMES):
-            election.lock._pid = 0  # as in a forked child, to which it is new
-            Candidate(election, _lead).campaign(in_foreground=True)
-    except LeaderLockError:  # a temporary directory on a network, say
-        return
+        _rehearse(lambda: LeaderLock(path))
     finally:
-        logger.disabled = disabled
         os.unlink(path)
+
+
+def rehearse_in_place() -> None:
+    """The same, by a file in memory: the steps that look at a path stay to be learnt."""
+    if not is_learnt:
+        _rehearse(lambda: LeaderLock.anonymous(name="rehearsal"))
+
+
+def _rehearse(make: Callable[[], LeaderLock]) -> None:
+    global is_learnt  # noqa: PLW0603
+    is_learnt = True  # or not to be had here
+    try:
+        lock = make()
+        election = Election(lock, on_return="resign", backoff=(0.001, 0.001))
+        election.is_rehearsal = True
+        for _ in range(_TIMES):
+            lock._pid = 0  # as in a forked child, to which it is new
+            Candidate(election, _lead).campaign(in_foreground=True)
+    except LeaderLockError:  # not Linux, no descriptor left, a temporary directory on a network
+        return
 
 
 def _lead(leadership: Leadership) -> None:

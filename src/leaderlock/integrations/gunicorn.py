@@ -20,7 +20,7 @@ from leaderlock.errors import LeaderLockError
 from leaderlock.integrations.handover import hand_over
 from leaderlock.kernel.signals import signal
 from leaderlock.once import function_name
-from leaderlock.rehearsal import rehearse
+from leaderlock.rehearsal import rehearse_before_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def in_one_worker(
     if name is None and path is None:
         name = function_name(task, place=sys._getframe(1).f_code.co_filename)
     election = Election(path, name=name, on_return=on_return, backoff=backoff, lease=lease)
-    rehearse()
+    rehearse_before_fork()
     to_server = _log_to_server()
 
     def post_fork(server: Arbiter, worker: Worker) -> None:

@@ -20,7 +20,7 @@ from leaderlock.at_exit import stop_at_exit
 from leaderlock.election import Election, require_task
 from leaderlock.errors import Unsupported
 from leaderlock.once import function_name
-from leaderlock.rehearsal import rehearse
+from leaderlock.rehearsal import rehearse_before_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def in_one_worker(
     if uwsgi.worker_id() > 0:  # loaded by a worker, for which post_fork_hook will not be called again
         _stand(election, task)
     else:
-        rehearse()
+        rehearse_before_fork()
         _after_fork(lambda: _stand(election, task))
 
 
