@@ -210,6 +210,7 @@ class Candidate:
             if self._election.on_elected is not None:
                 self._election.on_elected(leadership)
             result = self._task(leadership)
+            leadership.tell()
             if self._election.switch is not None:
                 self._election.switch.disarm()
         except Exception:  # noqa: BLE001  (whatever the task raises passes the leadership on)

@@ -55,7 +55,7 @@ class Leadership:
 
     def end(self) -> None:
         """Say that the term is over: what still runs is asked to stop."""
-        self._tell()
+        self.tell()
         self._stopping.set()
         if self in _of_this_process:
             _of_this_process.remove(self)
@@ -66,7 +66,7 @@ class Leadership:
 
         That is by `Candidate.stop`, at the interpreter's exit, or because the leadership is lost.
         """
-        self._tell()
+        self.tell()
         return self._stopping
 
     def tell_later(self, news: Callable[[Leadership], None]) -> None:
@@ -80,11 +80,12 @@ class Leadership:
         """Do it now, in a thread of its own, for a task that may do none of these."""
         if self._news is not None:
             try:
-                start_new_thread(self._tell, ())
+                start_new_thread(self.tell, ())
             except RuntimeError:  # the system has no thread left
-                self._tell()
+                self.tell()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Do it now."""
         news, self._news = self._news, None
         if news is not None:
             news(self)
@@ -120,7 +121,7 @@ class Leadership:
         if self._switch is not None:
             self._switch.beat()
         if self._news is not None:
-            self._tell()
+            self.tell()
 
     def check(self) -> None:
         """Make sure that this process still leads, by the lock and by the path of its file.
@@ -173,7 +174,7 @@ class Leadership:
             if not beats:
                 return
             yield tick
-            self._tell()
+            self.tell()
             elapsed = time.monotonic() - begin
             tick = int(elapsed // seconds) + 1
             if self._stopping.wait(tick * seconds - elapsed):
