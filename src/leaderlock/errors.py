@@ -10,7 +10,7 @@ class LeaderLockError(Exception):
 
 
 class LockFileUnusable(LeaderLockError, OSError):
-    """The system refused to open, lock or write the lock file.
+    """The system refused to open, lock or write the lock file, or the inbox's FIFO.
 
     An `OSError` too, with its ``errno`` and ``filename``: a missing directory (ENOENT), no permission
     (EACCES), a read-only file system (EROFS), no space left for the record (ENOSPC), no descriptor

@@ -47,6 +47,9 @@ Tells by its exit status whether the report in FILE, as sinks.file(FILE) writes 
 new and good, and says why in one line. Its age is by its own time or that of the file,
 whichever is older. A degraded service is healthy: to restart it would not mend it.
 
+A leader that hangs is replaced when its lease is over: where the reporter has one, let
+--max-age be longer than the lease, an interval and the slowest check together.
+
 {help_of(OPTIONS)}
 
 Exit status: 0 if the status is ok or degraded; 1 if it is failing, or the report is too
