@@ -60,9 +60,6 @@ class Election:
         Unsupported: a lease where there is no such timer, or the URL of an engine.
     """
 
-    is_rehearsal = False
-    before_parking: Callable[[], None] | None = None
-
     def __init__(
         self,
         lock: str | os.PathLike[str] | LeaderLock | None = None,
@@ -90,6 +87,9 @@ class Election:
         self.on_elected = on_elected
         self.on_resigned = on_resigned
         self._kept: Candidate | None = None
+        # Of every instance, from here on: what differs between two cannot be learnt from one of them.
+        self.is_rehearsal = False
+        self.before_parking: Callable[[], None] | None = None
 
     def run(self, task: Callable[[Leadership], Result]) -> Result:
         """Campaign in this thread, and return what the task returns.
