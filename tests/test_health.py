@@ -40,7 +40,7 @@ def test_a_report_says_who_leads_and_what_the_checks_found(tmp_path: Path) -> No
     def answer() -> int:
         return 42
 
-    reporter = HealthReporter(interval=0.01, checks=[answer], sinks=[])
+    reporter = HealthReporter(interval=0.5, checks=[answer], sinks=[])
     first, second, *_ = reports_of(tmp_path / "lock", reporter, 2)
     assert first["version"] == 1
     assert first["leader"]["pid"] == os.getpid()
@@ -65,7 +65,7 @@ def test_a_check_that_raises_or_returns_nonsense_is_reported_and_stops_nothing(t
     def fine() -> str:
         return "fine"
 
-    reporter = HealthReporter(0.01, checks=[broken, not_a_number, no_json, fine], sinks=[])
+    reporter = HealthReporter(0.5, checks=[broken, not_a_number, no_json, fine], sinks=[])
     report = reports_of(tmp_path / "lock", reporter, 2)[-1]["checks"]
     assert report["broken"]["status"] == "failing"
     assert report["broken"]["error"] == "RuntimeError: the disk is on fire"

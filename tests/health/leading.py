@@ -63,7 +63,7 @@ def leading(path: Path, reporter: HealthReporter) -> Iterator[tuple[Reports, Can
 
 def entry_of(path: Path, *checks: Callable[[], object], name: str = "") -> Mapping[str, Any]:
     """What a report says of a check, and of the first one if there are more."""
-    reporter = HealthReporter(0.05, checks=checks, sinks=[])
+    reporter = HealthReporter(5, checks=checks, sinks=[])
     with leading(path, reporter) as (reports, _):
         entries: Mapping[str, Mapping[str, Any]] = reports.next()["checks"]
     return entries[name] if name else next(iter(entries.values()))

@@ -259,7 +259,7 @@ def test_a_leader_that_lost_its_lock_while_the_checks_ran_reports_nothing(
 
 def test_a_reporter_made_before_the_fork_leads_in_the_child(path: Path) -> None:
     before = set(threads_of())
-    reporter = HealthReporter(0.01, checks=[os.getpid], sinks=[])
+    reporter = HealthReporter(0.5, checks=[os.getpid], sinks=[])
     assert set(threads_of()) <= before
 
     def child() -> bool:
@@ -271,7 +271,7 @@ def test_a_reporter_made_before_the_fork_leads_in_the_child(path: Path) -> None:
 
 
 def test_a_child_forked_from_a_leader_can_lead_with_the_same_reporter(path: Path) -> None:
-    reporter = HealthReporter(0.01, checks=[os.getpid], sinks=[])
+    reporter = HealthReporter(0.5, checks=[os.getpid], sinks=[])
     other = path.with_name("other.lock")
 
     def child() -> bool:
