@@ -77,7 +77,7 @@ def test_one_that_survives_sigabrt_is_killed(as_pid1: bool) -> None:
 def test_a_command_that_ends_with_0_when_it_is_aborted_has_failed_all_the_same() -> None:
     with Told("--watchdog", LONG) as running:
         running.tell("signal.signal(signal.SIGABRT, lambda *_: os._exit(0))")
-        running.tell("notify('WATCHDOG=trigger')")
+        running.begin("notify('WATCHDOG=trigger')")
         assert running.wait() == 125
 
 
