@@ -180,19 +180,14 @@ def test_a_log_sidecar_that_does_not_read_blocks_the_command_but_not_its_stop() 
     options = ["--log-sidecar", " ".join(CATCHER), "--sidecar-grace", "0.2"]
     with Running("run", *options, "--", "yes") as running:
         assert running.line().startswith("up")
-        (command,) = [pid for pid in children_of(running.pid) if b"yes" in command_of(pid)]
-        until(lambda: sleeps(command), "the pipe to be full")
+        until(lambda: any(map(is_blocked_yes, children_of(running.pid))), "the pipe to be full")
         running.signal(signal.SIGTERM)
         assert running.wait() == 128 + signal.SIGTERM
 
 
-def command_of(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/comm").read_bytes()
-
-
-def sleeps(pid: int) -> bool:
-    """Whether it does, as `yes` only if its output takes no more."""
-    return state_of(pid) == "S"
+def is_blocked_yes(pid: int) -> bool:
+    """Whether it is `yes` by now, and sleeps: it does only if its output takes no more."""
+    return Path(f"/proc/{pid}/comm").read_bytes() == b"yes\n" and state_of(pid) == "S"
 
 
 def test_the_next_leader_need_not_wait_for_the_sidecars(path: Path) -> None:
