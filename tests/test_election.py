@@ -805,3 +805,12 @@ def test_a_candidate_that_nobody_refers_to_leads_on(path: Path) -> None:
 
 def test_errors_name_their_family() -> None:
     assert issubclass(LeadershipLost, LeaderLockError)
+
+
+def test_waits_that_timed_out_leave_nothing_behind(path: Path) -> None:
+    with holder(path):
+        candidate = Election(path).start(lambda leadership: leadership.stopping.wait())
+        for _ in range(100):
+            assert not candidate.wait(0)
+        assert candidate._watchers == []
+        assert candidate.stop(60)

@@ -99,10 +99,14 @@ class Candidate:
         while not condition():
             changed = NativeEvent()
             self._watchers.append(changed)
-            if condition():  # since the first look, and nobody may have been told of it
-                return True
-            if not changed.wait(None if deadline is None else deadline - time.monotonic()):
-                return condition()
+            try:
+                if condition():  # since the first look, and nobody may have been told of it
+                    return True
+                if not changed.wait(None if deadline is None else deadline - time.monotonic()):
+                    return condition()
+            finally:
+                with contextlib.suppress(ValueError):  # it was told, and so taken out
+                    self._watchers.remove(changed)
         return True
 
     def _tell_watchers(self) -> None:
