@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.supervisor.systemd import Systemd
 
 # Who starts the tests in the background of a script (`make test &`, nohup, some CI) hands on ignored
 # signals, which every program under test would take for its operator's wish.
@@ -19,3 +24,28 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def path(tmp_path: Path) -> Path:
     """The path of a lock file that does not exist yet."""
     return tmp_path / "leader.lock"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB, mounted for real."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    mounted = tmp_path / "tiny"
+    mounted.mkdir()
+    run = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=20", "tmpfs", mounted], capture_output=True
+    )
+    if run.returncode:
+        pytest.skip(f"may not mount: {run.stderr.decode()}")
+    try:
+        yield mounted
+    finally:
+        subprocess.run(["umount", "-l", mounted], check=True)
+
+
+@pytest.fixture(scope="module")
+def systemd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systemd]:
+    """One boot for all tests of a file; each has units of its own."""
+    with Systemd(tmp_path_factory.mktemp("systemd")) as booted:
+        yield booted

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -258,23 +257,6 @@ def test_a_kill_at_any_instant_of_the_recording_leaves_it_whole_or_undone(path: 
                 for name, outcome in document["outcomes"].items():
                     assert outcome["result"] == [json.loads(name)] * 2000
             child.tell("run('again')")  # and nobody is shut out
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    mounted = tmp_path / "tiny"
-    mounted.mkdir()
-    run = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", mounted], capture_output=True
-    )
-    if run.returncode:
-        pytest.skip(f"may not mount: {run.stderr.decode()}")
-    try:
-        yield mounted
-    finally:
-        subprocess.run(["umount", "-l", mounted], check=True)
 
 
 def test_an_outcome_that_finds_no_space_is_an_error_and_the_function_runs_again(tiny: Path) -> None:

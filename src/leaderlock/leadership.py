@@ -104,7 +104,7 @@ class Leadership:
         return self.stopping.wait(seconds)
 
     def beat(self) -> None:
-        """Say that the task is alive, and make sure that it still leads; less than 10 microseconds.
+        """Say that the task is alive, and make sure that it still leads; some 10 microseconds.
 
         The lease, if there is one, begins anew, unless the leadership is lost: a task that goes on all
         the same is killed.

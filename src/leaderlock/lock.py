@@ -122,7 +122,7 @@ class LeaderLock:
         gate = self._gate if self._pid == os.getpid() else self._own_gate()
         hold = Hold(self._file)
         try:
-            with gate.mutex:
+            with gate.mutex:  # as `Gate.try_enter` does, without a call: see `Hold`
                 enters = gate.inside is None
                 if enters:
                     gate.inside = hold

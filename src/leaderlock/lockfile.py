@@ -97,14 +97,17 @@ class LockFile:
         """
         path = self._given or self.path
         try:
-            try:
-                # Looked at before it is first opened, since opening a device may act on it; and opened
-                # without O_CREAT, which fs.protected_regular refuses in /tmp on files of others.
-                if not self._seen:
-                    _require_safe(os.lstat(path), path)
-                descriptor = Descriptor(path, _FLAGS)
-            except FileNotFoundError:
-                descriptor = self._create(path)
+            descriptor = None
+            while descriptor is None:
+                try:
+                    # Looked at before it is first opened, since opening a device may act on it; and
+                    # opened without O_CREAT, which fs.protected_regular refuses in /tmp on files of
+                    # others.
+                    if not self._seen:
+                        _require_safe(os.lstat(path), path)
+                    descriptor = Descriptor(path, _FLAGS)
+                except FileNotFoundError:
+                    descriptor = self._create(path)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise _symlink(path) from error
@@ -122,19 +125,15 @@ class LockFile:
             raise
         return descriptor
 
-    def _create(self, path: str) -> Descriptor:
-        while True:
-            try:
-                made = Descriptor(path, _FLAGS | _NEW, self._mode)
-            except FileExistsError:  # another process was faster: open what it made
-                try:
-                    _require_safe(os.lstat(path), path)
-                    return Descriptor(path, _FLAGS)
-                except FileNotFoundError:
-                    continue
-            if stat.S_IMODE(made.status.st_mode) != self._mode:  # the umask took some of it
-                os.fchmod(made.fd, self._mode)
-            return made
+    def _create(self, path: str) -> Descriptor | None:
+        """A new file; None if another process was faster."""
+        try:
+            made = Descriptor(path, _FLAGS | _NEW, self._mode)
+        except FileExistsError:
+            return None
+        if stat.S_IMODE(made.status.st_mode) != self._mode:  # the umask took some of it
+            os.fchmod(made.fd, self._mode)
+        return made
 
     def is_current(self, status: os.stat_result) -> bool:
         """Whether the path still names the file with this fstat(2).

@@ -7,29 +7,12 @@ import json
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from leaderlock.health import sinks
 from tests.health.sink_reports import a_check, a_report
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
-    mounted = tmp_path / "tiny"
-    mounted.mkdir()
-    run = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", mounted], capture_output=True
-    )
-    if run.returncode:
-        pytest.skip(f"may not mount: {run.stderr.decode()}")
-    try:
-        yield mounted
-    finally:
-        subprocess.run(["umount", "-l", mounted], check=True)
 
 
 def test_on_a_full_disk_the_old_report_stays_whole_and_the_next_one_fits_again(tiny: Path) -> None:

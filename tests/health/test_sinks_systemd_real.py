@@ -8,7 +8,6 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,13 +20,6 @@ WATCHED = Path(__file__).with_name("watched.py")
 WATCHDOG_SECONDS = 2
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
-
-
-@pytest.fixture(scope="module")
-def systemd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systemd]:
-    """One boot for all tests of this file; each has a unit of its own."""
-    with Systemd(tmp_path_factory.mktemp("systemd")) as booted:
-        yield booted
 
 
 def add(systemd: Systemd, name: str) -> Path:

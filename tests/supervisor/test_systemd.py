@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,6 @@ BEATING = Path(__file__).with_name("beating.py")
 WATCHDOG_SECONDS = 1
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
-
-
-@pytest.fixture(scope="module")
-def systemd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systemd]:
-    """One boot for all tests of this file; each has units of its own."""
-    with Systemd(tmp_path_factory.mktemp("systemd")) as booted:
-        yield booted
 
 
 def unit(options: str, words: str, service: str = "") -> str:

@@ -17,7 +17,13 @@ import sys
 
 from leaderlock.errors import Unsupported
 from leaderlock.kernel.signals import signal
-from leaderlock.kernel.threads import RLock, allocate_lock, get_ident, start_new_thread
+from leaderlock.kernel.threads import (
+    RLock,
+    allocate_lock,
+    get_ident,
+    start_new_thread,
+    start_thread_without_signals,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +33,6 @@ if TYPE_CHECKING:
 # needed (an ignored signal wakes nobody) and does nothing. macOS has no real-time signals: SIGURG,
 # which is ignored by default.
 INTERRUPTING_SIGNALS = (59, 58, 57, 56) if sys.platform == "linux" else (16,)
-_SIG_DFL = 0
 
 _shared_signal = 0
 _decoy_fd = -1
@@ -128,13 +133,7 @@ class _Timer:
     def __init__(self, seconds: float, function: Callable[[], None]) -> None:
         self._stopped = allocate_lock()
         self._stopped.acquire()
-        # It inherits a mask that blocks every signal. The kernel gives one to the first thread that
-        # looks: a SIGINT that the timer took, as it began, left the main thread waiting in flock.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            start_new_thread(self._run, (seconds, function))
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        start_thread_without_signals(self._run, seconds, function)
 
     def _run(self, seconds: float, function: Callable[[], None]) -> None:
         if not self._stopped.acquire(True, max(seconds, 0)):
@@ -169,32 +168,22 @@ def share_signal(number: int) -> None:
 
 
 def _install_handler() -> int:
-    """Give a signal a handler that does nothing, and return its number.
-
-    By way of C, since `signal.signal` works in the main thread only and a Python handler would make
-    work for it. The handler is libc's abs(3), an async-signal-safe function of one int.
-    """
+    """Give a signal a handler that does nothing, and return its number."""
     if _shared_signal:
         return _shared_signal
     try:
-        import ctypes  # noqa: PLC0415  (7 ms; only waits that are called off need it)
+        from leaderlock.kernel import handlers  # noqa: PLC0415  (only waits that are called off need it)
     except ImportError as error:
         raise Unsupported(
             "a blocked wait cannot be called off: this Python was built without ctypes"
         ) from error
-    get_handler = ctypes.pythonapi.PyOS_getsig
-    set_handler = ctypes.pythonapi.PyOS_setsig
-    get_handler.restype = set_handler.restype = ctypes.c_void_p
-    get_handler.argtypes = (ctypes.c_int,)
-    set_handler.argtypes = (ctypes.c_int, ctypes.c_void_p)
-    nothing = ctypes.cast(ctypes.CDLL(None).abs, ctypes.c_void_p)
     for number in INTERRUPTING_SIGNALS:
-        current = get_handler(number) or _SIG_DFL
-        if current == nothing.value:
-            return number
-        if current == _SIG_DFL:
-            set_handler(number, nothing)
-            return number
+        current = handlers.handler_of(number)
+        if current == handlers.DEFAULT:
+            handlers.set_handler(number, handlers.NOTHING)
+        elif current != handlers.NOTHING:
+            continue
+        return number
     raise Unsupported(
         f"a blocked wait cannot be called off: the signals {INTERRUPTING_SIGNALS} have other handlers"
     )

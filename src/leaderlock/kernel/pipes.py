@@ -11,8 +11,7 @@ import errno
 import os
 
 from leaderlock.errors import Unsupported
-from leaderlock.kernel.signals import signal
-from leaderlock.kernel.threads import start_new_thread
+from leaderlock.kernel.threads import start_thread_without_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,12 +80,7 @@ class Bell:
 
     def ring_when(self, event: threading.Event) -> None:
         """Ring when the event is set: a native thread is parked there until then."""
-        # It inherits a mask that blocks every signal, which is for the waiting thread to take.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            start_new_thread(self._await, (event,))
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        start_thread_without_signals(self._await, event)
 
     def _await(self, event: threading.Event) -> None:
         event.wait()

@@ -11,14 +11,14 @@ ever interrupted.
 from __future__ import annotations
 
 import _thread
-import ctypes
 import faulthandler
 import fcntl
 import os
 import sys
 
+from leaderlock.kernel.handlers import DEFAULT, NOTHING, handler_of, set_handler
 from leaderlock.kernel.signals import signal
-from leaderlock.kernel.threads import allocate_lock, start_new_thread
+from leaderlock.kernel.threads import allocate_lock, start_thread_without_signals
 from leaderlock.kernel.timer import Timer
 
 TYPE_CHECKING = False
@@ -29,17 +29,8 @@ if TYPE_CHECKING:
 # have no handler are taken. They are only ever sent to the parked thread.
 SIGNALS = (55, 54, 53, 52, 51, 50)
 _STDERR = 2
-_SIG_DFL = 0
 
-_get_handler = ctypes.pythonapi.PyOS_getsig
-_set_handler = ctypes.pythonapi.PyOS_setsig
-_get_handler.restype = _set_handler.restype = ctypes.c_void_p
-_get_handler.argtypes = (ctypes.c_int,)
-_set_handler.argtypes = (ctypes.c_int, ctypes.c_void_p)
-# libc's abs(3), as in kernel/flock.py: a handler that does nothing.
-_nothing = ctypes.cast(ctypes.CDLL(None).abs, ctypes.c_void_p).value
-
-_insisting: tuple[int, int | None] = (0, None)
+_insisting = (0, DEFAULT)
 
 
 class CannotPrint(Exception):
@@ -72,16 +63,12 @@ class StackPrinter:
         self._error: OSError | None = None
         self._ready = allocate_lock()
         self._ready.acquire()
-        # The thread inherits the mask: it takes no signal that is meant for the application, it waits
-        # for the one that asks, and lets the one that insists interrupt it.
-        mask = signal.valid_signals() - {self._signals[1]}
-        before = signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        # It takes no signal that is meant for the application, it waits for the one that asks, and lets
+        # the one that insists interrupt it.
         try:
-            start_new_thread(self._run, ())
+            start_thread_without_signals(self._run, but=[self._signals[1]])
         except RuntimeError as error:
             raise CannotPrint(str(error)) from error
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._ready.acquire()
         if self._error is not None:
             raise CannotPrint(f"timer_create: {self._error.strerror}") from self._error
@@ -134,8 +121,8 @@ def _take_signals() -> tuple[int, int]:
     signals outlive their timer before Linux 6.13) would end the process, and it is in nobody's way.
     """
     global _insisting  # noqa: PLW0603  (signal dispositions belong to the process)
-    handlers = {number: _get_handler(number) or _SIG_DFL for number in SIGNALS}
-    free = [number for number in SIGNALS if handlers[number] in (_SIG_DFL, _nothing)]
+    handlers = {number: handler_of(number) for number in SIGNALS}
+    free = [number for number in SIGNALS if handlers[number] in (DEFAULT, NOTHING)]
     ours = [number for number in SIGNALS if (number, handlers[number]) == _insisting]
     if not free or len(free + ours) < 2:
         raise CannotPrint(f"fewer than two of the signals {SIGNALS} are without a handler")
@@ -143,10 +130,10 @@ def _take_signals() -> tuple[int, int]:
         ours = [free.pop()]
         # What faulthandler puts back on unregister(), and when the interpreter ends: not the default,
         # by which a timer that still runs would end the process before its lease.
-        _set_handler(ours[0], _nothing)
+        set_handler(ours[0], NOTHING)
         # Not a duplicate of the descriptor, which would miss a log that is rotated by dup2(2).
         faulthandler.register(ours[0], file=_STDERR, all_threads=True, chain=False)
-        _insisting = ours[0], _get_handler(ours[0])
+        _insisting = ours[0], handler_of(ours[0])
     return free[0], ours[0]
 
 

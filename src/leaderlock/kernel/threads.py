@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import _thread
 
+from leaderlock.kernel.signals import signal
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from types import ModuleType
     from typing import Any
 
@@ -40,3 +43,21 @@ get_ident = _native.get_ident
 RLock = _native.RLock
 TIMEOUT_MAX: float = _native.TIMEOUT_MAX
 """The longest wait, in seconds, that a native lock takes."""
+
+
+def start_thread_without_signals(
+    function: Callable[..., object], *arguments: object, but: Iterable[int] = ()
+) -> None:
+    """Start a native thread that is born with every signal blocked, `but` these, and so takes none.
+
+    The kernel gives a signal to the first thread that looks: a SIGINT that such a thread took as it
+    began would leave the main thread waiting in flock.
+
+    Raises:
+        RuntimeError: the system has no thread left.
+    """
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - set(but))
+    try:
+        start_new_thread(function, arguments)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
