@@ -20,15 +20,15 @@ FACADE = "__init__"
 LEVELS: list[set[str]] = [
     {"_version", "errors", "log"},
     {"kernel"},
-    {"aio", "directory", "gate", "hold", "holder", "lock", "lockfile", "record"},
+    {"aio", "directory", "gate", "history", "hold", "holder", "lock", "lockfile", "record"},
     {"deadman", "fifo", "inbox", "notify"},
     {"at_exit", "candidate", "election", "leadership", "rehearsal"},
-    {"once", "outcomes"},
+    {"once", "outcomes", "status"},
     {FACADE},
     {"engines"},
     {"health"},
     {"supervisor"},
-    {"integrations"},
+    {"integrations", "web"},
     {"__main__", "cli"},
 ]
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

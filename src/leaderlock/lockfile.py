@@ -12,7 +12,7 @@ import stat
 from leaderlock.directory import named_path, require_name
 from leaderlock.errors import LockFileUnusable, NetworkFilesystem, UnsafeLockFile, Unsupported
 from leaderlock.kernel.descriptors import Descriptor, leads_to
-from leaderlock.kernel.filesystem import local_devices, mount_of
+from leaderlock.kernel.mounts import local_devices, mount_of
 from leaderlock.record import host_and_name
 
 TYPE_CHECKING = False

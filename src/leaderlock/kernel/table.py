@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from leaderlock.kernel.filesystem import mount_of
+from leaderlock.kernel.mounts import mount_of
 
 
 class FlockEntry:
