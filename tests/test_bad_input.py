@@ -19,7 +19,7 @@ from leaderlock import (
     LockFileUnusable,
     UnsafeLockFile,
 )
-from leaderlock.kernel import filesystem
+from leaderlock.kernel import mounts
 from tests.processes import Child, ChildError, descriptors_of, flocks_of, holder, until_parked
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -353,7 +353,7 @@ MOUNTS = [
 
 @pytest.mark.parametrize(("line", "kind", "network"), MOUNTS, ids=[kind for _, kind, _ in MOUNTS])
 def test_mountinfo_is_understood(line: bytes, kind: str, network: bool) -> None:
-    mount = filesystem._parse(line)
+    mount = mounts._parse(line)
     assert (mount.kind, mount.is_network) == (kind, network)
     if kind == "nfs4":
         assert (mount.mount_point, mount.source) == ("/mnt/a b", "server:/x\\y")
