@@ -20,7 +20,7 @@ FACADE = "__init__"
 LEVELS: list[set[str]] = [
     {"_version", "errors", "log"},
     {"kernel"},
-    {"aio", "directory", "gate", "history", "hold", "holder", "lock", "lockfile", "record"},
+    {"aio", "directory", "gate", "history", "hold", "holder", "journal", "lock", "lockfile", "record"},
     {"deadman", "fifo", "inbox", "notify"},
     {"at_exit", "candidate", "election", "leadership", "rehearsal"},
     {"once", "outcomes", "status"},

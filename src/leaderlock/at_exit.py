@@ -24,6 +24,7 @@ def stop_at_exit() -> None:
     """Ask the tasks of this process to stop; standbys cost the exit nothing, and lead no more."""
     mine = [candidate for candidate in candidates if candidate._pid == os.getpid()]
     for candidate in mine:
+        candidate._say_that_we_exit()
         candidate._request_stop()
     myself = get_ident()  # a task that exits by a signal handler: it cannot wait for itself
     leading = [c for c in mine if c._leadership is not None and c._thread != myself and not c._ended]

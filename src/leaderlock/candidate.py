@@ -45,6 +45,7 @@ class Candidate:
         self._takes_over = False
         self._leadership: Leadership | None = None
         self._stop_requested = False
+        self._exits = False
         self._decided = False  # it leads, or never will
         self._ended = False
         self._watchers: list[NativeEvent] = []
@@ -117,6 +118,13 @@ class Candidate:
     def _request_stop(self) -> None:
         self._stop_requested = True
         self._tell_watchers()
+
+    def _say_that_we_exit(self) -> None:
+        """For the history: the end of the term, which may come without us, is that of the process."""
+        self._exits = True
+        leadership = self._leadership
+        if self._ended and leadership is not None:
+            leadership.note_end("exited")
 
     def _ask_to_stop(self) -> None:
         self._request_stop()
@@ -193,7 +201,7 @@ class Candidate:
             try:
                 self._election.switch.arm()
             except LeaderLockError as error:  # it must not lead without
-                self._resign("standby")
+                self._resign("standby", "failed")
                 if in_foreground:
                     raise
                 log().error("cannot lead %s: %s", self._lock.path, error)
@@ -215,15 +223,14 @@ class Candidate:
                 self._election.on_elected(leadership)
             result = self._task(leadership)
             leadership.tell()
-            if self._election.switch is not None:
-                self._election.switch.disarm()
+            leadership.end_lease()
         except Exception:  # noqa: BLE001  (whatever the task raises passes the leadership on)
             log().exception(
                 "the task failed in term %d of %s; the leadership passes on",
                 leadership.term,
                 self._lock.path,
             )
-            self._resign("standby")
+            self._resign("standby", "failed")
             return False, None
         except BaseException:  # KeyboardInterrupt, SystemExit: this candidate ends
             self._resign("stopped")
@@ -231,7 +238,7 @@ class Candidate:
         finally:
             _current.reset(context)
         if leadership.lost:
-            self._resign("standby")
+            self._resign("standby", "lost")
             return False, None
         if self._stop_requested:
             self._resign("stopped")
@@ -243,8 +250,12 @@ class Candidate:
         if not self._election.is_rehearsal:
             log().info("process %d leads %s, term %d", self._pid, self._lock.path, leadership.term)
 
-    def _resign(self, state: State) -> None:
-        """Give the leadership up, if it is held, and go over to another state."""
+    def _resign(self, state: State, how: str = "resigned") -> None:
+        """Give the leadership up, if it is held, and go over to another state.
+
+        Args:
+            how: what the history says of the term's end.
+        """
         with self._mutex:
             leadership, self._leadership = self._leadership, None
             if leadership is None:
@@ -256,7 +267,7 @@ class Candidate:
         if self._election.switch is not None:
             self._election.switch.disarm()
         try:
-            self._lock.release()
+            self._lock._release("exited" if self._exits and how == "resigned" else how)
         except LeaderLockError as error:
             log().error("resigned, but: %s", error)
         if not self._election.is_rehearsal:

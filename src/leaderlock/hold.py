@@ -7,10 +7,11 @@ import fcntl
 import os
 import time
 
-from leaderlock import record
+from leaderlock import journal, record
 from leaderlock.errors import NotHeld, Unsupported
 from leaderlock.kernel.flock import Wait
 from leaderlock.lockfile import unusable
+from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,18 +37,37 @@ class Hold:
         is_held: whether that is the whole lock. Whoever sets it to False is the one who releases.
         term: the fencing token; known once the lock is held.
         since: when it was acquired, in seconds since the epoch.
+        lease: seconds within which its owner must beat, for the history.
         wake: called when a place at the gate has been granted; set before the hold queues up there.
     """
 
-    __slots__ = ("_content", "_descriptor", "_file", "is_held", "since", "term", "wake")
+    __slots__ = (
+        "_asked",
+        "_content",
+        "_descriptor",
+        "_file",
+        "_is_journalled",
+        "_last_beat",
+        "_waited",
+        "is_held",
+        "lease",
+        "since",
+        "term",
+        "wake",
+    )
     wake: Callable[[], object]
     term: int
     since: float
     _content: bytes
+    _waited: float
 
     def __init__(self, file: LockFile | MemoryFile) -> None:
         self._file = file
         self._descriptor: Descriptor | None = None
+        self._asked = time.monotonic()
+        self._is_journalled = True
+        self._last_beat = 0.0
+        self.lease = file.lease
         self.is_held = False
 
     def take(self, timeout: float | None, wait: Wait | None) -> bool:
@@ -85,12 +105,14 @@ class Hold:
             term += 1
             self.since = time.time()
             self._content = content = record.encode(term, self.since, file.label)
+            self.term = term
+            self._waited = time.monotonic() - self._asked
+            self._journal()
             if os.pwrite(fd, content, 0) != len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise unusable(error, "write the record", file.path) from error
         file.last_written = (content, term)
-        self.term = term
         return True
 
     @property
@@ -109,11 +131,35 @@ class Hold:
             descriptor = self._require_descriptor()
         return self._file.is_current(descriptor.status)
 
-    def release(self) -> None:
+    def beat(self) -> None:
+        """Note in the history that the leader lives."""
+        self._last_beat = time.time()
+        self._journal()
+
+    def end(self, how: str) -> None:
+        """Note in the history that the term is over, and how it ended: before it is."""
+        self._journal(time.time(), how)
+
+    def _journal(self, until: float = 0, ended: str = "") -> None:
+        """Write the term's slot of the history, whole: others may have written to the file."""
+        if not self._is_journalled:
+            return
+        tail = journal.tail(self._waited, self.lease, self._last_beat, until, ended)
+        slot = self._content[: record.COPY_SIZE] + tail
+        try:
+            os.pwrite(self.fd, slot, journal.place_of(self.term))
+        except OSError as error:
+            self._is_journalled = False
+            log().warning("the history in %s has a gap: %s", self._file.path, error.strerror)
+
+    def release(self, how: str = "released") -> None:
         """Give the lock up.
 
         LOCK_UN before close(2), which alone would leave the lock with any process that has inherited
         the descriptor.
+
+        Args:
+            how: what the history says of the end.
 
         Raises:
             NotHeld: other code has closed the descriptor, and the lock went with it.
@@ -127,6 +173,7 @@ class Hold:
             # from that.
             if not intact:
                 _write(descriptor.fd, self._content, self._file.path)
+            self.end(how)
         finally:
             fcntl.flock(descriptor.fd, fcntl.LOCK_UN)
             descriptor.close()

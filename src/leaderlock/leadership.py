@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from leaderlock.deadman import DeadManSwitch
     from leaderlock.lock import LeaderLock
 
+_NOTE_EVERY = 1.0
+"""Seconds: a beat is noted in the history no more often, or four times in a lease that is short."""
+
 _current: ContextVar[Leadership | None] = ContextVar("leaderlock_leadership", default=None)
 _of_this_process: list[Leadership] = []
 
@@ -43,6 +46,8 @@ class Leadership:
         self._lock = lock
         self._switch = switch
         self._pid = os.getpid()
+        self._note_every = _NOTE_EVERY if switch is None else min(_NOTE_EVERY, switch.lease / 4)
+        self._next_note = 0.0
 
     def begin(self, *, in_earnest: bool) -> None:
         """Take over the term of the lock, which has just been acquired."""
@@ -50,6 +55,7 @@ class Leadership:
         assert hold is not None
         self.term = hold.term
         self.since = hold.since
+        self._next_note = time.monotonic() + self._note_every
         if in_earnest:
             _of_this_process.append(self)
 
@@ -120,8 +126,31 @@ class Leadership:
             raise
         if self._switch is not None:
             self._switch.beat()
+        if time.monotonic() >= self._next_note:
+            self._note_beat()
         if self._news is not None:
             self.tell()
+
+    def _note_beat(self) -> None:
+        self._next_note = time.monotonic() + self._note_every
+        hold = self._lock._gate.inside
+        if hold is not None:
+            hold.beat()
+
+    def note_end(self, how: str) -> None:
+        """Note in the history how the term is about to end."""
+        hold = self._lock._gate.inside
+        if hold is not None:
+            hold.end(how)
+
+    def end_lease(self) -> None:
+        """The task has returned, and the leadership is held on to: nobody need beat from here on."""
+        if self._switch is not None:
+            self._switch.disarm()
+            hold = self._lock._gate.inside
+            if hold is not None:
+                hold.lease = None
+                hold.beat()
 
     def check(self) -> None:
         """Make sure that this process still leads, by the lock and by the path of its file.

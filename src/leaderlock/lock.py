@@ -156,6 +156,9 @@ class LeaderLock:
             NotHeld: it is not held by this object in this process.
             LockFileUnusable: the record was overwritten and cannot be mended. The lock is free.
         """
+        self._release("released")
+
+    def _release(self, how: str) -> None:
         gate = self._own_gate()
         hold = None
         try:
@@ -166,7 +169,7 @@ class LeaderLock:
                     hold = inside
             if hold is None:
                 raise self._not_held()
-            hold.release()
+            hold.release(how)
         finally:
             if hold is not None:
                 try:
