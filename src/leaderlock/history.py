@@ -1,14 +1,16 @@
 """The last terms of a lock: who led, for how long, how each term ended, and how long nobody led.
 
-Read from the lock file (`journal` says how they get there) and, for the term that runs, from the kernel's
-lock table. It is for people: terms may be missing where the disk was full or the file was damaged.
+Read from the lock file (`journal` says how they get there) and, for the term that runs, from the
+kernel's lock table. It is for people: terms may be missing where the disk was full or the file damaged.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 
 from leaderlock import journal, record
+from leaderlock.errors import LeaderLockError
 from leaderlock.holder import standing_of
 from leaderlock.lock import LeaderLock
 
@@ -115,13 +117,12 @@ def history_of(lock: str | os.PathLike[str] | LeaderLock) -> History:
     """The history of a lock: any process that may read the file can ask, and disturbs nobody.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        LeaderLockError: it cannot be read, or is not a regular file.
+        LeaderLockError: the file does not exist, cannot be read, or is not a regular file.
     """
     lock = lock if isinstance(lock, LeaderLock) else LeaderLock(lock)
     fd = lock._file.open_for_reading()
     if fd is None:
-        raise FileNotFoundError(f"{lock.path} does not exist: nobody has used this lock yet")
+        raise LeaderLockError(f"{lock.path} does not exist: nobody has used this lock yet")
     try:
         content = os.pread(fd, journal.SIZE, 0)
     finally:
@@ -132,7 +133,7 @@ def history_of(lock: str | os.PathLike[str] | LeaderLock) -> History:
     ]
     terms = sorted((Term(slot) for slot in slots if slot), key=lambda term: term.term)
     leads = _term_that_runs(lock)
-    for before, term in zip(terms, terms[1:], strict=False):
+    for before, term in itertools.pairwise(terms):
         if term.term == before.term + 1:
             term._follow(before)
     for term in terms:

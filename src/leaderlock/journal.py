@@ -1,10 +1,10 @@
-"""The history's part of the lock file: a ring of slots behind the record, one for each of the last terms.
+"""The history's part of the lock file: a ring of slots behind the record, one a term.
 
 A slot is written before the record of its term, by who holds the lock: so every term that was ever used
-has one, whatever instant its holder was killed at, and a slot whose term was not used is written over by
-the next holder. It begins with a copy of the record, and ends with a tail that is written again when the
-leader beats and when it resigns. Nothing is decided by it: where a slot cannot be written (a full disk),
-the leader leads all the same.
+has one, whatever instant its holder was killed at, and one whose term was not used is written over by
+the next holder. It begins with a copy of the record, and ends with a tail, which is written again when
+the leader beats and when it resigns. Nothing is decided by it: where a slot cannot be written (a full
+disk), the leader leads all the same.
 """
 
 from __future__ import annotations
