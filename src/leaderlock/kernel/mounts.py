@@ -48,15 +48,28 @@ class Mount:
         kind: the file system's type, ``ext4`` or ``fuse.sshfs``, say.
         mount_point: where it is mounted.
         source: the device or server.
+        root: what is mounted of the file system: ``/``, or a directory in it (a bind mount, a
+            subvolume).
+        options: those of the mount and then those of the file system, as mount(8) takes them.
     """
 
-    __slots__ = ("device", "kind", "mount_point", "source")
+    __slots__ = ("device", "kind", "mount_point", "options", "root", "source")
 
-    def __init__(self, device: tuple[int, int], kind: str, mount_point: str, source: str) -> None:
+    def __init__(
+        self,
+        device: tuple[int, int],
+        kind: str,
+        mount_point: str,
+        source: str,
+        root: str = "/",
+        options: tuple[str, ...] = (),
+    ) -> None:
         self.device = device
         self.kind = kind
         self.mount_point = mount_point
         self.source = source
+        self.root = root
+        self.options = options
 
     @property
     def is_network(self) -> bool:
@@ -69,11 +82,10 @@ def mount_of(fd: int) -> Mount | None:
 
     It does not where ``/proc`` is missing, and for files without a path, such as a memfd.
     """
+    mount_id = _fdinfo(fd).get(b"mnt_id")
+    if mount_id is None:
+        return None
     try:
-        with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
-            mount_id = next((line.split()[1] for line in file if line.startswith(b"mnt_id:")), None)
-        if mount_id is None:
-            return None
         with open("/proc/self/mountinfo", "rb") as file:
             for line in file:
                 if line.startswith(mount_id + b" "):
@@ -83,25 +95,59 @@ def mount_of(fd: int) -> Mount | None:
     return None
 
 
+def place_of(fd: int) -> tuple[tuple[int, int], int]:
+    """Device and inode number of a descriptor's file as ``/proc/locks`` prints them.
+
+    On btrfs and overlay these are not stat(2)'s: a subvolume has a device number of its own there, and
+    a file that was copied up from a lower layer keeps the inode number that it had below. The kernel
+    tells its own in fdinfo (proc_pid_fdinfo(5)), the inode number since Linux 5.14.
+    """
+    status = os.fstat(fd)
+    mount = mount_of(fd)
+    device = mount.device if mount else (os.major(status.st_dev), os.minor(status.st_dev))
+    return device, int(_fdinfo(fd).get(b"ino", status.st_ino))
+
+
+def mounts() -> list[Mount]:
+    """Every mount that this process sees, the last made last; empty where ``/proc`` is missing."""
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:
+            return [_parse(line) for line in file]
+    except FileNotFoundError:  # as above
+        return []
+
+
 def local_devices() -> set[int]:
     """The device (``st_dev``) of every file system mounted now that is not a network one.
 
     Files on btrfs and some overlays have other devices than their mount: for these, ask `mount_of`.
     """
+    return {os.makedev(*mount.device) for mount in mounts() if not mount.is_network}
+
+
+def _fdinfo(fd: int) -> dict[bytes, bytes]:
     try:
-        with open("/proc/self/mountinfo", "rb") as file:
-            mounts = [_parse(line) for line in file]
+        with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
+            lines = [line.partition(b":") for line in file]
     except FileNotFoundError:  # as above
-        return set()
-    return {os.makedev(*mount.device) for mount in mounts if not mount.is_network}
+        return {}
+    return {name: value.strip() for name, _, value in lines}
 
 
 def _parse(line: bytes) -> Mount:
     before, _, after = line.partition(b" - ")
     fields = before.split()
-    kind, source = after.split()[:2]
+    kind, source, *super_options = after.split(b" ")
     major, _, minor = fields[2].partition(b":")
-    return Mount((int(major), int(minor)), kind.decode(), _path(fields[4]), _path(source))
+    options = b",".join([fields[5], *super_options]).strip().split(b",")
+    return Mount(
+        (int(major), int(minor)),
+        kind.decode(),
+        _path(fields[4]),
+        _path(source),
+        _path(fields[3]),
+        tuple(map(_path, options)),
+    )
 
 
 def _path(field: bytes) -> str:

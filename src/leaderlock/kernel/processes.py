@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 
@@ -10,24 +11,83 @@ def pid_in_its_namespace(pid: int) -> int | None:
 
     None if the process is gone or hidden (proc(5), hidepid).
     """
+    seen = identity_of(pid)
+    return None if seen is None else seen.pids[-1]
+
+
+class Identity:
+    """Who a process is, from proc_pid_status(5).
+
+    Attributes:
+        state: one letter, as proc_pid_stat(5) explains them.
+        uid: the user it acts as (the effective user ID).
+        pids: its number here and in each PID namespace below, in which it lives as well.
+    """
+
+    __slots__ = ("pids", "state", "uid")
+
+    def __init__(self, state: str, uid: int, pids: list[int]) -> None:
+        self.state = state
+        self.uid = uid
+        self.pids = pids
+
+
+def identity_of(pid: int) -> Identity | None:
+    """Who the process is, or None if it is gone or hidden."""
+    content = _read(f"/proc/{pid}/status")
+    if content is None:
+        return None
+    # The name, in the first line, may hold anything but a newline, which the kernel escapes.
+    fields = dict(line.partition(b":\t")[::2] for line in content.splitlines())
+    pids = [int(number) for number in fields.get(b"NSpid", b"%d" % pid).split()]
+    return Identity(fields[b"State"][:1].decode(), int(fields[b"Uid"].split()[1]), pids)
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process has this number: also one that ``/proc`` hides from us."""
     try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            for line in file:
-                if line.startswith(b"NSpid:"):
-                    return int(line.split()[-1])
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def start_of(pid: int) -> float | None:
+    """When a process was started, in seconds since the epoch, give or take one; None as above."""
+    line = _read(f"/proc/{pid}/stat")
+    booted = _read("/proc/stat")
+    if line is None or booted is None:
+        return None
+    ticks = int(line[line.rindex(b")") + 2 :].split()[19])
+    since_boot = next(row for row in booted.splitlines() if row.startswith(b"btime "))
+    return int(since_boot.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _read(path: str) -> bytes | None:
+    """A file of ``/proc``, or None if its process is gone or hidden."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
-    return None
+    try:
+        content = os.read(fd, 65536)
+        while more := os.read(fd, 1 << 20):
+            content += more
+        return content
+    except OSError as error:
+        if error.errno not in (errno.ESRCH, errno.EACCES, errno.EPERM):
+            raise
+        return None
+    finally:
+        os.close(fd)
 
 
 def command_line(pid: int) -> str | None:
     """The process's command line, or None if it is gone, hidden, or has none (a zombie)."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            words = file.read().rstrip(b"\0").split(b"\0")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return None
-    return os.fsdecode(b" ".join(words)) or None
+    content = _read(f"/proc/{pid}/cmdline")
+    return os.fsdecode((content or b"").rstrip(b"\0").replace(b"\0", b" ")) or None
 
 
 class Process:
@@ -54,10 +114,8 @@ def process_table() -> dict[int, Process]:
 
 def process_of(pid: int) -> Process | None:
     """One process, or None if it is gone or hidden."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            line = file.read()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+    line = _read(f"/proc/{pid}/stat")
+    if line is None:
         return None
     # The name, in parentheses, may hold anything, parentheses and blanks included.
     state, parent, group, *_ = line[line.rindex(b")") + 2 :].split()

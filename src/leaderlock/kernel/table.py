@@ -1,10 +1,14 @@
-"""The kernel's own list of locks and of those who wait for them: ``/proc/locks``."""
+"""The kernel's own list of flocks and of those who wait for them: ``/proc/locks``."""
 
 from __future__ import annotations
 
-import os
+from leaderlock.kernel.mounts import place_of
 
-from leaderlock.kernel.mounts import mount_of
+_ONE_PIECE = 3500
+"""Bytes; the kernel hands out a longer table in pieces, each of at most a page."""
+
+_READINGS = 5
+"""A long table that changes all the time is taken as it was read at last."""
 
 
 class FlockEntry:
@@ -36,31 +40,46 @@ def flock_table() -> list[FlockEntry] | None:
     The kernel leaves out processes of PID namespaces that cannot be seen from here. None where there
     is no ``/proc/locks``.
     """
-    try:
-        with open("/proc/locks", encoding="ascii") as file:
-            lines = [line.split() for line in file]
-    except FileNotFoundError:
-        return None
-    return [_parse(fields) for fields in lines if "FLOCK" in fields[1:3]]
-
-
-def _parse(fields: list[str]) -> FlockEntry:
-    # "1: FLOCK  ADVISORY  WRITE 417 fe:00:131 0 EOF", or "1: -> FLOCK ..." for one that waits.
-    waiting = fields[1] == "->"
-    _, _, access, pid, place, *_ = fields[1 + waiting :]
-    major, minor, inode = place.split(":")
-    return FlockEntry(
-        int(pid), waiting, access == "WRITE", (int(major, 16), int(minor, 16)), int(inode)
-    )
+    table = read_locks()
+    return None if table is None else [_parse(line) for line in table if b" FLOCK " in line]
 
 
 def flocks_on(fd: int) -> list[FlockEntry] | None:
     """The entries for the file behind a descriptor: its holders first, then the queue in order."""
-    table = flock_table()
+    table = read_locks()
     if table is None:
         return None
-    stat = os.fstat(fd)
-    mount = mount_of(fd)
-    device = mount.device if mount else (os.major(stat.st_dev), os.minor(stat.st_dev))
-    entries = [e for e in table if e.inode == stat.st_ino and e.device == device]
+    (major, minor), inode = place_of(fd)
+    place = b" %02x:%02x:%d " % (major, minor, inode)
+    entries = [_parse(line) for line in table if place in line and b" FLOCK " in line]
     return sorted(entries, key=lambda entry: entry.waiting)
+
+
+def read_locks() -> list[bytes] | None:
+    """The lines of ``/proc/locks``; None where there is none.
+
+    Between the pieces of a long table others lock and unlock, so that an entry could be missed or come
+    twice: such a table is read until two readings agree, but no more than five times.
+    """
+    try:
+        with open("/proc/locks", "rb", buffering=0) as file:
+            before, table = None, file.read()
+            for _ in range(_READINGS - 1):
+                if table == before or len(table) < _ONE_PIECE:
+                    break
+                file.seek(0)
+                before, table = table, file.read()
+    except FileNotFoundError:
+        return None
+    return table.splitlines()
+
+
+def _parse(line: bytes) -> FlockEntry:
+    # "1: FLOCK  ADVISORY  WRITE 417 fe:00:131 0 EOF", or "1: -> FLOCK ..." for one that waits.
+    fields = line.split()
+    waiting = fields[1] == b"->"
+    _, _, access, pid, place, *_ = fields[1 + waiting :]
+    major, minor, inode = place.split(b":")
+    return FlockEntry(
+        int(pid), waiting, access == b"WRITE", (int(major, 16), int(minor, 16)), int(inode)
+    )

@@ -1,0 +1,114 @@
+"""Which control group a process belongs to, which container that is, and whether it is frozen."""
+
+from __future__ import annotations
+
+import os
+
+_LEAST = 12
+"""Hexadecimal digits that a container's ID has at least, and that are shown of it."""
+
+_RUNTIMES = {
+    "docker": "docker",
+    "cri-containerd": "containerd",
+    "crio": "cri-o",
+    "libpod": "podman",
+    "libpod-payload": "podman",
+    "lxc": "lxc",
+    "lxc.payload": "lxc",
+    "machine": "machine",
+    "ecs": "ecs",
+    "garden": "garden",
+}
+"""How the runtimes call a container's control group: ``docker-<id>.scope`` or ``/docker/<id>``."""
+
+
+def cgroup_of(pid: int) -> str | None:
+    """The path of the process's control group, as cgroups(7) names it; None if gone or hidden.
+
+    That of version 2; where this is ``/`` (a hybrid or an old system), the longest of version 1's.
+    """
+    groups = _groups_of(pid)
+    if not groups:
+        return None
+    unified = groups.get("", "/")
+    return unified if unified != "/" else max(groups.values(), key=len)
+
+
+def container_of(cgroup: str | None, pids: list[int]) -> str | None:
+    """The container, as its runtime and the beginning of its ID: ``docker 0123456789ab``.
+
+    Args:
+        cgroup: of the process.
+        pids: its numbers in each PID namespace (`Identity.pids`): more than one means a container,
+            even where the control group does not tell which.
+    """
+    for part in reversed((cgroup or "").split("/")):
+        name = part.removesuffix(".scope").removesuffix(".service")
+        prefix, _, identifier = name.rpartition("-")
+        if prefix in _RUNTIMES and (_is_id(identifier) or prefix == "machine"):
+            return f"{_RUNTIMES[prefix]} {_short(identifier)}"
+        runtime, dot, rest = name.rpartition(".")
+        if dot and runtime in _RUNTIMES:
+            return f"{_RUNTIMES[runtime]} {_short(rest)}"
+        if _is_id(name):
+            above = (cgroup or "").rpartition(f"/{part}")[0].split("/")
+            kind = next((_RUNTIMES[word] for word in reversed(above) if word in _RUNTIMES), "container")
+            return f"{kind} {_short(name)}"
+        if (cgroup or "").endswith(f"/lxc/{part}"):
+            return f"lxc {part}"
+    if len(pids) > 1:
+        return f"unnamed (a PID namespace, in which it is {pids[-1]})"
+    return None
+
+
+def is_frozen(pid: int) -> bool:
+    """Whether the process's control group, or one above it, is frozen, of either version."""
+    groups = _groups_of(pid)
+    for line in _lines("/proc/self/mountinfo"):
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ", 2)
+        if kind == "cgroup2":
+            group = groups.get("")
+        elif kind == "cgroup" and "freezer" in options.split(","):
+            group = next((path for name, path in groups.items() if "freezer" in name.split(",")), None)
+        else:
+            continue
+        root, mount_point = before.split(" ")[3:5]
+        if group is not None and (inside := _below(group, root)) is not None:
+            directory = os.path.join(mount_point, inside)
+            if "frozen 1" in _lines(f"{directory}/cgroup.events"):
+                return True
+            if _lines(f"{directory}/freezer.state") in (["FROZEN"], ["FREEZING"]):
+                return True
+    return False
+
+
+def _groups_of(pid: int) -> dict[str, str]:
+    """Control groups by controllers; version 2's has none (proc_pid_cgroup(5))."""
+    rows = [line.split(":", 2) for line in _lines(f"/proc/{pid}/cgroup")]
+    return {controllers: path for _, controllers, path in rows}
+
+
+def _below(group: str, root: str) -> str | None:
+    """Where the group lies below what a mount shows; None if outside."""
+    if root == "/":
+        return group.lstrip("/")
+    if group == root or group.startswith(f"{root}/"):
+        return group[len(root) :].lstrip("/")
+    return None
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read().splitlines()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return []  # gone, hidden, or a file that this version of cgroups does not have
+
+
+def _is_id(text: str) -> bool:
+    return len(text) >= _LEAST and all(c in "0123456789abcdef" for c in text)
+
+
+def _short(text: str) -> str:
+    return text[:_LEAST] if _is_id(text) else text
