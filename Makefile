@@ -40,7 +40,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 packages:
-	@scripts/debian-packages util-linux procps openssl tini dumb-init systemd docker-compose netdata-core prometheus
+	@scripts/debian-packages util-linux procps openssl tini dumb-init systemd docker-compose netdata-core prometheus chromium fonts-dejavu-core
 
 check: lint types
 

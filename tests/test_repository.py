@@ -23,7 +23,7 @@ LEVELS: list[set[str]] = [
     {"aio", "directory", "gate", "history", "hold", "holder", "journal", "lock", "lockfile", "record"},
     {"deadman", "fifo", "inbox", "notify"},
     {"at_exit", "candidate", "election", "leadership", "rehearsal"},
-    {"once", "outcomes", "status"},
+    {"once", "outcomes", "status", "timeline", "verdict"},
     {FACADE},
     {"engines"},
     {"health"},
