@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import os
 
-_LEAST = 12
-"""Hexadecimal digits that a container's ID has at least, and that are shown of it."""
+_SHOWN = 12
+"""Digits of a container's ID that its runtime shows, and we too."""
 
 _RUNTIMES = {
     "docker": "docker",
     "cri-containerd": "containerd",
     "crio": "cri-o",
     "libpod": "podman",
-    "libpod-payload": "podman",
-    "lxc": "lxc",
-    "lxc.payload": "lxc",
-    "machine": "machine",
-    "ecs": "ecs",
-    "garden": "garden",
 }
 """How the runtimes call a container's control group: ``docker-<id>.scope`` or ``/docker/<id>``."""
 
@@ -45,17 +39,16 @@ def container_of(cgroup: str | None, pids: list[int]) -> str | None:
     for part in reversed((cgroup or "").split("/")):
         name = part.removesuffix(".scope").removesuffix(".service")
         prefix, _, identifier = name.rpartition("-")
-        if prefix in _RUNTIMES and (_is_id(identifier) or prefix == "machine"):
-            return f"{_RUNTIMES[prefix]} {_short(identifier)}"
-        runtime, dot, rest = name.rpartition(".")
-        if dot and runtime in _RUNTIMES:
-            return f"{_RUNTIMES[runtime]} {_short(rest)}"
+        if prefix in _RUNTIMES and _is_id(identifier):
+            return f"{_RUNTIMES[prefix]} {identifier[:_SHOWN]}"
+        if name.startswith("machine-"):
+            return f"machine {name.removeprefix('machine-')}"
+        if name.startswith("lxc.payload."):
+            return f"lxc {name.removeprefix('lxc.payload.')}"
         if _is_id(name):
-            above = (cgroup or "").rpartition(f"/{part}")[0].split("/")
-            kind = next((_RUNTIMES[word] for word in reversed(above) if word in _RUNTIMES), "container")
-            return f"{kind} {_short(name)}"
-        if (cgroup or "").endswith(f"/lxc/{part}"):
-            return f"lxc {part}"
+            above = (cgroup or "").split(f"/{part}")[0].split("/")
+            runtime = next((_RUNTIMES[word] for word in above if word in _RUNTIMES), "container")
+            return f"{runtime} {name[:_SHOWN]}"
     if len(pids) > 1:
         return f"unnamed (a PID namespace, in which it is {pids[-1]})"
     return None
@@ -107,8 +100,4 @@ def _lines(path: str) -> list[str]:
 
 
 def _is_id(text: str) -> bool:
-    return len(text) >= _LEAST and all(c in "0123456789abcdef" for c in text)
-
-
-def _short(text: str) -> str:
-    return text[:_LEAST] if _is_id(text) else text
+    return len(text) == 64 and all(c in "0123456789abcdef" for c in text)

@@ -15,6 +15,10 @@ import os
 
 from leaderlock.kernel.threads import RLock
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _mutex = RLock()  # reentrant: a signal handler may fork while its thread is inside
 _registered: dict[int, os.stat_result] = {}  # with fstat(2), to know it again
 owner_pid = os.getpid()
@@ -38,6 +42,19 @@ class Descriptor:
             except BaseException:  # a signal handler's
                 os.close(self.fd)
                 raise
+
+    @classmethod
+    def made_by(cls, make: Callable[[], int]) -> Descriptor:
+        """The descriptor that a function returns, which is not opened by a path."""
+        made = cls.__new__(cls)
+        with _mutex:
+            made.fd = make()
+            try:
+                made.status = _registered[made.fd] = os.fstat(made.fd)
+            except BaseException:  # a signal handler's
+                os.close(made.fd)
+                raise
+        return made
 
     def is_open(self) -> bool:
         """Whether the number still leads to the file: no other code has closed or reused it."""

@@ -23,7 +23,11 @@ _GUEST = Judgement(
     "A directory of the host. The guest's kernel keeps the lock: host and other guests do not see it.",
     "use it for processes of this guest alone, or choose a path in /run",
 )
-_CLUSTERED = "doubtful", "server", True
+
+
+def _of_servers(explanation: str, remedy: str) -> Judgement:
+    return Judgement("doubtful", "server", True, explanation, remedy)
+
 
 CONSTANT = {
     "virtiofs": _GUEST,
@@ -31,17 +35,13 @@ CONSTANT = {
     "prl_fs": _GUEST,
     "fuse.vmhgfs-fuse": _GUEST,
     "fuse.grpcfuse": _GUEST,
-    "ceph": Judgement(
-        *_CLUSTERED,
+    "ceph": _of_servers(
         "The metadata server keeps the lock, for all machines. A client that loses its session (60 s "
         "without contact) may lose the lock without being told.",
         f"choose a path in /run; {ACROSS}",
     ),
-    "fuse.ceph-fuse": Judgement(
-        *_CLUSTERED, "The metadata server keeps the lock, for all machines.", ALLOW
-    ),
-    "fuse.glusterfs": Judgement(
-        *_CLUSTERED,
+    "fuse.ceph-fuse": _of_servers("The metadata server keeps the lock, for all machines.", ALLOW),
+    "fuse.glusterfs": _of_servers(
         "The bricks keep the lock, for all machines; after a client's crash it stays until its "
         "connection times out.",
         f"choose a path in /run; {ACROSS}",
@@ -72,7 +72,7 @@ CONSTANT = {
         "configuration; then the server does, for all machines.",
         ALLOW,
     ),
-    "gpfs": Judgement(*_CLUSTERED, "The cluster keeps the lock, for all its machines.", ALLOW),
+    "gpfs": _of_servers("The cluster keeps the lock, for all its machines.", ALLOW),
     **dict.fromkeys(
         ["ncp", "ncpfs", "smbfs", "coda", "pvfs2"],
         Judgement(
@@ -165,7 +165,7 @@ def _of_lustre(options: frozenset[str], options_known: bool) -> Judgement:
     if "localflock" in options:
         return _local_only("Lustre, mounted with localflock.")
     if "flock" in options:
-        return Judgement(*_CLUSTERED, "Lustre's servers keep the lock, for all machines.", ALLOW)
+        return _of_servers("Lustre's servers keep the lock, for all machines.", ALLOW)
     if not options_known:
         return Judgement("doubtful", "unknown", True, "Lustre; its options cannot be seen here.", ALLOW)
     return Judgement(
@@ -180,20 +180,19 @@ def _of_lustre(options: frozenset[str], options_known: bool) -> Judgement:
 def _of_gfs2(options: frozenset[str], _known: bool) -> Judgement:
     if options & {"localflocks", "lockproto=lock_nolock"}:
         return _local_only("GFS2, mounted with localflocks.")
-    return Judgement(*_CLUSTERED, "The cluster keeps the lock, for all its machines (DLM).", ALLOW)
+    return _of_servers("The cluster keeps the lock, for all its machines (DLM).", ALLOW)
 
 
 def _of_ocfs2(options: frozenset[str], _known: bool) -> Judgement:
     if "localflocks" in options:
         return _local_only("OCFS2, mounted with localflocks.")
-    return Judgement(*_CLUSTERED, "The cluster keeps the lock, for all its machines.", ALLOW)
+    return _of_servers("The cluster keeps the lock, for all its machines.", ALLOW)
 
 
 def _of_afs(options: frozenset[str], _known: bool) -> Judgement:
     if "flock=local" in options:
         return _local_only("AFS, mounted with flock=local.")
-    return Judgement(
-        *_CLUSTERED,
+    return _of_servers(
         "The server keeps the lock for five minutes at a time; if it cannot be renewed, it is lost.",
         f"choose a path in /run; {ACROSS}",
     )

@@ -40,11 +40,26 @@ def descriptors_with_flocks(pid: int) -> dict[Place, str] | None:
 
 def processes_with_flock(place: Place) -> list[int]:
     """Every process that can be seen to have a descriptor that carries the lock."""
-    return [
-        pid
-        for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal())
-        if place in (descriptors_with_flocks(pid) or {})
-    ]
+    return [pid for pid in processes() if place in (descriptors_with_flocks(pid) or {})]
+
+
+def processes() -> list[int]:
+    """The number of every process that can be seen."""
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
+
+
+def descriptors_leading_to(pid: int, link: str) -> list[str]:
+    """The ``/proc/PID/fd/N`` of the process whose link reads so; empty if we may not look."""
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return []
+    return [path for name in names if link_of(path := f"/proc/{pid}/fd/{name}") == link]
+
+
+def flocks_by(descriptor: str) -> list[Place]:
+    """The flocks that a ``/proc/PID/fd/N`` carries."""
+    return list(_flocks_in("/fdinfo/".join(descriptor.rsplit("/fd/", maxsplit=1))))
 
 
 def link_of(descriptor: str) -> str | None:

@@ -1,0 +1,295 @@
+"""The experiments, each a few lines; `laboratory` runs them in an interpreter of their own."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+
+from leaderlock.kernel.bench import Bench
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leaderlock.kernel.judgement import Verdict
+
+_ROUNDS = 5
+_LONG_ENOUGH = 2.0
+"""Seconds after which no further round of a measurement begins."""
+
+
+def _lock(fd: int) -> bool:
+    """Whether the lock could be had at once."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _must_lock(fd: int) -> None:
+    if not _lock(fd):
+        raise OSError(errno.EWOULDBLOCK, "a lock that nobody holds was refused")
+
+
+def _is_free(bench: Bench) -> bool:
+    fd = bench.open()
+    try:
+        return _lock(fd)
+    finally:
+        bench.close(fd)
+
+
+def _two_descriptors(bench: Bench) -> tuple[bool, str]:
+    _must_lock(bench.open())
+    return (False, "both have it") if _lock(bench.open()) else (True, "the second one is refused")
+
+
+def _two_processes(bench: Bench) -> tuple[bool, str]:
+    fd = bench.open()
+    _must_lock(fd)
+    if bench.fork(lambda: _is_free(bench)).answer():
+        return False, "both have it"
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    freed = bench.fork(lambda: _is_free(bench)).answer()
+    return (True, "refused, then granted") if freed else (False, "refused after the release too")
+
+
+def _child_inherits(bench: Bench) -> tuple[bool, str]:
+    fd = bench.open()
+    _must_lock(fd)
+    child = bench.fork(lambda: _lock(fd))
+    if not child.answer():
+        return False, "the child is refused its parent's lock"
+    bench.close(fd)
+    if _is_free(bench):
+        return False, "the lock ends with the parent's descriptor"
+    child.let_go()
+    return (True, "it lasts until the child ends") if _is_free(bench) else (False, "it never ends")
+
+
+def _child_closes(bench: Bench) -> tuple[bool, str]:
+    fd = bench.open()
+    _must_lock(fd)
+    child = bench.fork(lambda: os.close(fd))
+    child.answer()
+    child.let_go()
+    return (False, "the lock is gone") if _is_free(bench) else (True, "the parent keeps it")
+
+
+def _child_unlocks(bench: Bench) -> tuple[bool, str]:
+    fd = bench.open()
+    _must_lock(fd)
+    bench.fork(lambda: fcntl.flock(fd, fcntl.LOCK_UN)).answer()
+    return (True, "the lock is free") if _is_free(bench) else (False, "the parent keeps it")
+
+
+def _exec(bench: Bench) -> tuple[bool, str]:
+    stay, go = os.pipe()
+
+    def become_another_program() -> None:
+        fd = bench.open()
+        _must_lock(fd)
+        os.set_inheritable(fd, True)
+        os.dup2(stay, 0)
+        os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", "import os; os.read(0, 1)"])
+
+    child = bench.fork(become_another_program)
+    try:
+        child.until_exec()
+        if _is_free(bench):
+            return False, "the lock is gone"
+        child.kill()
+        return (True, "the new program keeps it") if _is_free(bench) else (False, "it never ends")
+    finally:
+        os.close(stay)
+        os.close(go)
+
+
+def _sigkill(bench: Bench) -> tuple[bool, str, float]:
+    begin = time.monotonic()
+    latencies: list[float] = []
+    while len(latencies) < _ROUNDS and time.monotonic() - begin < _LONG_ENOUGH:
+        holder = bench.fork(lambda: _must_lock(bench.open()))
+        holder.answer()
+        waiter = bench.fork(lambda: _moment_of_locking(bench))
+        waiter.settle()
+        killed = time.monotonic()
+        holder.kill()
+        latencies.append(waiter.answer() - killed)
+        waiter.kill()
+    median = statistics.median(latencies)
+    return True, f"the next one has it after {_text_of(median)}", median
+
+
+def _moment_of_locking(bench: Bench) -> float:
+    fcntl.flock(bench.open(), fcntl.LOCK_EX)
+    return time.monotonic()
+
+
+def _deleted(bench: Bench) -> tuple[bool, str]:
+    fd = bench.open()
+    _must_lock(fd)
+    try:
+        os.unlink(bench.path)
+    except OSError as error:  # EBUSY, EACCES, ETXTBSY: of a server that knows no open deleted files
+        return True, f"it cannot be deleted while it is open: {error.strerror}"
+    if not _lock(bench.open()):
+        return False, "the new file has the old one's lock"
+    if os.path.samestat(os.fstat(fd), os.stat(bench.path)):
+        return False, "both have it, and the two files look the same"
+    return True, "both have it; the inode numbers tell"
+
+
+def _read_only(bench: Bench) -> tuple[bool, str]:
+    bench.close(bench.open())
+    try:
+        locked = _lock(bench.open(os.O_RDONLY))
+    except OSError as error:  # EBADF on NFS
+        return False, f"refused: {error.strerror}"
+    return (True, "it is granted") if locked else (False, "refused, though nobody holds it")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An experiment; see `laboratory.Result` for the words."""
+
+    name: str
+    expectation: str
+    run: Callable[[Bench], tuple[bool, str] | tuple[bool, str, float]]
+    consequence: Verdict
+    explanation: str
+
+
+TRIALS = (
+    Trial(
+        "two processes exclude each other",
+        "the second one is refused until the first one lets go",
+        _two_processes,
+        "broken",
+        "This is what an election stands on.",
+    ),
+    Trial(
+        "two descriptors of one process exclude each other",
+        "the second one is refused",
+        _two_descriptors,
+        "broken",
+        "A lock belongs to what open(2) made, not to the process. Where it does not, closing any other "
+        "descriptor of the file would drop it.",
+    ),
+    Trial(
+        "a child inherits",
+        "the lock lasts until the child ends",
+        _child_inherits,
+        "doubtful",
+        "A forked child keeps a killed leader's lock alive, so leaderlock closes it in its children.",
+    ),
+    Trial(
+        "a child's close does not release",
+        "the parent keeps the lock",
+        _child_closes,
+        "broken",
+        "Only the last descriptor's end releases.",
+    ),
+    Trial(
+        "a child's LOCK_UN does",
+        "the lock is free",
+        _child_unlocks,
+        "doubtful",
+        "Parent and child have one lock: leaderlock never unlocks in a child.",
+    ),
+    Trial(
+        "it survives exec",
+        "the new program keeps the lock",
+        _exec,
+        "doubtful",
+        "leaderlock run --exec stands on it; all other descriptors are close-on-exec.",
+    ),
+    Trial(
+        "SIGKILL releases",
+        "the next one has it in a millisecond or two",
+        _sigkill,
+        "broken",
+        "Nothing has to be cleaned up after a crash.",
+    ),
+    Trial(
+        "a deleted file splits the lock",
+        "both have it; the inode numbers tell",
+        _deleted,
+        "broken",
+        "Whoever opens the path now gets a new file, and so a second leader. LeaderLock.check compares "
+        "the path with what is locked, and raises LockFileReplaced.",
+    ),
+    Trial(
+        "a read-only descriptor can be locked",
+        "it is granted",
+        _read_only,
+        "good",
+        "On NFS it is not. leaderlock opens for writing, so it does not mind.",
+    ),
+)
+
+
+def run(directory: str) -> None:
+    """The new interpreter's program: run them all, and print each result as a line of JSON."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or, if it is ignored, nobody could be waited for
+    try:
+        place = tempfile.mkdtemp(prefix=".leaderlock-doctor-", dir=directory)
+    except OSError as error:
+        _say(
+            name="a file can be made",
+            expectation="a directory for the experiments is made",
+            outcome=f"refused: {error.strerror}",
+            passed=False,
+            consequence="broken",
+            seconds=None,
+            explanation=f"The experiments need a directory that user {os.geteuid()} may write.",
+        )
+        return
+    try:
+        _say(place=place)
+        for trial in TRIALS:
+            _try(trial, Bench(os.path.join(place, "leader.lock")))
+    finally:
+        tidy(place)
+
+
+def _try(trial: Trial, bench: Bench) -> None:
+    try:
+        passed, outcome, *measured = trial.run(bench)
+    except OSError as error:  # ENOSYS, EOPNOTSUPP: no flock; ENOLCK: the server's lock service is out
+        name = errno.errorcode.get(error.errno or 0, "error")
+        passed, outcome, measured = False, f"{name}: {error.strerror}", []
+    finally:
+        bench.clear()
+    _say(
+        name=trial.name,
+        expectation=trial.expectation,
+        outcome=outcome,
+        passed=passed,
+        consequence=trial.consequence,
+        seconds=measured[0] if measured else None,
+        explanation=trial.explanation,
+    )
+
+
+def tidy(place: str) -> None:
+    """Remove what is left of the experiments in a directory that was made for them."""
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def _say(**message: object) -> None:
+    os.write(1, json.dumps(message).encode() + b"\n")
+
+
+def _text_of(seconds: float) -> str:
+    return f"{seconds * 1e3:.2g} ms" if seconds < 1 else f"{seconds:.2g} s"
