@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,3 +50,11 @@ def systemd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systemd]:
     """One boot for all tests of a file; each has units of its own."""
     with Systemd(tmp_path_factory.mktemp("systemd")) as booted:
         yield booted
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A directory such as /tmp, which others can reach: pytest's own are private."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o1777)
+        yield Path(name)

@@ -6,8 +6,7 @@ import os
 import socket
 import stat
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -194,14 +193,6 @@ def as_nobody(*arguments: str | os.PathLike[str]) -> Child:
     child = Child(*arguments)
     child.tell(f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})")
     return child
-
-
-@pytest.fixture
-def shared() -> Iterator[Path]:
-    """A directory such as /tmp, which others can reach: pytest's own are private."""
-    with tempfile.TemporaryDirectory() as name:
-        os.chmod(name, 0o1777)
-        yield Path(name)
 
 
 @needs_root

@@ -7,7 +7,7 @@ import os
 import time
 
 from leaderlock.at_exit import candidates
-from leaderlock.errors import LeaderLockError
+from leaderlock.errors import LeaderLockError, LeadershipLost
 from leaderlock.kernel.event import NativeEvent
 from leaderlock.kernel.flock import Wait
 from leaderlock.kernel.threads import RLock, get_ident
@@ -171,6 +171,8 @@ class Candidate:
                 self._end("resigned" if self._state == "resigned" else "stopped")
             self._ended = True
             self._tell_watchers()
+            if self._leadership is not None and self._leadership.lost:  # as the task returned
+                self._on_lost()
 
     def _stand(self, in_foreground: bool) -> Leadership | None:
         """Wait for the lock and begin a term; None if that failed, or was called off by `stop`."""
@@ -224,13 +226,14 @@ class Candidate:
             result = self._task(leadership)
             leadership.tell()
             leadership.end_lease()
-        except Exception:  # noqa: BLE001  (whatever the task raises passes the leadership on)
-            log().exception(
-                "the task failed in term %d of %s; the leadership passes on",
-                leadership.term,
-                self._lock.path,
-            )
-            self._resign("standby", "failed")
+        except Exception as error:  # noqa: BLE001  (whatever it raises passes the leadership on)
+            if not (leadership.lost and isinstance(error, LeadershipLost)):  # which was logged
+                log().exception(
+                    "the task failed in term %d of %s; the leadership passes on",
+                    leadership.term,
+                    self._lock.path,
+                )
+            self._resign("standby", "lost" if leadership.lost else "failed")
             return False, None
         except BaseException:  # KeyboardInterrupt, SystemExit: this candidate ends
             self._resign("stopped")
@@ -249,6 +252,12 @@ class Candidate:
     def _announce(self, leadership: Leadership) -> None:
         if not self._election.is_rehearsal:
             log().info("process %d leads %s, term %d", self._pid, self._lock.path, leadership.term)
+            leadership.look_out(self._on_lost)
+
+    def _on_lost(self) -> None:
+        """A task that runs was asked to stop; one that has returned cannot be: let the others go on."""
+        if self._ended:
+            self._resign("resigned", "lost")
 
     def _resign(self, state: State, how: str = "resigned") -> None:
         """Give the leadership up, if it is held, and go over to another state.

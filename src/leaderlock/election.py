@@ -129,8 +129,9 @@ class Election:
         return self.start_unchecked(task)
 
     def _have_rehearsed(self) -> None:
-        from leaderlock.rehearsal import rehearse_in_place  # noqa: PLC0415  (it imports this module)
+        from leaderlock.rehearsal import import_lookout, rehearse_in_place  # noqa: PLC0415  (as it us)
 
+        import_lookout()
         self.before_parking = rehearse_in_place
 
     def start_unchecked(self, task: Callable[[Leadership], object]) -> Candidate:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from leaderlock.deadman import DeadManSwitch
     from leaderlock.lock import LeaderLock
+    from leaderlock.lookout import LookOut
 
 _NOTE_EVERY = 1.0
 """Seconds: a beat is noted in the history no more often, or four times in a lease that is short."""
@@ -34,7 +35,7 @@ class Leadership:
         term: the fencing token: hand it to whatever the task writes to, which can then refuse the
             writes of an earlier term.
         since: when it was elected, in seconds since the epoch.
-        lost: whether a beat found that the lock's file was replaced.
+        lost: whether the lock's file was found to be deleted or replaced.
     """
 
     def __init__(self, lock: LeaderLock, switch: DeadManSwitch | None = None) -> None:
@@ -43,6 +44,7 @@ class Leadership:
         self.lost = False
         self._stopping = NativeEvent()
         self._news: Callable[[Leadership], None] | None = None
+        self._lookout: LookOut | None = None
         self._lock = lock
         self._switch = switch
         self._pid = os.getpid()
@@ -63,6 +65,8 @@ class Leadership:
         """Say that the term is over: what still runs is asked to stop."""
         self.tell()
         self._stopping.set()
+        if self._lookout is not None:
+            self._lookout.end()
         if self in _of_this_process:
             _of_this_process.remove(self)
 
@@ -120,9 +124,8 @@ class Leadership:
         """
         try:
             self.check()
-        except LeadershipLost:
-            self.lost = True
-            self._stopping.set()
+        except LeadershipLost as error:
+            self._lose(error)
             raise
         if self._switch is not None:
             self._switch.beat()
@@ -130,6 +133,36 @@ class Leadership:
             self._note_beat()
         if self._news is not None:
             self.tell()
+
+    def look_out(self, lost: Callable[[], object]) -> None:
+        """Notice from here on, where the kernel tells, when the lock's file is deleted or replaced.
+
+        The task is asked to stop then, before its next beat, and `lost` is called, in another thread.
+        """
+        hold = self._lock._gate.inside
+
+        def look() -> None:
+            try:
+                if not self._stopping.is_set():
+                    self.check()
+            except LeadershipLost as error:
+                if not self._stopping.is_set():  # it was given up meanwhile
+                    self._lose(error)
+                    lost()
+
+        if hold is not None and self._lock._file.has_path:
+            try:
+                from leaderlock import lookout  # noqa: PLC0415  (ctypes; see rehearsal.py)
+
+                self._lookout = lookout.LookOut(hold.fd, look)
+            except (ImportError, OSError, RuntimeError) as error:
+                log().debug("only a beat tells if %s is replaced: %s", self._lock.path, error)
+
+    def _lose(self, error: LeadershipLost) -> None:
+        if not self.lost:
+            self.lost = True
+            log().error("leadership lost: %s", error)
+        self._stopping.set()
 
     def _note_beat(self) -> None:
         self._next_note = time.monotonic() + self._note_every
@@ -212,8 +245,7 @@ class Leadership:
     def _beats(self) -> bool:
         try:
             self.beat()
-        except LeadershipLost as error:
-            log().error("leadership lost: %s", error)
+        except LeadershipLost:
             return False
         return True
 

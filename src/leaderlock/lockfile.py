@@ -52,6 +52,8 @@ def unusable(cause: OSError, doing: str, path: str) -> LockFileUnusable:
 class LockFile:
     """A path, or a name whose path is looked up when it is first needed by a user."""
 
+    has_path = True
+
     def __init__(
         self,
         path: str | os.PathLike[str] | None,
@@ -189,6 +191,8 @@ _local_devices: set[int] = set()
 
 class MemoryFile:
     """A file without a path, shared with every process that is forked after it was made."""
+
+    has_path = False
 
     def __init__(self, name: str) -> None:
         if not hasattr(os, "memfd_create"):

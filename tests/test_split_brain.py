@@ -1,0 +1,209 @@
+"""A lock file that is deleted or replaced under its leader: it notices, lets go and stands again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.processes import Child, descriptors_of, flocks_of, forked, threads_of, until, until_parked
+
+# What it does goes to argv[1], one line for each step, in the order of all processes.
+STEPS = """
+import logging
+messages = []
+class Keep(logging.Handler):
+    def emit(self, record):
+        messages.append(record.getMessage())
+logging.getLogger("leaderlock").addHandler(Keep())
+log = os.open(argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def step(what):
+    os.write(log, f"{os.getpid()} {what}\\n".encode())
+def task(leadership):
+    step("begins")
+    for tick in leadership.every(SECONDS):
+        step("beats")
+    step("ends")
+def start(**options):
+    global candidate
+    candidate = leaderlock.Election(argv[0], backoff=(0.05, 0.05), **options).start(task)
+"""
+
+
+def standing(path: Path, seconds: float, **options: object) -> Child:
+    """A process that stands for election; its leader ticks every so many seconds."""
+    child = Child(path, path.with_name("steps"))
+    child.tell(STEPS.replace("SECONDS", str(seconds)))
+    child.tell(f"start(**{options!r})")
+    return child
+
+
+def leading(path: Path, seconds: float, **options: object) -> Child:
+    child = standing(path, seconds, **options)
+    assert child.tell("candidate.wait(30)")
+    until(lambda: f"{child.pid} beats" in steps(path))
+    return child
+
+
+def steps(path: Path) -> list[str]:
+    return path.with_name("steps").read_text().splitlines()
+
+
+def watched(pid: int) -> bool:
+    return any("inotify" in target for target in descriptors_of(pid))
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def rename(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+
+
+def replace(path: Path) -> None:
+    path.with_name("new").touch()
+    path.with_name("new").rename(path)
+
+
+@pytest.mark.parametrize("do", [delete, rename, replace])
+def test_a_leader_notices_at_once_and_leads_by_the_new_file(path: Path, do: object) -> None:
+    with leading(path, 1000) as leader:  # its next beat is far away
+        until(lambda: watched(leader.pid))
+        assert callable(do)
+        do(path)
+        until(lambda: [line.split()[1] for line in steps(path)].count("begins") == 2)
+        assert [line.split()[1] for line in steps(path)][:3] == ["begins", "beats", "ends"]
+        assert flocks_of(path) == [(leader.pid, False)]
+        [said] = [line for line in leader.tell("messages") if "lost" in line]
+        assert "was deleted or replaced while process" in said
+        assert "another process may hold the new file's lock" in said
+
+
+def test_a_leader_notices_at_its_next_beat_where_the_kernel_does_not_tell(path: Path) -> None:
+    with Child(path, path.with_name("steps")) as leader:
+        leader.tell("sys.modules['ctypes'] = None")
+        leader.tell(STEPS.replace("SECONDS", "0.05"))
+        leader.tell("start()")
+        until(lambda: leader.tell("candidate.is_leader"))
+        path.unlink()
+        until(lambda: [line.split()[1] for line in steps(path)].count("begins") == 2)
+        assert not watched(leader.pid)
+
+
+@pytest.mark.parametrize("what", ["chmod", "utime", "link", "write"])
+def test_what_does_not_replace_the_file_disturbs_nobody(path: Path, what: str) -> None:
+    with leading(path, 0.05) as leader:
+        until(lambda: watched(leader.pid))
+        for turn in range(20):
+            if what == "chmod":
+                path.chmod(0o600 + turn % 2 * 0o40)
+            elif what == "utime":
+                os.utime(path)
+            elif what == "link":
+                path.with_name(f"link{turn}").hardlink_to(path)
+                path.with_name(f"link{turn}").unlink()
+            else:
+                path.write_bytes(path.read_bytes())
+        beats = len(steps(path))
+        until(lambda: len(steps(path)) > beats + 5)
+        assert Counter(line.split()[1] for line in steps(path))["begins"] == 1
+
+
+def leaders(lines: list[str]) -> list[int]:
+    """How many led after each step."""
+    active: set[str] = set()
+    counts = []
+    for line in lines:
+        pid, what = line.split()
+        if what == "begins":
+            active.add(pid)
+        elif what == "ends":
+            active.discard(pid)
+        counts.append(len(active))
+    return counts
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_of_two_groups_one_leads_again_within_a_beat(path: Path, tells: bool) -> None:
+    children: list[Child] = []
+    with contextlib.ExitStack() as stack:
+        for group in range(2):
+            for _ in range(3):
+                child = stack.enter_context(Child(path, path.with_name("steps")))
+                children.append(child)
+                if not tells:
+                    child.tell("sys.modules['ctypes'] = None")
+                child.tell(STEPS.replace("SECONDS", "0.2"))
+            if group == 1:
+                path.unlink()
+            for child in children[-3:]:
+                child.tell("start()")
+            if group == 0:
+                until(lambda: len(flocks_of(path)) == 3)
+        everybody = {child.pid for child in children}
+        until(lambda: {pid for pid, _ in flocks_of(path)} == everybody, "all to stand on the new file")
+        lines = steps(path)
+    counts = leaders(lines)
+    assert max(counts) <= 2
+    assert counts[-1] == 1
+    first = lines[0].split()[0]
+    assert f"{first} ends" in lines
+    beats_of_two = [line for line, count in zip(lines, counts, strict=True) if count == 2]
+    assert beats_of_two.count(f"{first} beats") <= 1
+
+
+def test_a_task_that_has_returned_lets_the_others_go_on(path: Path) -> None:
+    with Child(path, path.with_name("steps")) as leader, Child(path) as standby:
+        leader.tell(STEPS.replace("SECONDS", "1"))
+        leader.tell("task = lambda leadership: step('begins')")
+        leader.tell("start()")
+        assert leader.tell("candidate.wait(30)")
+        until(lambda: watched(leader.pid))
+        standby.tell("lock = LeaderLock(argv[0])")
+        standby.begin("lock.acquire()")
+        until_parked(path, standby.pid)
+        path.unlink()
+        assert standby.answer()
+        assert flocks_of(path) == [(standby.pid, False)]
+        assert leader.tell("candidate.state") == "resigned"
+        assert steps(path) == [f"{leader.pid} begins"]
+
+
+def test_the_look_out_ends_with_the_term_and_is_not_a_childs(path: Path) -> None:
+    with leading(path, 0.05) as leader:
+        until(lambda: watched(leader.pid))
+        leader.tell("pid = os.fork()\nif pid == 0:\n    time.sleep(1000)")
+        child = leader.tell("pid")
+        until(lambda: not watched(child))
+        threads = len(threads_of(leader.pid))
+        assert leader.tell("candidate.stop(30)")
+        until(lambda: len(threads_of(leader.pid)) == threads - 2, "two threads to end")
+        assert not watched(leader.pid)
+        leader.tell("os.kill(pid, 9)")
+
+
+def test_an_anonymous_lock_needs_no_look_out() -> None:
+    with Child() as leader:
+        leader.tell("lock = LeaderLock.anonymous()")
+        leader.tell("candidate = leaderlock.Election(lock).start(lambda l: l.stopping.wait())")
+        assert leader.tell("candidate.wait(30)")
+        assert not watched(leader.pid)
+
+
+def test_a_user_without_an_instance_of_inotify_left_leads_all_the_same(shared: Path) -> None:
+    def lead() -> bool:
+        from leaderlock import Election
+        from leaderlock.kernel.inotify import FileWatch
+
+        os.setuid(4242)  # the limit is each user's
+        fd = os.open(shared, os.O_RDONLY)
+        with pytest.raises(OSError, match="inotify"):
+            [FileWatch(fd) for _ in range(1_000_000)]
+        Election(shared / "l.lock", on_return="resign").run(lambda leadership: leadership.beat())
+        return True
+
+    assert forked(lead) == 0
