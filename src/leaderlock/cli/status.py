@@ -1,44 +1,83 @@
-"""``leaderlock status``: who leads, since when, and who waits."""
+"""``leaderlock status``: who leads, since when, who waits, and what is wrong."""
 
 from __future__ import annotations
 
-import glob
-import json
 import os
 import sys
 import time
 
 from leaderlock.cli.options import Option, help_of, parse
-from leaderlock.directory import lock_directory
+from leaderlock.cli.status_text import as_text, printable
 from leaderlock.errors import LeaderLockError
-from leaderlock.kernel.processes import command_line
-from leaderlock.lock import LeaderLock
+from leaderlock.status.lock import status_of
+from leaderlock.status.machine import find_locks
+from leaderlock.status.opened import MissingLockFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
-    from leaderlock.holder import Standing
+    from leaderlock.status import LockStatus
+    from leaderlock.status.machine import Found
 
 FAILED = 125
 
+VERSION = 1
+"""Of the JSON document."""
+
 OPTIONS = (
     Option("-h", "--help", help="show this"),
+    Option("--all", help="show everybody who waits, however many"),
     Option("--json", help="one JSON document in place of text"),
+    Option("--watch", help="go on, and show each change; Ctrl-C ends it"),
 )
 
 HELP = f"""\
 leaderlock status [OPTION...] [PATH...]
 
 Tells who holds each lock, since when and in which term, and which processes wait for
-it, in the order in which they will get it: as the kernel has it, from /proc/locks.
-Without a path, all locks that have a name are shown.
+it, in the order in which they will get it: as the kernel has it, from /proc/locks; and
+what is wrong with it. Without a path, every leaderlock lock on the machine that can be
+seen is shown. What this user may not see is said; root sees all.
 
 {help_of(OPTIONS)}
 
+With --watch, a terminal is redrawn; anything else gets one block, or with --json one
+line, for each change.
+
 Exit status: 0; 125 if a lock file is missing or cannot be read; 2 for wrong usage.
 """
+
+
+class Survey:
+    """What there is to show at one moment.
+
+    Attributes:
+        locks: their status.
+        errors: why others have none.
+        hidden: what could not be looked for.
+    """
+
+    def __init__(self) -> None:
+        self.time = time.time()
+        self.locks: list[LockStatus] = []
+        self.errors: list[str] = []
+        self.hidden: str | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every lock that was asked for could be read."""
+        return not self.errors
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON document."""
+        return {
+            "version": VERSION,
+            "time": self.time,
+            "locks": [lock.as_json() for lock in self.locks],
+            "hidden": self.hidden,
+        }
 
 
 def main(words: Sequence[str]) -> int:
@@ -47,76 +86,79 @@ def main(words: Sequence[str]) -> int:
     if parsed.get("help"):
         print(HELP, end="")
         return 0
-    paths = parsed.words or sorted(glob.glob(os.path.join(glob.escape(lock_directory()), "*.lock")))
-    described: list[dict[str, Any]] = []
-    failed = False
-    for path in paths:
-        try:
-            described.append(_describe(path))
-        except LeaderLockError as error:
-            print(f"leaderlock: {error}", file=sys.stderr)
-            failed = True
-    if parsed.get("json"):
-        print(json.dumps({"version": 1, "locks": described}, indent=1))
-    elif described:
-        print("\n\n".join(map(_as_text, described)))
-    elif not failed:
-        print(f"There are no locks in {lock_directory()}.")
-    return FAILED if failed else 0
+    as_json, everything = bool(parsed.get("json")), bool(parsed.get("all"))
+    if hasattr(sys.stdout, "reconfigure"):  # "…" where the locale's encoding has none
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if parsed.get("watch"):
+        from leaderlock.cli.status_watch import watch  # noqa: PLC0415  (its events need ctypes)
 
-
-def _describe(path: str) -> dict[str, Any]:
-    lock = LeaderLock(path)
-    standing = lock._standing()
-    if standing is None:
-        raise LeaderLockError(f"{lock.path} does not exist: nobody has used this lock yet")
-    return {
-        "path": lock.path,
-        "holder": _holder(standing),
-        "waiting": [{"pid": pid, "command": command_line(pid)} for pid in standing.waiting],
-    }
-
-
-def _holder(standing: Standing) -> dict[str, Any] | None:
-    holder = standing.holder
-    if holder is None:
-        return None
-    return {
-        "pid": holder.pid,
-        "command": command_line(holder.pid),
-        "term": holder.term,
-        "since": holder.since,
-        "host": holder.host,
-    }
-
-
-def _as_text(lock: dict[str, Any]) -> str:
-    lines = [lock["path"]]
-    holder = lock["holder"]
-    if holder is None:
-        lines.append("  leader   nobody")
+        return watch(parsed.words, as_json, everything)
+    survey = survey_of(parsed.words)
+    for error in survey.errors:
+        print(f"leaderlock: {printable(error)}", file=sys.stderr)
+    if as_json:
+        print(json_text(survey, indent=1))
     else:
-        lines.append(f"  leader   {_process(holder)}")
-        if holder["term"] is None:
-            lines.append("  term     unknown: it was not locked by leaderlock")
-        else:
-            lines.append(f"  term     {holder['term']}, on {holder['host']}")
-            lines.append(f"  since    {_since(holder['since'])}")
-    waiting = lock["waiting"]
-    lines.append(f"  waiting  {len(waiting)}" + (", next first:" if len(waiting) > 1 else ""))
-    lines += [f"           {_process(process)}" for process in waiting]
-    return "\n".join(lines)
+        draw = drawing()
+        draw(survey, everything)
+    return 0 if survey.is_complete else FAILED
 
 
-def _process(process: dict[str, Any]) -> str:
-    command = process["command"] or "(command line not visible)"
-    printable = "".join(c if c.isprintable() else "?" for c in command)
-    return f"{process['pid']}  {printable if len(printable) <= 80 else printable[:79] + '…'}"
+def survey_of(
+    paths: Sequence[str],
+    look: Callable[[str], LockStatus] = status_of,
+    find: Callable[[], Found] = find_locks,
+) -> Survey:
+    """The status of the locks at these paths, or of all that can be found."""
+    survey = Survey()
+    chosen = list(paths)
+    if not chosen:
+        chosen, survey.hidden = find()
+    for path in chosen:
+        try:
+            lock = look(path)
+        except MissingLockFile as error:
+            if paths:  # else it went away since it was found
+                survey.errors.append(str(error))
+            continue
+        except LeaderLockError as error:
+            survey.errors.append(str(error))
+            continue
+        survey.locks.append(lock)
+        if paths and lock.unreadable is not None:
+            survey.errors.append(f"{lock.path}: its record cannot be read: {lock.unreadable}")
+    return survey
 
 
-def _since(moment: float) -> str:
-    date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
-    seconds = int(max(time.time() - moment, 0))
-    parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min")]
-    ago = " ".join(f"{count} {unit}" for count, unit in [*parts, (seconds % 60, "s")] if count)
-    return f"{date} ({ago or 'less than a second'} ago)"
+def drawing() -> Callable[[Survey, bool], None]:
+    """How to draw here: with rich on a terminal, if it is installed; else as plain text."""
+    if sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb"):
+        try:
+            from leaderlock.cli.status_screen import draw  # noqa: PLC0415  (rich takes 50 ms)
+        except ImportError:
+            return draw_plain
+        return draw
+    return draw_plain
+
+
+def draw_plain(survey: Survey, everything: bool) -> None:
+    """Print the plain layout."""
+    print(plain_text(survey, everything), end="")
+
+
+def plain_text(survey: Survey, everything: bool) -> str:
+    """A block for each lock, with a blank line between."""
+    blocks = [as_text(lock, everything) for lock in survey.locks]
+    if not blocks and not survey.errors:
+        blocks = ["There are no leaderlock locks on this machine that can be seen from here."]
+    text = "\n\n".join(blocks) + "\n" if blocks else ""
+    if survey.hidden is not None:
+        text += f"\nhidden: {printable(survey.hidden)}\n"
+    return text
+
+
+def json_text(survey: Survey, indent: int | None) -> str:
+    """The JSON document as text."""
+    import json  # noqa: PLC0415  (only --json needs it)
+
+    return json.dumps(survey.as_json(), indent=indent)

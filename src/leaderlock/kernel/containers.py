@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from leaderlock.kernel.processes import read
+
 _SHOWN = 12
 """Digits of a container's ID that its runtime shows, and we too."""
 
@@ -92,11 +94,8 @@ def _below(group: str, root: str) -> str | None:
 
 
 def _lines(path: str) -> list[str]:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read().splitlines()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return []  # gone, hidden, or a file that this version of cgroups does not have
+    content = read(path)  # None: gone, hidden, or a file that this version of cgroups does not have
+    return os.fsdecode(content).split("\n")[:-1] if content else []
 
 
 def _is_id(text: str) -> bool:

@@ -42,19 +42,22 @@ class Inotify:
         """Watch it no longer; nothing, if the kernel has stopped that itself (the file has gone)."""
         _libc.inotify_rm_watch(self._fd, number)
 
-    def drain(self) -> set[int]:
-        """Take all events that are there, and return the numbers they came with; -1 if some are lost."""
-        numbers = set()
+    def drain(self) -> set[tuple[int, bytes]]:
+        """Take all events that are there: the number of each, and the entry's name in a directory.
+
+        The number is -1 where events were lost.
+        """
+        found = set()
         while True:
             try:
                 events = os.read(self._fd, 65536)
             except BlockingIOError:
-                return numbers
+                return found
             position = 0
             while position < len(events):
                 number, _, _, length = _HEADER.unpack_from(events, position)
-                numbers.add(number)
                 position += _HEADER.size + length
+                found.add((number, events[position - length : position].rstrip(b"\0")))
 
     def close(self) -> None:
         """End all watches."""

@@ -34,13 +34,18 @@ class Identity:
 
 def identity_of(pid: int) -> Identity | None:
     """Who the process is, or None if it is gone or hidden."""
-    content = _read(f"/proc/{pid}/status")
+    content = read(f"/proc/{pid}/status")
     if content is None:
         return None
     # The name, in the first line, may hold anything but a newline, which the kernel escapes.
-    fields = dict(line.partition(b":\t")[::2] for line in content.splitlines())
-    pids = [int(number) for number in fields.get(b"NSpid", b"%d" % pid).split()]
-    return Identity(fields[b"State"][:1].decode(), int(fields[b"Uid"].split()[1]), pids)
+    pids = [int(number) for number in _field(content, b"NSpid").split()]
+    uid = int(_field(content, b"Uid").split()[1])
+    return Identity(_field(content, b"State")[:1].decode(), uid, pids or [pid])
+
+
+def _field(content: bytes, name: bytes) -> bytes:
+    _, found, after = content.partition(b"\n%b:\t" % name)
+    return after[: after.find(b"\n")] if found else b""
 
 
 def is_there(pid: int) -> bool:
@@ -56,8 +61,8 @@ def is_there(pid: int) -> bool:
 
 def start_of(pid: int) -> float | None:
     """When a process was started, in seconds since the epoch, give or take one; None as above."""
-    line = _read(f"/proc/{pid}/stat")
-    booted = _read("/proc/stat")
+    line = read(f"/proc/{pid}/stat")
+    booted = read("/proc/stat")
     if line is None or booted is None:
         return None
     ticks = int(line[line.rindex(b")") + 2 :].split()[19])
@@ -65,8 +70,8 @@ def start_of(pid: int) -> float | None:
     return int(since_boot.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _read(path: str) -> bytes | None:
-    """A file of ``/proc``, or None if its process is gone or hidden."""
+def read(path: str) -> bytes | None:
+    """A file of ``/proc`` or ``/sys``; None if it is missing (its process is gone, say) or hidden."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError, PermissionError):
@@ -86,7 +91,7 @@ def _read(path: str) -> bytes | None:
 
 def command_line(pid: int) -> str | None:
     """The process's command line, or None if it is gone, hidden, or has none (a zombie)."""
-    content = _read(f"/proc/{pid}/cmdline")
+    content = read(f"/proc/{pid}/cmdline")
     return os.fsdecode((content or b"").rstrip(b"\0").replace(b"\0", b" ")) or None
 
 
@@ -114,7 +119,7 @@ def process_table() -> dict[int, Process]:
 
 def process_of(pid: int) -> Process | None:
     """One process, or None if it is gone or hidden."""
-    line = _read(f"/proc/{pid}/stat")
+    line = read(f"/proc/{pid}/stat")
     if line is None:
         return None
     # The name, in parentheses, may hold anything, parentheses and blanks included.

@@ -1,0 +1,75 @@
+"""The layout of `leaderlock status` on a terminal, drawn by rich."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from leaderlock.cli.status_text import command, facts, printable, shown_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from leaderlock.cli.status import Survey
+    from leaderlock.status import LockStatus
+
+
+def draw(survey: Survey, everything: bool) -> None:
+    """Print the locks."""
+    Console(highlight=False, emoji=False).print(screen(survey, everything))
+
+
+def screen(survey: Survey, everything: bool) -> RenderableType:
+    """The locks, as rich draws them.
+
+    Everything goes in as `Text`, which rich takes as it is: no markup is looked for in it.
+    """
+    parts: list[RenderableType] = [_panel(lock, everything) for lock in survey.locks]
+    parts += [Text(printable(error), style="red") for error in survey.errors]
+    if not parts:
+        parts.append(Text("There are no leaderlock locks on this machine that can be seen from here."))
+    if survey.hidden is not None:
+        parts.append(Text(f"hidden: {printable(survey.hidden)}", style="dim"))
+    return Group(*parts)
+
+
+def _panel(lock: LockStatus, everything: bool) -> Panel:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", justify="right")
+    grid.add_column(overflow="fold")
+    for label, text in facts(lock):
+        grid.add_row(label, Text(text, style="bold green" if label == "leader" and lock.holder else ""))
+    grid.add_row("waiting", str(len(lock.waiting)))
+    parts: list[RenderableType] = [grid]
+    if lock.waiting:
+        parts.append(_queue(lock, everything))
+    for warning in lock.warnings:
+        code = (f"! {warning.code}: ", "bold yellow")
+        parts.append(Text.assemble(code, (printable(warning.text), "yellow")))
+    if lock.hidden is not None:
+        parts.append(Text(f"hidden: {printable(lock.hidden)}", style="dim"))
+    style = "yellow" if lock.warnings else "green" if lock.holder else "dim"
+    return Panel(
+        Group(*parts), title=Text(printable(lock.path)), title_align="left", border_style=style
+    )
+
+
+def _queue(lock: LockStatus, everything: bool) -> Table:
+    shown, more = shown_of(lock, everything)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True, header_style="dim")
+    table.add_column("next", justify="right")
+    table.add_column("pid", justify="right")
+    table.add_column("user", no_wrap=True)
+    table.add_column("container", no_wrap=True)
+    table.add_column("command", ratio=1, no_wrap=True, overflow="ellipsis")
+    for place, process in enumerate(shown, 1):
+        user, container = printable(process.user or "?"), printable(process.container or "")
+        row = [str(place), str(process.pid), user, container, command(process)]
+        table.add_row(*map(Text, row))
+    if more:
+        table.add_row("…", "", "", "", Text(f"and {more} more (--all shows them)", style="dim"))
+    return table

@@ -1,0 +1,113 @@
+"""What `leaderlock status` says of a lock, line by line, and its plain layout."""
+
+from __future__ import annotations
+
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from leaderlock.status import HolderStatus, LockStatus, ProcessStatus
+
+SHOWN = 10
+"""Of those who wait so many are shown, without --all."""
+
+_STATES = {
+    "D": "in uninterruptible sleep",
+    "T": "stopped",
+    "t": "stopped by a debugger",
+    "Z": "ended, but not waited for",
+}
+
+
+def printable(text: str) -> str:
+    """The text with all that a terminal would act on, or could not show, written as an escape.
+
+    Command lines, names and paths are other people's: an escape sequence in one could rewrite the
+    screen, a newline forge a line, and a character that turns the direction of writing hide a part.
+    """
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":  # a byte that is no UTF-8 (PEP 383)
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def facts(lock: LockStatus) -> list[tuple[str, str]]:
+    """What is known about the leader and the file: a label and a text for each line."""
+    holder = lock.holder
+    if holder is None:
+        lines = [("leader", "nobody")]
+    else:
+        lines = [("leader", process_line(holder)), *_about(holder)]
+        if holder.term is None:
+            why = "it was not locked by leaderlock" if lock.unreadable is None else lock.unreadable
+            lines.append(("term", f"unknown: {why}"))
+        else:
+            lines.append(("term", f"{holder.term}, on {holder.host}"))
+            lines.append(("since", _moment(holder.since)))
+        if holder.lease is not None:
+            lines.append(("lease", f"{holder.lease:g} s, last beat {_moment(holder.last_beat)}"))
+        lines += [("kept by", process_line(keeper)) for keeper in holder.kept_by]
+    filesystem = lock.filesystem
+    where = "" if filesystem is None else f"{filesystem.type} on {filesystem.mount_point}, "
+    lines.append(("file", f"{where}device {lock.device}, inode {lock.inode}"))
+    return [(label, printable(text)) for label, text in lines]
+
+
+def _about(holder: HolderStatus) -> list[tuple[str, str]]:
+    lines = []
+    if holder.user is not None:
+        state = _STATES.get(holder.state or "", "")
+        state = "frozen" if holder.frozen else state
+        lines.append(("user", holder.user + (f"; the process is {state}" if state else "")))
+    if holder.container is not None:
+        lines.append(("in", f"container {holder.container}"))
+    elif holder.cgroup not in (None, "/"):
+        lines.append(("in", f"control group {holder.cgroup}"))
+    return lines
+
+
+def process_line(process: HolderStatus | ProcessStatus) -> str:
+    """A process's number and command line, cut to a readable length."""
+    return f"{process.pid}  {command(process)}"
+
+
+def command(process: HolderStatus | ProcessStatus) -> str:
+    """A command line to show, or why there is none."""
+    text = printable(process.command or "(command line not visible)")
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def shown_of(lock: LockStatus, everything: bool) -> tuple[list[ProcessStatus], int]:
+    """Those of the queue that are shown, and how many more there are."""
+    waiting = lock.waiting if everything else lock.waiting[:SHOWN]
+    return waiting, len(lock.waiting) - len(waiting)
+
+
+def as_text(lock: LockStatus, everything: bool) -> str:
+    """The plain layout: one block of lines for a lock."""
+    shown, more = shown_of(lock, everything)
+    lines = [printable(lock.path)]
+    lines += [f"  {label:<8} {text}" for label, text in facts(lock)]
+    lines.append(f"  waiting  {len(lock.waiting)}" + (", next first:" if len(lock.waiting) > 1 else ""))
+    lines += [f"           {process_line(process)}" for process in shown]
+    if more:
+        lines.append(f"           … and {more} more (--all shows them)")
+    lines += [f"  warning  {warning.code}: {printable(warning.text)}" for warning in lock.warnings]
+    if lock.hidden is not None:
+        lines.append(f"  hidden   {printable(lock.hidden)}")
+    return "\n".join(lines)
+
+
+def _moment(moment: float | None) -> str:
+    if moment is None:
+        return "not yet"
+    date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+    seconds = int(max(time.time() - moment, 0))
+    parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min")]
+    ago = " ".join(f"{count} {unit}" for count, unit in [*parts, (seconds % 60, "s")] if count)
+    return f"{date} ({ago or 'less than a second'} ago)"

@@ -1,0 +1,73 @@
+"""What this process may not see of a lock, why not, and what would show it."""
+
+from __future__ import annotations
+
+import os
+
+from leaderlock.kernel.processes import is_there
+from leaderlock.kernel.queues import shows_whole_queue
+from leaderlock.status.people import user_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from leaderlock.status.model import HolderStatus, ProcessStatus
+    from leaderlock.status.opened import Opened
+
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC
+"""The inode number of the machine's own one (the kernel's proc_ns.h): all others are containers'."""
+
+
+def hidden_from_us(
+    opened: Opened, holder: HolderStatus | None, waiting: list[ProcessStatus]
+) -> str | None:
+    """One text with all that is hidden, or None."""
+    found = []
+    if opened.unreadable is not None:
+        found.append(
+            f"the record (term, since, host): user {user_name(os.geteuid())} may not read the file "
+            f"({opened.unreadable}); ask as root or as user {user_name(opened.status().st_uid)}"
+        )
+    unseen = [person.pid for person in waiting if person.state is None]
+    if holder is not None and holder.state is None:
+        unseen.insert(0, holder.pid)
+    unseen = [pid for pid in unseen if pid and is_there(pid)]
+    if unseen:
+        found.append(
+            f"command and user of {_some(unseen)}: /proc shows only one's own processes here "
+            f"({_hidepid() or 'proc(5)'}); ask as root, or as a member of the group in its gid= option"
+        )
+    if holder is None and outside_our_namespace():
+        found.append(
+            "holders outside of this container: the kernel leaves them out of /proc/locks in a PID "
+            "namespace that they are not in; ask on the host"
+        )
+    if waiting and not shows_whole_queue():
+        found.append(
+            f"all but the first who wait: Linux {os.uname().release} does not show them (5.13 does)"
+        )
+    return "; ".join(found) or None
+
+
+def outside_our_namespace() -> bool:
+    """Whether processes may use the lock that have no number here, since we live in a container."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino != _FIRST_PID_NAMESPACE
+    except FileNotFoundError:  # no /proc, or a kernel without PID namespaces
+        return False
+
+
+def _some(pids: list[int]) -> str:
+    names = ", ".join(map(str, pids[:5]))
+    word = "process" if len(pids) == 1 else "processes"
+    return f"{word} {names}" + (f" and {len(pids) - 5} more" if len(pids) > 5 else "")
+
+
+def _hidepid() -> str | None:
+    """The option that /proc is mounted with."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            before, _, after = line.partition(" - ")
+            if before.split(" ")[4] == "/proc" and after.startswith("proc "):
+                options = after.split(" ")[2].strip().split(",")
+                return next((option for option in options if option.startswith("hidepid=")), None)
+    return None
