@@ -28,8 +28,8 @@ LEVELS: list[set[str]] = [
     {"engines"},
     {"health"},
     {"supervisor"},
-    {"integrations", "web"},
-    {"__main__", "cli"},
+    {"integrations"},
+    {"__main__", "cli", "web"},
 ]
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 

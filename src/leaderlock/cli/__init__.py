@@ -1,4 +1,4 @@
-"""The command line: ``leaderlock run``, ``init``, ``status`` and ``health``.
+"""The command line: ``leaderlock run``, ``init``, ``status``, ``history`` and ``health``.
 
 Data goes to standard output, messages to standard error. Exit statuses: 2 for wrong usage, 125 if
 leaderlock itself fails (for `init` both are 1, as tini's); `run` and `init` return their command's,
@@ -28,6 +28,7 @@ leaderlock makes exactly one process on a machine run a job.
   leaderlock run --stop TERM/25/KILL -- server        as a container's PID 1
   leaderlock init -- server                           the same, as tini does it
   leaderlock status                                   who leads, and who waits
+  leaderlock history /run/app/leader.lock             who led, for how long, and how it ended
   leaderlock health /run/app/health.json              whether the report there is good: a probe
   leaderlock COMMAND --help                           more about a command
   leaderlock --version
@@ -102,6 +103,10 @@ def _dispatch(command: str, words: list[str]) -> int:
         from leaderlock.cli.status import main as status  # noqa: PLC0415
 
         return status(words)
+    if command == "history":
+        from leaderlock.cli.history import main as history  # noqa: PLC0415
+
+        return history(words)
     if command == "health":
         from leaderlock.cli.health import main as health  # noqa: PLC0415
 

@@ -1,0 +1,190 @@
+"""``leaderlock history``: the terms of a lock as a table, as JSON, or as a drawing."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from leaderlock.cli.options import Option, UsageError, help_of, parse
+from leaderlock.errors import LeaderLockError, Unsupported
+from leaderlock.history import History, history_of
+from leaderlock.summary import Summary, leaderless_since
+from leaderlock.wording import ending_of, gap_before, leader_of, length_of, moment, printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from leaderlock.history import Term
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 10**9:
+        raise ValueError("a number of terms, 1 or more, is needed")
+    return int(text)
+
+
+def _picture(text: str) -> str:
+    if not text.endswith((".svg", ".png")):
+        raise ValueError("a file whose name ends in .svg or .png is needed")
+    return text
+
+
+OPTIONS = (
+    Option("-h", "--help", help="show this"),
+    Option("--last", value="N", convert=_number, help="only the last N terms"),
+    Option("--json", help="one JSON document in place of text"),
+    Option("--plot", value="FILE", convert=_picture, help="draw them into FILE: .svg, or .png"),
+)
+
+HELP = f"""\
+leaderlock history [OPTION...] PATH
+
+Shows the last terms of a lock, newest last: who led, since when and for how long, how
+the term ended, and for how long nobody led before it. A time with "<" or ">" in front
+is the bound of one that nobody knows: a leader that is killed cannot say when.
+
+{help_of(OPTIONS)}
+
+A .png needs an extra: pip install 'leaderlock[plot]'.
+
+Exit status: 0; 125 if the lock file is missing or cannot be read, or FILE cannot be
+written; 2 for wrong usage.
+"""
+
+_HEADINGS = ("term", "leader", "start", "length", "ended", "gap before")
+_NUMBERS = ("term", "length", "gap before")
+
+
+def main(words: Sequence[str]) -> int:
+    """Print or draw the history, and return the exit status."""
+    parsed = parse(OPTIONS, words, to_first_word=False)
+    if parsed.get("help"):
+        print(HELP, end="")
+        return 0
+    if len(parsed.words) != 1:
+        raise UsageError("one PATH is needed, that of a lock file")
+    history = history_of(_checked(parsed.words[0]))
+    if last := parsed.get("last"):
+        history = History(history.path, history.terms[-last:], history.damaged)
+    now = time.time()
+    if picture := parsed.get("plot"):
+        _plot(history, picture, now)
+    if parsed.get("json"):
+        import json  # noqa: PLC0415  (only --json needs it)
+
+        print(json.dumps(history.as_json(), indent=1))
+    elif not picture:
+        if hasattr(sys.stdout, "reconfigure"):  # "–" where the locale's encoding has none
+            sys.stdout.reconfigure(errors="backslashreplace")
+        _show(history, now)
+    return 0
+
+
+def _checked(path: str) -> str:
+    if not path or "\0" in path:
+        raise UsageError("PATH must name a file")
+    return path
+
+
+def _show(history: History, now: float) -> None:
+    rows = [_row(term, now) for term in history.terms]
+    if sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb"):
+        try:
+            _show_with_rich(history, rows, now)
+            return
+        except ImportError:
+            pass
+    print(printable(history.path))
+    if rows:
+        _show_plain(rows)
+    print(*_below(history, now), sep="\n")
+
+
+def _row(term: Term, now: float) -> tuple[str, ...]:
+    return (
+        str(term.term),
+        leader_of(term),
+        moment(term.since),
+        length_of(term, now),
+        ending_of(term),
+        gap_before(term),
+    )
+
+
+def _below(history: History, now: float) -> list[str]:
+    """The lines under the table."""
+    if not history.terms:
+        lines = ["No terms are known."]
+    else:
+        lines = [f"{Summary(history, now).as_text()}."]
+    if since := leaderless_since(history, now):
+        lines.append(f"Nobody leads now, for {since} already.")
+    if history.damaged:
+        what = "1 entry is" if history.damaged == 1 else f"{history.damaged} entries are"
+        lines.append(f"{what} damaged and left out: another program has written to the file.")
+    return lines
+
+
+def _show_plain(rows: list[tuple[str, ...]]) -> None:
+    table = [_HEADINGS, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = [
+            text.rjust(width) if heading in _NUMBERS else text.ljust(width)
+            for heading, text, width in zip(_HEADINGS, row, widths, strict=True)
+        ]
+        print("  " + "  ".join(cells).rstrip())
+
+
+def _show_with_rich(history: History, rows: list[tuple[str, ...]], now: float) -> None:
+    from rich import box  # noqa: PLC0415  (an extra, and 50 ms)
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(highlight=False, emoji=False)
+    table = Table(box=box.SIMPLE_HEAD, title=Text(printable(history.path)), title_justify="left")
+    for heading in _HEADINGS:
+        table.add_column(heading, justify="right" if heading in _NUMBERS else "left")
+    styles = {"leads": "bold green", "resigned": "", "released": "", "exited": ""}
+    for *before, ended, gap in rows:
+        cells = [*map(Text, before), Text(ended, style=styles.get(ended, "yellow")), Text(gap)]
+        table.add_row(*cells)
+    if rows:
+        console.print(table)
+    for line in _below(history, now):
+        console.print(Text(line))
+
+
+def _plot(history: History, picture: str, now: float) -> None:
+    from leaderlock.timeline import draw  # noqa: PLC0415  (only --plot needs it)
+
+    svg = draw(history, now=now)
+    content = svg.encode() if picture.endswith(".svg") else _png(svg)
+    try:
+        with open(picture, "wb") as file:
+            file.write(content)
+    except OSError as error:  # a directory that is missing, is not ours, or is full
+        raise LeaderLockError(f"cannot write {picture}: {error.strerror}") from error
+
+
+def _png(svg: str) -> bytes:
+    try:
+        from resvg_py import svg_to_bytes  # noqa: PLC0415  (an extra)
+    except ImportError as error:
+        raise Unsupported(
+            "--plot to a .png needs resvg: run `pip install 'leaderlock[plot]'`"
+        ) from error
+    from leaderlock.timeline import FONTS  # noqa: PLC0415
+
+    # It leaves out, without a word, text that it has no font for; and it does not ask fontconfig.
+    test = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20">{}</svg>'
+    written = test.format(f'<text x="2" y="15" font-family="{FONTS}">leads</text>')
+    if svg_to_bytes(svg_string=written) == svg_to_bytes(svg_string=test.format("")):
+        raise Unsupported(
+            "--plot to a .png needs a common sans-serif font, and none is installed: install one "
+            "(Debian: fonts-dejavu-core), or draw an .svg"
+        )
+    return svg_to_bytes(svg_string=svg, zoom=2)
