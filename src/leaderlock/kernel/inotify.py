@@ -6,27 +6,42 @@ import ctypes
 import os
 import struct
 
+from leaderlock.kernel.descriptors import Descriptor
+
 MODIFY = 0x2
 OPEN = 0x20
 CLOSE = 0x8 | 0x10
-ATTRIB = 0x4
+ATTRIB = 0x4  # the number of links too: an open file that is deleted goes on, and has one link less
 GONE = 0x400 | 0x800  # deleted, or moved away
 ENTRIES = 0x40 | 0x80 | 0x100 | 0x200  # of a directory: moved out and in, made, deleted
+_IGNORED = 0x8000
 
 _HEADER = struct.Struct("iIII")
-_NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
-_libc = ctypes.CDLL(None, use_errno=True)
+
+try:
+    # A `PyDLL` keeps the GIL, as in kernel/timer.py: the calls do not block.
+    _calls = ctypes.PyDLL(None, use_errno=True)
+    _init = _calls.inotify_init1
+    _add = _calls.inotify_add_watch
+    _remove = _calls.inotify_rm_watch
+except AttributeError as error:
+    raise ImportError("this system has no inotify") from error
+_add.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
 
 
 class Inotify:
-    """One queue of events for any number of files; `fileno` is readable when there are some."""
+    """One queue of events for any number of files; `fileno` is readable when there are some.
 
-    def __init__(self) -> None:
-        self._fd = _checked(_libc.inotify_init1(_NONBLOCK_CLOEXEC), "inotify")
+    Its descriptor is closed in forked children.
+    """
+
+    def __init__(self, *, blocking: bool = False) -> None:
+        flags = os.O_CLOEXEC if blocking else os.O_CLOEXEC | os.O_NONBLOCK
+        self._descriptor = Descriptor.made_by(lambda: _checked(_init(flags), "inotify"))
 
     def fileno(self) -> int:
         """The descriptor to poll."""
-        return self._fd
+        return self._descriptor.fd
 
     def add(self, path: str, mask: int) -> int:
         """Watch a path; the number that its events come with.
@@ -35,33 +50,73 @@ class Inotify:
             FileNotFoundError, PermissionError: there is no such file, or we may not read it.
             OSError: ENOSPC, there are too many watches (fs.inotify.max_user_watches).
         """
-        number = _libc.inotify_add_watch(self._fd, os.fsencode(path), ctypes.c_uint32(mask))
-        return _checked(number, path)
+        return _checked(_add(self.fileno(), os.fsencode(path), mask), path)
 
     def remove(self, number: int) -> None:
         """Watch it no longer; nothing, if the kernel has stopped that itself (the file has gone)."""
-        _libc.inotify_rm_watch(self._fd, number)
+        _remove(self.fileno(), number)
 
-    def drain(self) -> set[tuple[int, bytes]]:
-        """Take all events that are there: the number of each, and the entry's name in a directory.
+    def read(self) -> list[tuple[int, int, bytes]]:
+        """Take some events: the watch's number, the mask, and the entry's name in a directory.
 
         The number is -1 where events were lost.
+
+        Raises:
+            BlockingIOError: there are none, and it does not block.
         """
-        found = set()
+        events = os.read(self.fileno(), 65536)
+        found = []
+        position = 0
+        while position < len(events):
+            number, mask, _, length = _HEADER.unpack_from(events, position)
+            position += _HEADER.size + length
+            found.append((number, mask, events[position - length : position].rstrip(b"\0")))
+        return found
+
+    def drain(self) -> set[tuple[int, bytes]]:
+        """Take all events that are there: the number of each, and the entry's name in a directory."""
+        found: set[tuple[int, bytes]] = set()
         while True:
             try:
-                events = os.read(self._fd, 65536)
+                found.update((number, name) for number, _, name in self.read())
             except BlockingIOError:
                 return found
-            position = 0
-            while position < len(events):
-                number, _, _, length = _HEADER.unpack_from(events, position)
-                position += _HEADER.size + length
-                found.add((number, events[position - length : position].rstrip(b"\0")))
 
     def close(self) -> None:
         """End all watches."""
-        os.close(self._fd)
+        self._descriptor.close()
+
+
+class FileWatch:
+    """Tells when an open file is deleted, renamed or written over; it stays with this file.
+
+    Raises:
+        OSError: the system refuses (the user's limit of instances, no /proc).
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._inotify = Inotify(blocking=True)
+        try:
+            self._number = self._inotify.add(f"/proc/self/fd/{fd}", ATTRIB | GONE)
+        except BaseException:
+            self.close()
+            raise
+
+    def fileno(self) -> int:
+        """The descriptor to poll."""
+        return self._inotify.fileno()
+
+    def wait(self) -> bool:
+        """Block until something may have happened; False once it was ended, or the file is no more."""
+        return not any(mask & _IGNORED for _, mask, _ in self._inotify.read())
+
+    def end(self) -> None:
+        """Have `wait` return False; it is for who waits to `close`."""
+        self._inotify.remove(self._number)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        self._inotify.close()
 
 
 def _checked(result: int, path: str) -> int:

@@ -22,7 +22,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from leaderlock.errors import LockFileReplaced
     from leaderlock.lock import LeaderLock
+    from leaderlock.supervisor.lookout import LookOut
     from leaderlock.supervisor.loop import Timer
     from leaderlock.supervisor.queue import Queue
     from leaderlock.supervisor.service import Service
@@ -55,6 +57,8 @@ class Supervisor:
         self._service: Service | None = None
         self._queue: Queue | None = None
         self._queue_ended_by = 0
+        self._lookout: LookOut | None = None
+        self._lost = False
         self._restart: Timer | None = None
         self._stop_wanted = False
         self._stopped_for_sidecar = False
@@ -132,6 +136,10 @@ class Supervisor:
     def _start_command(self) -> None:
         self._restart = None
         self._command.start(self._settings.lock, self._sidecars.stdio())
+        if self._settings.lock is not None:
+            from leaderlock.supervisor.lookout import LookOut  # noqa: PLC0415  (only with a lock)
+
+            self._lookout = LookOut(self._loop, self._settings.lock, self._on_lock_lost)
 
     # What happens meanwhile
 
@@ -179,12 +187,25 @@ class Supervisor:
         elif self._queue is not None:  # again, after it was given away
             self._queue.cancel()
 
+    def _on_lock_lost(self, error: LockFileReplaced) -> None:
+        say(f"{error}; the command is stopped, and started again under the new file's lock")
+        self._lost = True
+        if self._command.is_running:  # else it could not be started, and its end is about to be told
+            self._command.stop()
+
     # After the command
 
     def _on_command_gone(self, status: int) -> None:
         if self._stopped_for_sidecar and self._command.ended_as_told:
             status = 0
         self._status = status
+        if self._lookout is not None:
+            self._lookout.end()
+        if self._lost and not self._stop_wanted:
+            self._lost = False
+            self._let_go()
+            self._start_again()
+            return
         delay = None
         if not self._stop_wanted:
             policy = self._settings.restart
