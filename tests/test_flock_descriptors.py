@@ -70,15 +70,20 @@ def test_a_forked_child_has_the_same_lock(path: Path) -> None:
 
 def test_the_close_or_the_exit_of_a_forked_child_does_not_unlock(path: Path) -> None:
     with path.open("ab") as file:
+
+        def closes() -> bool:
+            file.close()
+            return file.closed
+
         flock(file, LOCK_EX)
-        assert forked(lambda: [file.close()]) == 0
+        assert forked(closes) == 0
         assert not is_free(path)
 
 
 def test_the_unlock_of_a_forked_child_unlocks_for_the_parent_too(path: Path) -> None:
     with path.open("ab") as file:
         flock(file, LOCK_EX)
-        assert forked(lambda: [flock(file, LOCK_UN)]) == 0
+        assert forked(lambda: takes(file.fileno(), LOCK_UN)) == 0
         assert is_free(path)
 
 
