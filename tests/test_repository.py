@@ -23,7 +23,7 @@ LEVELS: list[set[str]] = [
     {"aio", "directory", "gate", "history", "hold", "holder", "journal", "lock", "lockfile", "record"},
     {"deadman", "fifo", "inbox", "notify"},
     {"at_exit", "candidate", "election", "leadership", "lookout", "rehearsal"},
-    {"once", "outcomes", "status", "summary", "timeline", "verdict", "wording"},
+    {"diagnosis", "once", "outcomes", "status", "summary", "timeline", "verdict", "wording"},
     {FACADE},
     {"engines"},
     {"health"},

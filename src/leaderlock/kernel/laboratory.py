@@ -147,7 +147,7 @@ def _no_answer(limit: float) -> dict[str, Any]:
 
 def _failure(outcome: str, explanation: str) -> dict[str, Any]:
     return {
-        "name": "the experiments run",
+        "name": "the experiments",
         "expectation": "each ends within a second or so",
         "outcome": outcome,
         "passed": False,

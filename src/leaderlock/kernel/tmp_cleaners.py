@@ -1,7 +1,8 @@
 """Whether systemd-tmpfiles will delete a file: its configuration, read as it reads it.
 
-tmpfiles.d(5): the files of four directories, in the order of their names; a file hides those of the same
-name in later directories. `tests/test_kernel_tmp_cleaners.py` compares with systemd-tmpfiles itself.
+tmpfiles.d(5): the files of four directories, in the order of their names; a file hides those of the
+same name in later directories. Compared with systemd-tmpfiles itself in
+`tests/test_kernel_tmp_cleaners.py`.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def _is_free(bench: Bench) -> bool:
 
 def _two_descriptors(bench: Bench) -> tuple[bool, str]:
     _must_lock(bench.open())
-    return (False, "both have it") if _lock(bench.open()) else (True, "the second one is refused")
+    return (False, "both have it") if _lock(bench.open()) else (True, "the second is refused")
 
 
 def _two_processes(bench: Bench) -> tuple[bool, str]:
@@ -128,7 +128,7 @@ def _sigkill(bench: Bench) -> tuple[bool, str, float]:
         latencies.append(waiter.answer() - killed)
         waiter.kill()
     median = statistics.median(latencies)
-    return True, f"the next one has it after {_text_of(median)}", median
+    return True, f"the next has it after {_text_of(median)}", median
 
 
 def _moment_of_locking(bench: Bench) -> float:
@@ -147,7 +147,7 @@ def _deleted(bench: Bench) -> tuple[bool, str]:
         return False, "the new file has the old one's lock"
     if os.path.samestat(os.fstat(fd), os.stat(bench.path)):
         return False, "both have it, and the two files look the same"
-    return True, "both have it; the inode numbers tell"
+    return True, "both have it; inode numbers tell"
 
 
 def _read_only(bench: Bench) -> tuple[bool, str]:
@@ -156,7 +156,7 @@ def _read_only(bench: Bench) -> tuple[bool, str]:
         locked = _lock(bench.open(os.O_RDONLY))
     except OSError as error:  # EBADF on NFS
         return False, f"refused: {error.strerror}"
-    return (True, "it is granted") if locked else (False, "refused, though nobody holds it")
+    return (True, "it can be locked") if locked else (False, "refused, though nobody holds it")
 
 
 @dataclass(frozen=True)
@@ -172,15 +172,15 @@ class Trial:
 
 TRIALS = (
     Trial(
-        "two processes exclude each other",
-        "the second one is refused until the first one lets go",
+        "two processes",
+        "refused until the first lets go",
         _two_processes,
         "broken",
         "This is what an election stands on.",
     ),
     Trial(
-        "two descriptors of one process exclude each other",
-        "the second one is refused",
+        "two descriptors of one process",
+        "the second is refused",
         _two_descriptors,
         "broken",
         "A lock belongs to what open(2) made, not to the process. Where it does not, closing any other "
@@ -188,50 +188,50 @@ TRIALS = (
     ),
     Trial(
         "a child inherits",
-        "the lock lasts until the child ends",
+        "it lasts until the child ends",
         _child_inherits,
         "doubtful",
         "A forked child keeps a killed leader's lock alive, so leaderlock closes it in its children.",
     ),
     Trial(
-        "a child's close does not release",
-        "the parent keeps the lock",
+        "a child's close",
+        "the parent keeps it",
         _child_closes,
         "broken",
         "Only the last descriptor's end releases.",
     ),
     Trial(
-        "a child's LOCK_UN does",
+        "a child's LOCK_UN",
         "the lock is free",
         _child_unlocks,
         "doubtful",
         "Parent and child have one lock: leaderlock never unlocks in a child.",
     ),
     Trial(
-        "it survives exec",
-        "the new program keeps the lock",
+        "exec, with the descriptor handed on",
+        "the new program keeps it",
         _exec,
         "doubtful",
         "leaderlock run --exec stands on it; all other descriptors are close-on-exec.",
     ),
     Trial(
-        "SIGKILL releases",
-        "the next one has it in a millisecond or two",
+        "SIGKILL to the holder",
+        "the next has it in a few ms",
         _sigkill,
         "broken",
         "Nothing has to be cleaned up after a crash.",
     ),
     Trial(
-        "a deleted file splits the lock",
-        "both have it; the inode numbers tell",
+        "the file is deleted and made anew",
+        "both have it; inode numbers tell",
         _deleted,
         "broken",
         "Whoever opens the path now gets a new file, and so a second leader. LeaderLock.check compares "
         "the path with what is locked, and raises LockFileReplaced.",
     ),
     Trial(
-        "a read-only descriptor can be locked",
-        "it is granted",
+        "a read-only descriptor",
+        "it can be locked",
         _read_only,
         "good",
         "On NFS it is not. leaderlock opens for writing, so it does not mind.",

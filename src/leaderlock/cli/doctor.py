@@ -1,0 +1,74 @@
+"""``leaderlock doctor``: whether it will work here, and why."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from leaderlock.cli.options import Option, UsageError, help_of, parse
+from leaderlock.diagnosis import Diagnosis, diagnose
+from leaderlock.errors import Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+VERSION = 1
+"""Of the JSON document."""
+
+STATUS = {"good": 0, "doubtful": 1, "broken": 2}
+
+OPTIONS = (
+    Option("-h", "--help", help="show this"),
+    Option("--json", help="one JSON document in place of text (doctor.schema.json tells its form)"),
+)
+
+HELP = f"""\
+leaderlock doctor [OPTION...] [PATH]
+
+Tells whether leaderlock will work on PATH, a lock file (which need not exist) or a
+directory, and tries with real processes how flock behaves there. Without PATH it looks
+at the directory of the locks that have a name. Nothing is left behind.
+
+{help_of(OPTIONS)}
+
+Exit status: 0 good; 1 doubtful: read what it says; 2 broken, or wrong usage.
+"""
+
+
+def main(words: Sequence[str]) -> int:
+    """Print the diagnosis, and return the exit status."""
+    parsed = parse(OPTIONS, words, to_first_word=False)
+    if parsed.get("help"):
+        print(HELP, end="")
+        return 0
+    if len(parsed.words) > 1:
+        raise UsageError("one PATH is enough")
+    try:
+        diagnosis = diagnose(parsed.words[0] if parsed.words else None)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if parsed.get("json"):
+        print(json.dumps(document(diagnosis), indent=1))
+    else:
+        _draw(diagnosis)
+    return STATUS[diagnosis.verdict]
+
+
+def document(diagnosis: Diagnosis) -> dict[str, Any]:
+    """The JSON document."""
+    return {"version": VERSION, "verdict": diagnosis.verdict, **asdict(diagnosis)}
+
+
+def _draw(diagnosis: Diagnosis) -> None:
+    try:
+        from leaderlock.cli.doctor_screen import draw  # noqa: PLC0415  (rich takes 50 ms)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != "rich":
+            raise
+        raise Unsupported(
+            "leaderlock doctor draws with rich, which is not installed: pip install 'leaderlock[cli]', "
+            "or ask for --json"
+        ) from error
+    draw(diagnosis)

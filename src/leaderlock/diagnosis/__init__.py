@@ -1,0 +1,101 @@
+"""`diagnose`: will leaderlock work on this path? What `leaderlock doctor` draws."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from leaderlock.diagnosis import cleaners, place, system
+from leaderlock.diagnosis.finding import Finding
+from leaderlock.directory import lock_directory
+from leaderlock.errors import LeaderLockError, LockFileUnusable
+from leaderlock.kernel.filesystems import Filesystem, filesystem
+from leaderlock.kernel.judgement import Verdict
+from leaderlock.kernel.laboratory import Result, experiments
+
+__all__ = ["Diagnosis", "Finding", "diagnose"]
+
+_SEVERITY: tuple[Verdict, ...] = ("good", "doubtful", "broken")
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All that was found out about a path.
+
+    Attributes:
+        path: what was asked about, absolute, without symlinks in its directory.
+        directory: where the lock file lies, or would.
+        filesystem: what lies behind it.
+        findings: what was looked at, the worst first.
+        experiments: what was tried there; empty if nothing could be.
+    """
+
+    path: str
+    directory: str
+    filesystem: Filesystem
+    findings: tuple[Finding, ...]
+    experiments: tuple[Result, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of all."""
+        failed = [result.consequence for result in self.experiments if not result.passed]
+        return max([*(f.verdict for f in self.findings), *failed], key=_SEVERITY.index)
+
+
+def diagnose(path: str | os.PathLike[str] | None = None) -> Diagnosis:
+    """Look at a path, and try flock in its directory. Nothing is left behind there.
+
+    Args:
+        path: a lock file, which need not exist, or a directory; without one, the directory of the
+            locks that have a name (see `LeaderLock`).
+
+    Raises:
+        ValueError: the path is empty, or has a NUL byte.
+    """
+    if path is None:
+        try:
+            path = lock_directory()
+        except LeaderLockError as error:
+            return _without_directory(error)
+    given = os.path.abspath(os.fsdecode(path))
+    behind = filesystem(path)
+    is_directory = os.path.isdir(given)
+    directory = os.path.realpath(given if is_directory else os.path.dirname(given))
+    file = os.path.join(directory, "leader.lock" if is_directory else os.path.basename(given))
+    found = [
+        place.on_filesystem(behind),
+        place.on_directory(directory, behind),
+        *([] if is_directory else place.on_file(file)),
+        *place.on_space(directory),
+        cleaners.on_cleaners(file),
+        system.on_sharing(behind),
+        *system.on_system(),
+        *system.on_patching(),
+    ]
+    can_try = os.path.isdir(directory) and os.access(directory, os.W_OK | os.X_OK)
+    return Diagnosis(
+        directory if is_directory else file,
+        directory,
+        behind,
+        _worst_first(found),
+        tuple(experiments(directory)) if can_try else (),
+    )
+
+
+def _without_directory(error: LeaderLockError) -> Diagnosis:
+    """Locks that have a name have no place: why, is all that can be said."""
+    directory = os.environ.get("LEADERLOCK_DIR") or "/run/leaderlock"
+    if isinstance(error, LockFileUnusable):
+        directory = str(error.filename)
+    behind = filesystem(directory)
+    found = [
+        Finding("directory", "broken", f"Locks by name have no place: {error}."),
+        place.on_filesystem(behind),
+        *system.on_system(),
+    ]
+    return Diagnosis(directory, directory, behind, _worst_first(found), ())
+
+
+def _worst_first(found: list[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(found, key=lambda finding: -_SEVERITY.index(finding.verdict)))

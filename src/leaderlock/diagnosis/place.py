@@ -1,0 +1,141 @@
+"""The lock's place: file system, directory, an existing lock file, free space."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from leaderlock.diagnosis.finding import Finding
+from leaderlock.kernel.filesystems import Filesystem
+from leaderlock.kernel.surroundings import setting
+
+
+def on_filesystem(behind: Filesystem) -> Finding:
+    """The file system and how it is mounted."""
+    where = f" on {behind.mount_point}" if behind.mount_point else ""
+    return Finding(
+        "file system", behind.verdict, f"{behind.kind}{where}. {behind.explanation}", behind.remedy
+    )
+
+
+def on_directory(directory: str, behind: Filesystem) -> Finding:
+    """Who owns the directory, and who else may write in it: these can delete the lock file."""
+    topic = "directory"
+    try:
+        status = os.stat(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return Finding(
+            topic, "broken", f"{directory} does not exist.", f"make it: mkdir -p -m 0700 {directory}"
+        )
+    except OSError as error:  # EACCES; ESTALE, ENOTCONN of a server that has gone
+        return Finding(
+            topic, "broken", f"{directory} cannot be looked at: {error.strerror}.", behind.remedy
+        )
+    if not stat.S_ISDIR(status.st_mode):
+        return Finding(
+            topic, "broken", f"{directory} is not a directory.", "give the path of a file in one"
+        )
+    mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
+    if not behind.read_only and not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        text = f"User {os.geteuid()} may not write in {directory} ({_owner(status)}, {mode})."
+        return Finding(
+            topic, "broken", text, "choose a directory that this user owns, or change its owner"
+        )
+    if problem := _exposed(directory, status):
+        return problem
+    for above in _above(directory):
+        if problem := _exposed(above, os.stat(above), parent=True):
+            return problem
+    return Finding(topic, "good", f"{_owner(status)}, {mode}: nobody else can delete the lock file.")
+
+
+def _exposed(directory: str, status: os.stat_result, parent: bool = False) -> Finding | None:
+    topic = "directory"
+    what = f"{directory}, above it," if parent else directory
+    private = "choose a directory of your own with mode 0700, such as /run/leaderlock"
+    if status.st_uid not in (os.geteuid(), 0):
+        text = f"{what} belongs to user {status.st_uid}, who can delete the lock file."
+        return Finding(topic, "doubtful", text, private)
+    others = "anyone" if status.st_mode & stat.S_IWOTH else f"group {status.st_gid}"
+    if not status.st_mode & (stat.S_IWOTH | stat.S_IWGRP):
+        return None
+    if not status.st_mode & stat.S_ISVTX:
+        text = f"{what} can be written by {others}, who can delete the lock file."
+        return Finding(topic, "doubtful", text, f"{private}, or: chmod go-w {directory}")
+    if parent:  # the sticky bit keeps others from renaming what is ours
+        return None
+    protected = setting("fs/protected_regular")
+    text = (
+        f"{directory} is open to {others}. The sticky bit keeps others from deleting our lock file, "
+        f"but they can make one of its name first: leaderlock then refuses to use it, and nobody leads."
+    )
+    if protected in ("1", "2"):
+        text += (
+            f" (fs.protected_regular={protected} does not matter: leaderlock opens without O_CREAT.)"
+        )
+    return Finding(topic, "doubtful", text, private)
+
+
+def _owner(status: os.stat_result) -> str:
+    if status.st_uid == os.geteuid():
+        return "root's" if status.st_uid == 0 else "yours"
+    return "root's" if status.st_uid == 0 else f"user {status.st_uid}'s"
+
+
+def _above(directory: str) -> list[str]:
+    found = []
+    while directory != (directory := os.path.dirname(directory)):
+        found.append(directory)
+    return found
+
+
+def on_file(file: str) -> list[Finding]:
+    """The lock file: whether leaderlock will accept it; nothing is said if there is no place for it."""
+    topic = "lock file"
+    try:
+        status = os.lstat(file)
+    except FileNotFoundError:
+        if not os.access(os.path.dirname(file), os.W_OK | os.X_OK, effective_ids=True):
+            return []
+        return [Finding(topic, "good", f"{file} will be made at the first use.")]
+    except OSError:  # its directory says why
+        return []
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a symlink" if stat.S_ISLNK(status.st_mode) else "no regular file"
+        return [
+            Finding(
+                topic, "broken", f"{file} is {kind}, which leaderlock refuses.", "choose another path"
+            )
+        ]
+    if status.st_uid not in (os.geteuid(), 0):
+        text = f"{file} belongs to user {status.st_uid}: leaderlock refuses it for user {os.geteuid()}."
+        return [
+            Finding(topic, "broken", text, "run as that user, change the owner, or choose another path")
+        ]
+    if not os.access(file, os.R_OK | os.W_OK, effective_ids=True):
+        text = f"User {os.geteuid()} may not read and write {file}."
+        return [Finding(topic, "broken", text, "change its owner or mode, or choose another path")]
+    if status.st_nlink > 1:
+        text = (
+            f"{file} has {status.st_nlink} names (hard links): all of them are one and the same lock."
+        )
+        return [Finding(topic, "doubtful", text, "use one name alone")]
+    return [Finding(topic, "good", f"{_owner(status)}, mode {stat.S_IMODE(status.st_mode):04o}.")]
+
+
+def on_space(directory: str) -> list[Finding]:
+    """Whether a block and an inode can be had for the record; nothing is said if so."""
+    try:
+        space = os.statvfs(directory)
+    except OSError:  # its directory says why
+        return []
+    free = space.f_bfree if os.geteuid() == 0 else space.f_bavail
+    if (
+        space.f_flag & os.ST_RDONLY
+        or not space.f_blocks
+        or (free and (space.f_favail or not space.f_files))
+    ):
+        return []
+    what = "inode" if free else "block"
+    text = f"The file system is full: no {what} is free for the lock file."
+    return [Finding("space", "broken", text, "free some space, or choose another file system")]

@@ -1,0 +1,80 @@
+"""What surrounds the lock: container, kernel, Python, green threads."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+
+from leaderlock.diagnosis.finding import Finding
+from leaderlock.kernel.filesystems import Filesystem
+from leaderlock.kernel.surroundings import container, hides_processes
+
+
+def on_sharing(behind: Filesystem) -> Finding:
+    """Whether processes outside this container, or on other machines, meet the same lock."""
+    topic = "shared with"
+    contained = container()
+    outside = "other machines" if behind.keeper == "server" else ""
+    if behind.keeper != "server" and behind.shared:
+        outside = "no other machine, though others may have the same files"
+    if contained is None:
+        return Finding(topic, "good", f"{_sentence(outside or 'all processes of this machine')}.")
+    here = f"This is {contained if contained.startswith('a ') else 'a container (' + contained + ')'}"
+    if behind.kind in ("overlay", "fuse.fuse-overlayfs"):
+        text = f"{here}, and the path is on its own layer: host and other containers have other locks."
+    elif behind.root not in (None, "/"):
+        text = (
+            f"{here}, and the path is mounted into it ({behind.root} of {behind.kind}): all that have "
+            f"it too, host and containers, share the lock."
+        )
+    else:
+        mount = behind.mount_point or "the file system"
+        text = f"{here}; {mount} may be its own, or a volume that others share."
+    return Finding(topic, "good", f"{text} leaderlock status sees the processes of this one alone.")
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def on_system() -> list[Finding]:
+    """Kernel and Python, and what ``/proc`` shows."""
+    versions = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    if sys.platform != "linux":
+        text = f"{versions}: locks and elections work; leases and status, which need Linux, do not."
+        return [Finding("system", "doubtful", text)]
+    if not os.path.exists("/proc/self/mountinfo"):
+        text = f"{versions}. /proc is not mounted: leases, status and anonymous locks do not work."
+        return [Finding("system", "doubtful", text, "mount it: mount -t proc proc /proc")]
+    if hides_processes():
+        versions += ". /proc hides other users' processes (hidepid): status shows them without names"
+    return [Finding("system", "good", f"{versions}.")]
+
+
+def on_patching() -> list[Finding]:
+    """What gevent or eventlet have patched in this process, or could; nothing is said without them."""
+    from importlib.util import find_spec  # noqa: PLC0415
+
+    found = []
+    for name in ("gevent", "eventlet"):
+        if name not in sys.modules and find_spec(name) is None:
+            continue
+        state = "has patched threads in this process" if _has_patched(name) else "is installed"
+        found.append(f"{name} {state}")
+    if not found:
+        return []
+    text = f"{' and '.join(found)}: leaderlock waits in native threads, which no patch reaches."
+    return [Finding("green threads", "good", _sentence(text))]
+
+
+def _has_patched(name: str) -> bool:
+    if name not in sys.modules:
+        return False
+    if name == "gevent":
+        from gevent.monkey import is_module_patched  # noqa: PLC0415
+
+        return bool(is_module_patched("threading"))
+    from eventlet.patcher import is_monkey_patched  # noqa: PLC0415
+
+    return bool(is_monkey_patched("thread"))
