@@ -62,7 +62,7 @@ def is_held_shared(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def mounted(place: Path, *arguments: str | Path) -> Iterator[Path]:
+def mounted_at(place: Path, *arguments: str | Path) -> Iterator[Path]:
     """A file system at that place; skips the test if none may be mounted here."""
     if os.geteuid() != 0:
         pytest.skip(needs_root)
@@ -74,17 +74,6 @@ def mounted(place: Path, *arguments: str | Path) -> Iterator[Path]:
         yield place
     finally:
         subprocess.run(["umount", "-l", place], check=True)
-
-
-@contextlib.contextmanager
-def ext4(directory: Path) -> Iterator[Path]:
-    """An ext4 of its own, in a file."""
-    image = directory / "image"
-    with image.open("wb") as file:
-        file.truncate(64 << 20)
-    subprocess.run(["mkfs.ext4", "-q", image], check=True)
-    with mounted(directory / "ext4", "-o", "loop", image) as place:
-        yield place
 
 
 @contextlib.contextmanager

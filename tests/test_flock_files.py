@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import forked, needs_root
-from tests.raw_flock import is_free, mounted, takes
+from tests.raw_flock import is_free, mounted_at, takes
 
 NOBODY = 65534
 
@@ -90,7 +90,7 @@ def test_whoever_may_read_the_file_can_keep_its_lock(path: Path) -> None:
 
 
 def test_a_file_on_a_read_only_file_system_can_be_locked(tmp_path: Path) -> None:
-    with mounted(tmp_path / "mount", "-t", "tmpfs", "tmpfs") as place:
+    with mounted_at(tmp_path / "mount", "-t", "tmpfs", "tmpfs") as place:
         (place / "lock").touch()
         subprocess.run(["mount", "-o", "remount,ro", place], check=True)
         with pytest.raises(OSError) as caught:

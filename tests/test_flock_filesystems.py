@@ -12,38 +12,22 @@ from pathlib import Path
 
 import pytest
 
+from tests.locked_files import KINDS, mounted
 from tests.processes import Child, flocks_of, needs_root
-from tests.raw_flock import is_free, locked, mounted
+from tests.raw_flock import is_free, locked, mounted_at
 
 
-@pytest.mark.parametrize("kind", ["tmpfs", "ext4", "xfs", "btrfs"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_local_file_systems_agree(tmp_path: Path, kind: str) -> None:
-    with on_disk(tmp_path, kind) as place, locked(place / "lock") as first:
+    with mounted(kind, tmp_path) as place, locked(place / "lock") as first:
         assert not is_free(place / "lock", LOCK_SH)
         first.kill()
         assert is_free(place / "lock")
 
 
-@contextlib.contextmanager
-def on_disk(directory: Path, kind: str) -> Iterator[Path]:
-    if kind == "tmpfs":
-        with mounted(directory / "tmpfs", "-t", "tmpfs", "tmpfs") as place:
-            yield place
-        return
-    image = directory / "image"
-    with image.open("wb") as file:
-        file.truncate(512 << 20)
-    try:
-        subprocess.run([f"mkfs.{kind}", "-q", image], check=True)
-    except FileNotFoundError:
-        pytest.skip(f"mkfs.{kind} is not installed")
-    with mounted(directory / kind, "-o", "loop", image) as place:
-        yield place
-
-
 def test_a_bind_mount_is_the_same_lock(path: Path, tmp_path: Path) -> None:
     path.touch()
-    with mounted(tmp_path / "elsewhere", "--bind", tmp_path) as place, path.open("ab") as file:
+    with mounted_at(tmp_path / "elsewhere", "--bind", tmp_path) as place, path.open("ab") as file:
         flock(file, LOCK_EX)
         assert not is_free(place / path.name)
 
@@ -52,11 +36,13 @@ def test_a_bind_mount_is_the_same_lock(path: Path, tmp_path: Path) -> None:
 def overlay(directory: Path, name: str, options: str = "index=off") -> Iterator[Path]:
     """An overlay of its own on `directory / "lower"`, as each container has one on its image."""
     upper = directory / f"{name}-upper"
-    with mounted(upper, "-t", "tmpfs", "tmpfs"):  # not every file system may be an upper layer
+    with mounted_at(upper, "-t", "tmpfs", "tmpfs"):  # not every file system may be an upper layer
         for part in ("files", "work"):
             (upper / part).mkdir()
         layers = f"lowerdir={directory / 'lower'},upperdir={upper / 'files'},workdir={upper / 'work'}"
-        with mounted(directory / name, "-t", "overlay", "-o", f"{layers},{options}", "test") as place:
+        with mounted_at(
+            directory / name, "-t", "overlay", "-o", f"{layers},{options}", "test"
+        ) as place:
             yield place
 
 
