@@ -29,6 +29,7 @@ leaderlock makes exactly one process on a machine run a job.
   leaderlock init -- server                           the same, as tini does it
   leaderlock status                                   who leads, and who waits
   leaderlock history /run/app/leader.lock             who led, for how long, and how it ended
+  leaderlock doctor /run/app                          will it work here?
   leaderlock health /run/app/health.json              whether the report there is good: a probe
   leaderlock COMMAND --help                           more about a command
   leaderlock --version
@@ -107,6 +108,10 @@ def _dispatch(command: str, words: list[str]) -> int:
         from leaderlock.cli.history import main as history  # noqa: PLC0415
 
         return history(words)
+    if command == "doctor":
+        from leaderlock.cli.doctor import main as doctor  # noqa: PLC0415
+
+        return doctor(words)
     if command == "health":
         from leaderlock.cli.health import main as health  # noqa: PLC0415
 

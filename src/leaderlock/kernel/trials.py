@@ -147,7 +147,7 @@ def _deleted(bench: Bench) -> tuple[bool, str]:
         return False, "the new file has the old one's lock"
     if os.path.samestat(os.fstat(fd), os.stat(bench.path)):
         return False, "both have it, and the two files look the same"
-    return True, "both have it; inode numbers tell"
+    return True, "both have it; inodes differ"
 
 
 def _read_only(bench: Bench) -> tuple[bool, str]:
@@ -173,13 +173,13 @@ class Trial:
 TRIALS = (
     Trial(
         "two processes",
-        "refused until the first lets go",
+        "refused, then granted",
         _two_processes,
         "broken",
-        "This is what an election stands on.",
+        "The second one is to be refused until the first lets go: this is what an election stands on.",
     ),
     Trial(
-        "two descriptors of one process",
+        "two descriptors, one process",
         "the second is refused",
         _two_descriptors,
         "broken",
@@ -208,7 +208,7 @@ TRIALS = (
         "Parent and child have one lock: leaderlock never unlocks in a child.",
     ),
     Trial(
-        "exec, with the descriptor handed on",
+        "exec, descriptor handed on",
         "the new program keeps it",
         _exec,
         "doubtful",
@@ -222,8 +222,8 @@ TRIALS = (
         "Nothing has to be cleaned up after a crash.",
     ),
     Trial(
-        "the file is deleted and made anew",
-        "both have it; inode numbers tell",
+        "file deleted and made anew",
+        "both have it; inodes differ",
         _deleted,
         "broken",
         "Whoever opens the path now gets a new file, and so a second leader. LeaderLock.check compares "
