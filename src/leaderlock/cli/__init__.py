@@ -1,8 +1,8 @@
-"""The command line: ``leaderlock run``, ``init``, ``status``, ``history`` and ``health``.
+"""The command line: ``leaderlock run``, ``init``, ``status``, ``history``, ``doctor``, ``health``.
 
 Data goes to standard output, messages to standard error. Exit statuses: 2 for wrong usage, 125 if
 leaderlock itself fails (for `init` both are 1, as tini's); `run` and `init` return their command's,
-`health` returns 0 or 1.
+`health` returns 0 or 1, `doctor` 0, 1 or 2.
 """
 
 from __future__ import annotations
