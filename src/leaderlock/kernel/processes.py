@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 
 
 def pid_in_its_namespace(pid: int) -> int | None:
@@ -41,6 +42,35 @@ def identity_of(pid: int) -> Identity | None:
     pids = [int(number) for number in _field(content, b"NSpid").split()]
     uid = int(_field(content, b"Uid").split()[1])
     return Identity(_field(content, b"State")[:1].decode(), uid, pids or [pid])
+
+
+def wait_for_end(pid: int, seconds: float) -> bool:
+    """Wait until the process has ended, but no longer than that; whether it has."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    except OSError:  # ENOSYS: before Linux 5.3; EMFILE
+        return False
+    try:
+        return bool(select.select([fd], [], [], seconds)[0])
+    finally:
+        os.close(fd)
+
+
+def is_stuck(pid: int, seconds: float) -> bool:
+    """Whether the process is in one uninterruptible sleep for so long: a disk takes less.
+
+    Who writes to a file is in such a sleep often, and for an instant.
+    """
+    before = read(f"/proc/{pid}/status")
+    if before is None or wait_for_end(pid, seconds):
+        return False
+    after = read(f"/proc/{pid}/status")
+    return after is not None and all(
+        _field(before, name) == _field(after, name)
+        for name in (b"State", b"voluntary_ctxt_switches", b"nonvoluntary_ctxt_switches")
+    )
 
 
 def _field(content: bytes, name: bytes) -> bytes:

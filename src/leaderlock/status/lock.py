@@ -8,7 +8,7 @@ from leaderlock import record
 from leaderlock.errors import LockFileUnusable
 from leaderlock.kernel.containers import is_frozen
 from leaderlock.kernel.openfiles import processes_with_flock
-from leaderlock.kernel.processes import is_there, pid_in_its_namespace, start_of
+from leaderlock.kernel.processes import is_there, pid_in_its_namespace, start_of, wait_for_end
 from leaderlock.kernel.queues import queue_on
 from leaderlock.lock import LeaderLock
 from leaderlock.status.hidden import hidden_from_us, outside_our_namespace
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from leaderlock.kernel.table import FlockEntry
 
-_LOOKS = 5
-"""A new leader writes its record a fraction of a millisecond after it has the lock."""
+_PATIENCE = (0.001, 0.005, 0.02, 0.1)
+"""Seconds between looks: a new leader writes its record less than a millisecond after it has the lock,
+but later on a busy machine."""
 
 _CLOCK_SLACK = 3.0
 """Seconds by which the start of a process, reckoned from the boot, may be wrong."""
@@ -102,14 +103,16 @@ def status_of_opened(opened: Opened) -> LockStatus:
 
 def _settled(opened: Opened) -> tuple[list[FlockEntry], bytes | None]:
     """The table's entries and the record; looked at again while they do not fit together."""
-    entries: list[FlockEntry] = []
-    content = None
-    for _ in range(_LOOKS):
+    for seconds in (*_PATIENCE, 0):
         entries = queue_on(*opened.place) or []
         content = opened.content()
         fields = record.decode(content) if content else None
-        if not entries or entries[0].waiting or (fields and _is_by(entries[0].pid, fields)):
+        if not entries or entries[0].waiting or content is None:
             break
+        if (fields and _is_by(entries[0].pid, fields)) or not is_there(entries[0].pid):
+            break
+        if seconds:
+            wait_for_end(entries[0].pid, seconds)
     return entries, content
 
 

@@ -6,7 +6,7 @@ import os
 import stat
 import time
 
-from leaderlock.kernel.processes import is_there
+from leaderlock.kernel.processes import is_stuck, is_there
 from leaderlock.status.model import LockWarning
 from leaderlock.status.opened import process_in
 from leaderlock.status.people import user_name
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 _LATE = 0.8
 """Of the lease: a leader that has not beaten for so long is about to miss it."""
+
+
+_STUCK = 0.1
+"""Seconds after which an uninterruptible sleep is told of."""
 
 
 def warnings_about(
@@ -111,7 +115,7 @@ def _about_process(holder: HolderStatus) -> Iterator[LockWarning]:
             f"process {pid} was stopped by {by}: it holds the lock and does nothing; let it go on "
             f"(kill -CONT {pid}) or kill it (kill -KILL {pid})",
         )
-    elif holder.state == "D":
+    elif holder.state == "D" and is_stuck(pid, _STUCK):
         yield LockWarning(
             "leader-uninterruptible",
             f"process {pid} waits for a device or a network file system and cannot be interrupted: it "
