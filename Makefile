@@ -40,7 +40,9 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 packages:
-	@scripts/debian-packages util-linux procps openssl tini dumb-init systemd docker-compose netdata-core prometheus chromium fonts-dejavu-core
+	@scripts/debian-packages util-linux procps openssl tini dumb-init systemd docker-compose netdata-core prometheus chromium fonts-dejavu-core qemu-system-x86
+	@# What the machine of tests/nfs is made of: unpacked, since nothing of it is to run here.
+	@scripts/unpack-debian-packages .cache/debian busybox-static iproute2 linux-image-cloud-amd64 netbase nfs-common nfs-kernel-server rpcbind
 
 check: lint types
 
@@ -73,5 +75,5 @@ build: venv
 	$(RUN) -m hatchling build
 
 clean:
-	rm -rf $(VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) dist .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
