@@ -136,7 +136,8 @@ class _Axis:
         while tick <= self.last:
             x = self.x(tick)
             parts.append(f'<path class="tl-grid" d="M{x:.1f} {_TOP} V{bottom + 4}"/>')
-            parts.append(_text(x, bottom + 19, _tick(tick, step), "tl-faint", anchor="middle"))
+            if x < WIDTH - 34:  # else its time would be cut off
+                parts.append(_text(x, bottom + 19, _tick(tick, step), "tl-faint", anchor="middle"))
             tick += step
         begin = f"{moment(self.first)} {time.strftime('%Z', time.localtime(self.first))}"
         parts.append(_text(12, bottom + 19, begin, "tl-faint", size=11))

@@ -30,6 +30,7 @@ leaderlock makes exactly one process on a machine run a job.
   leaderlock status                                   who leads, and who waits
   leaderlock history /run/app/leader.lock             who led, for how long, and how it ended
   leaderlock doctor /run/app                          will it work here?
+  leaderlock serve                                    a web page of all that, on 127.0.0.1:8642
   leaderlock health /run/app/health.json              whether the report there is good: a probe
   leaderlock COMMAND --help                           more about a command
   leaderlock --version
@@ -112,6 +113,10 @@ def _dispatch(command: str, words: list[str]) -> int:
         from leaderlock.cli.doctor import main as doctor  # noqa: PLC0415
 
         return doctor(words)
+    if command == "serve":
+        from leaderlock.cli.serve import main as serve  # noqa: PLC0415
+
+        return serve(words)
     if command == "health":
         from leaderlock.cli.health import main as health  # noqa: PLC0415
 

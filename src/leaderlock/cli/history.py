@@ -115,10 +115,7 @@ def _row(term: Term, now: float) -> tuple[str, ...]:
 
 def _below(history: History, now: float) -> list[str]:
     """The lines under the table."""
-    if not history.terms:
-        lines = ["No terms are known."]
-    else:
-        lines = [f"{Summary(history, now).as_text()}."]
+    lines = [f"{Summary(history, now).as_text()}." if history.terms else "No terms are known."]
     if since := leaderless_since(history, now):
         lines.append(f"Nobody leads now, for {since} already.")
     if history.damaged:

@@ -1,0 +1,110 @@
+"""``leaderlock serve``: the status page, by the standard library's server."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+
+from leaderlock.cli.options import Option, UsageError, help_of, parse
+from leaderlock.errors import LeaderLockError
+from leaderlock.web.hosts import is_loopback
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+    from leaderlock.web.server import Server
+
+_PORT = 8642
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]") or (":" in host and not host.startswith("[")):
+        host, port = text, str(_PORT)  # no port: an address of IPv6, say
+    host = host.removeprefix("[").removesuffix("]")
+    if not host:
+        raise ValueError("an address is needed: 127.0.0.1:8642, [::1]:8642; 0.0.0.0 for all of IPv4")
+    if not (port.isascii() and port.isdecimal()) or int(port) > 65535:
+        raise ValueError("the port must be a number from 0 to 65535")
+    return host, int(port)
+
+
+OPTIONS = (
+    Option("-h", "--help", help="show this"),
+    Option(
+        "--bind",
+        value="ADDRESS",
+        convert=_address,
+        help=f"where to listen, HOST:PORT (default: 127.0.0.1:{_PORT}; port 0: a free one)",
+    ),
+    Option("--health", value="FILE", help="show the newest report in FILE, that of sinks.file()"),
+    Option("--host", value="NAME", many=True, help="answer to this host name, too; may be repeated"),
+)
+
+HELP = f"""\
+leaderlock serve [OPTION...] [PATH...]
+
+Serves a page that shows who leads, who waits, the last terms, and the newest health
+report, live, until SIGINT or SIGTERM. Without a path, every leaderlock lock on the
+machine that can be seen is shown. The page changes nothing.
+
+It knows no passwords, and shows command lines and users: let only those reach it who
+may see them. On a loopback address only the names of that are answered.
+
+{help_of(OPTIONS)}
+
+Below the page: /status.json, /history.json, /events, /metrics, /healthz.
+
+Exit status: 0; 125 if the address cannot be used; 2 for wrong usage.
+"""
+
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+def main(words: Sequence[str]) -> int:
+    """Serve until a signal, and return the exit status."""
+    parsed = parse(OPTIONS, words, to_first_word=False)
+    if parsed.get("help"):
+        print(HELP, end="")
+        return 0
+    host, port = parsed.get("bind", ("127.0.0.1", _PORT))
+    from leaderlock.web.server import Server  # noqa: PLC0415  (only who serves needs it)
+    from leaderlock.web.wsgi import wsgi  # noqa: PLC0415
+
+    names = parsed.get("host")
+    hosts = [*names, *_LOCAL_NAMES, host] if names else None
+    try:
+        application = wsgi(parsed.words or None, parsed.get("health"), hosts=hosts)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    try:
+        server = Server(host, port, application)
+    except OSError as error:  # in use, not of this machine, below 1024 and not root, no such name
+        raise LeaderLockError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
+    address = server.server_name
+    shown = f"[{address}]" if ":" in address else address
+    print(f"leaderlock serves http://{shown}:{server.server_port}/", flush=True)
+    if not is_loopback(address):
+        print(
+            f"leaderlock: warning: {shown} can be reached from other machines, and everybody who "
+            f"reaches it sees command lines, users and paths, without a password: bind to 127.0.0.1, "
+            f"and put a proxy that asks for one before it",
+            file=sys.stderr,
+            flush=True,
+        )
+    _serve(server)
+    return 0
+
+
+def _serve(server: Server) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
+        # `shutdown` waits for the loop, which is in this thread.
+        threading.Thread(target=server.shutdown).start()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    with server:
+        server.serve_forever()

@@ -1,0 +1,105 @@
+"""What the page, the documents and the metrics tell, as it is at one moment."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import NamedTuple
+
+from leaderlock.cli.status import Survey, survey_of
+from leaderlock.errors import LeaderLockError
+from leaderlock.history import History, history_of
+from leaderlock.verdict import NotHealthyError, judge, read
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from leaderlock.status import LockStatus
+
+
+class Health(NamedTuple):
+    """The newest health report.
+
+    Attributes:
+        path: its file.
+        report: None if there is none that can be read.
+        good: whether it is new, and not failing.
+        line: how it is.
+    """
+
+    path: str
+    report: dict[str, Any] | None
+    good: bool
+    line: str
+
+
+class Facts:
+    """All of it.
+
+    Args:
+        paths: of the locks; none of them means every lock on the machine that can be seen.
+        health: the file of the health report, or None.
+
+    Attributes:
+        now: seconds since the epoch.
+        survey: the locks, and why some cannot be read.
+        health: None if there is no file of it.
+    """
+
+    def __init__(self, paths: Sequence[str], health: str | None) -> None:
+        self.now = time.time()
+        self._every_one_is_wanted = bool(paths)
+        self.survey: Survey = survey_of(paths)
+        self.health = None if health is None else _health(health)
+
+    def is_led(self) -> bool:
+        """Whether somebody leads by each lock that was named; by any, if none was."""
+        locks = self.survey.locks
+        if not self._every_one_is_wanted:
+            return any(lock.holder is not None for lock in locks)
+        return not self.survey.errors and all(lock.holder is not None for lock in locks)
+
+    def health_line(self) -> str:
+        """One line: whether there is a leader, and the report is good."""
+        survey = self.survey
+        parts = [
+            f"process {lock.holder.pid} leads {lock.path}"
+            if lock.holder
+            else f"nobody leads {lock.path}"
+            for lock in survey.locks
+        ]
+        parts += survey.errors
+        if self.health is not None:
+            parts.append(self.health.line)
+        return "; ".join(parts or ["there is no lock"])
+
+
+def history_or_why_not(lock: LockStatus) -> History | str:
+    """The history of a lock, or why there is none to see."""
+    try:
+        return history_of(lock.path)
+    except LeaderLockError as error:  # no rights, gone meanwhile, or without a path
+        return str(error)
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """The path from the root on, since a server may change its directory.
+
+    Raises:
+        ValueError: it names no file.
+    """
+    text = os.fsdecode(path)
+    if not text or "\0" in text:
+        raise ValueError(f"a path must name a file, not {text!r}")
+    return os.path.abspath(text)
+
+
+def _health(path: str) -> Health:
+    report = None
+    try:
+        report, changed = read(path)
+        return Health(path, report, True, judge(report, changed))
+    except NotHealthyError as why:
+        return Health(path, report, False, f"not healthy: {why}")

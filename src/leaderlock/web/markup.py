@@ -1,0 +1,47 @@
+"""HTML that escapes by itself: plain text becomes markup nowhere but here."""
+
+from __future__ import annotations
+
+from html import escape
+
+from leaderlock.cli.status_text import printable
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def element(name: str, /, *children: str, **attributes: str | bool | None) -> Markup:
+    """An element.
+
+    Args:
+        name: of the element.
+        children: its content; what is not `Markup` is escaped, and what cannot be printed is made
+            visible.
+        attributes: their values are escaped in the same way; True stands for one without a value, and
+            one that is None or False is left out. ``class_`` is ``class``, and ``aria_label`` is
+            ``aria-label``.
+    """
+    shown = "".join(
+        _attribute(key.rstrip("_").replace("_", "-"), value)
+        for key, value in attributes.items()
+        if value is not None and value is not False
+    )
+    if name in ("meta", "link"):
+        return Markup(f"<{name}{shown}>")
+    return Markup(f"<{name}{shown}>{join(children)}</{name}>")
+
+
+def join(children: tuple[str, ...] | list[str]) -> Markup:
+    """One after the other, each escaped unless it is markup."""
+    return Markup("".join(child if isinstance(child, Markup) else _text(child) for child in children))
+
+
+def _attribute(name: str, value: str | bool) -> str:
+    return f" {name}" if value is True else f' {name}="{_text(str(value))}"'
+
+
+def _text(text: str) -> str:
+    return escape(printable(text))

@@ -1,0 +1,218 @@
+"""The page: every fact is in it, so that it needs no script."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from leaderlock import timeline
+from leaderlock.cli.status_text import facts as facts_of
+from leaderlock.history import History
+from leaderlock.summary import Summary, leaderless_since
+from leaderlock.web.facts import history_or_why_not
+from leaderlock.web.markup import Markup, element, join
+from leaderlock.wording import ending_of, gap_before, leader_of, length_of, moment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from leaderlock.status import LockStatus, ProcessStatus
+    from leaderlock.web.facts import Facts, Health
+
+_WAITING = 50
+"""So many of a queue are shown, and the number of the others."""
+
+_TERMS = 50
+
+_LONGEST_VALUE = 2000
+"""Characters of a check's value."""
+
+
+def page(facts: Facts) -> bytes:
+    """The HTML document."""
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", _title(facts)),
+        element("link", rel="icon", href="icon.svg", type="image/svg+xml"),
+        element("link", rel="stylesheet", href="style.css"),
+        element("script", src="page.js", defer=True),
+    )
+    links = [
+        element("li", element("a", name, href=name))
+        for name in ("status.json", "history.json", "metrics", "healthz")
+    ]
+    body = element(
+        "body",
+        element(
+            "header",
+            element("h1", "Leader locks"),
+            # Its text comes from the script: without one, nothing is live.
+            element("p", role="status", id="live"),
+        ),
+        _main(facts),
+        element("footer", element("nav", element("ul", *links), aria_label="The same as data")),
+    )
+    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n".encode("utf-8", "replace")
+
+
+def _title(facts: Facts) -> str:
+    good = facts.is_led() and (facts.health is None or facts.health.good)
+    return f"{'' if good else '! '}Leader locks on {os.uname().nodename}"
+
+
+def _main(facts: Facts) -> Markup:
+    survey = facts.survey
+    as_of = element("time", moment(facts.now), datetime=_iso(facts.now))
+    parts = [element("p", f"On {os.uname().nodename}, as of ", as_of, ".", class_="faint")]
+    parts += [element("p", error, class_="warning") for error in survey.errors]
+    parts += [_lock(lock, number, facts.now) for number, lock in enumerate(survey.locks, 1)]
+    if not survey.locks and not survey.errors:
+        parts.append(element("p", "There are no leaderlock locks that can be seen from here."))
+    if survey.hidden is not None:
+        parts.append(element("p", f"hidden: {survey.hidden}", class_="faint"))
+    if facts.health is not None:
+        parts.append(_health(facts.health))
+    return element("main", *parts, id="facts")
+
+
+def _lock(lock: LockStatus, number: int, now: float) -> Markup:
+    holder = lock.holder
+    badge = element("span", "led" if holder else "nobody leads", class_="good" if holder else "bad")
+    rows = [join([element("dt", label), element("dd", text)]) for label, text in facts_of(lock)]
+    warnings = [
+        element("li", element("strong", warning.code), f": {warning.text}", class_="warning")
+        for warning in lock.warnings
+    ]
+    parts = [
+        element("h2", lock.path, " ", badge, id=f"lock-{number}"),
+        element("ul", *warnings, class_="plain") if warnings else "",
+        element("dl", *rows),
+        element("p", f"hidden: {lock.hidden}", class_="faint") if lock.hidden is not None else "",
+        element("h3", f"Waiting: {len(lock.waiting)}"),
+        _queue(lock.waiting) if lock.waiting else "",
+        element("h3", "Terms"),
+        _terms(history_or_why_not(lock), number, now),
+    ]
+    return element("section", *parts, aria_labelledby=f"lock-{number}")
+
+
+def _queue(waiting: Sequence[ProcessStatus]) -> Markup:
+    rows = [
+        (
+            str(place),
+            str(process.pid),
+            process.user or "?",
+            process.container or "–",
+            process.state or "?",
+            process.command or "(command line not visible)",
+        )
+        for place, process in enumerate(waiting[:_WAITING], 1)
+    ]
+    table = _table(
+        "Who waits, next first", ("next", "pid", "user", "container", "state", "command"), rows
+    )
+    more = len(waiting) - len(rows)
+    return join([table, element("p", f"… and {more} more.") if more else ""])
+
+
+def _terms(history: History | str, number: int, now: float) -> Markup:
+    if isinstance(history, str):
+        return element("p", f"There is no history to see: {history}", class_="faint")
+    since = leaderless_since(history, now)
+    damaged = f"{history.damaged} damaged entries are left out." if history.damaged else ""
+    rows = [
+        (
+            str(term.term),
+            leader_of(term),
+            moment(term.since),
+            length_of(term, now),
+            ending_of(term),
+            gap_before(term),
+        )
+        for term in reversed(history.terms[-_TERMS:])
+    ]
+    drawing = Markup(timeline.draw(history, now=now, style=False, key=f"timeline-{number}"))
+    headings = ("term", "leader", "start", "length", "ended", "gap before")
+    table = _table("The terms, newest first", headings, rows)
+    return join(
+        [
+            element("p", f"{Summary(history, now).as_text()}."),
+            element("p", f"Nobody leads now, for {since} already.", class_="warning") if since else "",
+            element("p", damaged, class_="warning") if damaged else "",
+            element(
+                "div",
+                drawing,
+                class_="wide",
+                tabindex="0",
+                role="region",
+                aria_label="Timeline of terms",
+            ),
+            element(
+                "details",
+                element("summary", f"The last {len(rows)} terms as a table"),
+                table,
+                id=f"terms-{number}",
+            )
+            if rows
+            else "",
+        ]
+    )
+
+
+def _health(health: Health) -> Markup:
+    status = health.report["status"] if health.report else "no report"
+    kind = "bad" if not health.good else "good" if status == "ok" else "doubtful"
+    parts = [
+        element("h2", "Health ", element("span", status, class_=kind), id="health"),
+        element("p", health.line, class_="" if health.good else "warning"),
+        element("p", f"From {health.path}", class_="faint"),
+    ]
+    if health.report is not None:
+        rows = [_check(name, check) for name, check in health.report["checks"].items()]
+        headings = ("check", "status", "critical", "error", "value")
+        parts.append(_table("The checks", headings, rows))
+    return element("section", *parts, aria_labelledby="health")
+
+
+def _check(name: str, check: dict[str, Any]) -> tuple[str, ...]:
+    kinds = {"ok": "good", "degraded": "doubtful"}
+    status = element("span", check["status"], class_=kinds.get(check["status"], "bad"))
+    error = check.get("error")
+    return (
+        name,
+        status,
+        "yes" if check.get("critical") is True else "",
+        "" if error is None else str(error),
+        element("code", _value(check.get("value"))),
+    )
+
+
+def _value(value: object) -> str:
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return "…"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
+
+
+def _table(caption: str, headings: Sequence[str], rows: Iterable[tuple[str, ...]]) -> Markup:
+    """A table that can be scrolled sideways by itself; the first cell of a row is its heading."""
+    head = element("tr", *[element("th", heading, scope="col") for heading in headings])
+    body = [
+        element("tr", element("th", first, scope="row"), *[element("td", cell) for cell in rest])
+        for first, *rest in rows
+    ]
+    table = element(
+        "table", element("caption", caption), element("thead", head), element("tbody", *body)
+    )
+    return element("div", table, class_="wide", tabindex="0", role="region", aria_label=caption)
+
+
+def _iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

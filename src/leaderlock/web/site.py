@@ -1,0 +1,194 @@
+"""What is answered to which request: the same for WSGI and ASGI."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from leaderlock.errors import Unsupported
+from leaderlock.web.facts import Facts, absolute, history_or_why_not
+from leaderlock.web.feed import RETRY, Feed
+from leaderlock.web.hosts import is_loopback, name_in
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None
+
+STREAMS = 32
+"""So many event streams may be open in a process at the same time."""
+
+_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = [
+    ("Content-Security-Policy", _POLICY),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cache-Control", "no-store"),
+]
+
+_TEXT = "text/plain; charset=utf-8"
+_STATIC = {
+    "/style.css": "text/css; charset=utf-8",
+    "/page.js": "text/javascript; charset=utf-8",
+    "/icon.svg": "image/svg+xml",
+}
+
+
+class Request(NamedTuple):
+    """What is looked at of a request.
+
+    Attributes:
+        method: ``GET``, say.
+        path: below the place where the site is mounted; it begins with a slash, or is empty.
+        prefix: that place.
+        host: the Host header.
+        server: the address or name that the server listens on; empty where it is a socket's path.
+    """
+
+    method: str
+    path: str
+    prefix: str
+    host: str
+    server: str
+
+
+class Response(NamedTuple):
+    """What goes back; a stream of events, with nothing in its body yet, if `is_stream`."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    is_stream: bool = False
+
+
+class Site:
+    """The status page of some locks.
+
+    Args:
+        paths: of the lock files; None means every lock on the machine that can be seen.
+        health: the file that ``leaderlock.health.sinks.file`` writes, or None.
+        hosts: the names by which browsers may call it. None means any, but for a server that listens
+            on a loopback address, where only the names of that are answered: else a web page from
+            anywhere could read this one in a local browser, by a name that it points here (DNS
+            rebinding).
+        streams: the most event streams that are open in a process at the same time.
+
+    Raises:
+        ValueError: a path names no file, or `streams` is negative.
+    """
+
+    def __init__(
+        self,
+        paths: Paths = None,
+        health: str | os.PathLike[str] | None = None,
+        hosts: Iterable[str] | None = None,
+        streams: int = STREAMS,
+    ) -> None:
+        if streams < 0:
+            raise ValueError(f"streams must not be negative, but is {streams}")
+        if isinstance(paths, str | os.PathLike):
+            paths = [paths]
+        self._paths = [absolute(path) for path in paths or ()]
+        self._health = None if health is None else absolute(health)
+        self._hosts = None if hosts is None else {name.lower() for name in hosts}
+        self.feed = Feed(self._paths, self._health, streams)
+
+    def respond(self, request: Request) -> Response:
+        """Answer a request; HEAD gets the body, too, which is not to be sent."""
+        if not self._is_called_by_its_name(request):
+            return _line(421, "This host name is not answered: see hosts= in leaderlock's docs/web.md.")
+        if request.method not in ("GET", "HEAD"):
+            return _line(405, "This page only shows: GET and HEAD.", ("Allow", "GET, HEAD"))
+        if request.path == "":  # its links would lead beside it
+            place = quote(request.prefix.rsplit("/", 1)[-1], safe="") + "/"
+            return _line(308, f"See {place}", ("Location", f"./{place}"))
+        if request.path in _STATIC:
+            file = Path(__file__).parent / "static" / request.path[1:]
+            return _answer(200, _STATIC[request.path], file.read_bytes() + _more(request.path))
+        if request.path == "/events":
+            headers = [("Content-Type", "text/event-stream"), ("X-Accel-Buffering", "no"), *HEADERS]
+            return Response(200, headers, f"retry: {RETRY}\n\n".encode(), is_stream=True)
+        answer = _ANSWERS.get(request.path)
+        if answer is None:
+            return _line(404, "There is no such page.")
+        return answer(Facts(self._paths, self._health))
+
+    def _is_called_by_its_name(self, request: Request) -> bool:
+        name = name_in(request.host)
+        if self._hosts is not None:
+            return name in self._hosts
+        return not is_loopback(request.server) or is_loopback(name)
+
+
+def _more(path: str) -> bytes:
+    """The drawing's own style, which the page's policy allows in a file alone."""
+    from leaderlock.timeline import STYLE  # noqa: PLC0415  (needed once a visit)
+
+    return STYLE.encode() if path == "/style.css" else b""
+
+
+def _page(facts: Facts) -> Response:
+    from leaderlock.web.page import page  # noqa: PLC0415  (a probe asks for other things only)
+
+    return _answer(200, "text/html; charset=utf-8", page(facts))
+
+
+def _status(facts: Facts) -> Response:
+    return _json(facts.survey.as_json())
+
+
+def _history(facts: Facts) -> Response:
+    histories, errors = [], []
+    for lock in facts.survey.locks:
+        history = history_or_why_not(lock)
+        if isinstance(history, str):
+            errors.append({"path": lock.path, "error": history})
+        else:
+            histories.append(history.as_json())
+    return _json({"version": 1, "time": facts.now, "locks": histories, "errors": errors})
+
+
+def _health(facts: Facts) -> Response:
+    good = facts.is_led() and (facts.health is None or facts.health.good)
+    return _line(200 if good else 503, f"{'good' if good else 'not good'}: {facts.health_line()}")
+
+
+def _metrics(facts: Facts) -> Response:
+    from leaderlock.web.metrics import metrics  # noqa: PLC0415  (prometheus-client is an extra)
+
+    try:
+        content_type, body = metrics(facts)
+    except Unsupported as error:
+        return _line(501, str(error))
+    return _answer(200, content_type, body)
+
+
+_ANSWERS = {
+    "/": _page,
+    "/status.json": _status,
+    "/history.json": _history,
+    "/healthz": _health,
+    "/metrics": _metrics,
+}
+
+
+def _json(document: object) -> Response:
+    return _answer(200, "application/json", json.dumps(document).encode() + b"\n")
+
+
+def _line(status: int, text: str, *headers: tuple[str, str]) -> Response:
+    line = "".join(c if c.isprintable() else "?" for c in text)
+    return _answer(status, _TEXT, line.encode() + b"\n", *headers)
+
+
+def _answer(status: int, content_type: str, body: bytes, *more: tuple[str, str]) -> Response:
+    length = ("Content-Length", str(len(body)))
+    return Response(status, [("Content-Type", content_type), length, *more, *HEADERS], body)

@@ -1,0 +1,151 @@
+"""The status page for WSGI servers."""
+
+from __future__ import annotations
+
+import http
+import os
+import select
+import time
+
+from leaderlock.web.feed import HEARTBEAT, LONGEST, TooManyStreamsError
+from leaderlock.web.site import HEADERS, STREAMS, Request, Site
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
+
+    from leaderlock.web.feed import Feed
+    from leaderlock.web.site import Paths, Response
+
+    Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+SOCKET = "leaderlock.socket"
+"""The key by which our own server hands on the connection, as gunicorn does by ``gunicorn.socket``."""
+
+_FEW = 5000
+"""Milliseconds until a browser asks again where it cannot have a stream."""
+
+
+def wsgi(
+    paths: Paths = None,
+    health: str | os.PathLike[str] | None = None,
+    *,
+    hosts: Iterable[str] | None = None,
+    streams: int = STREAMS,
+) -> Application:
+    """The status page as a WSGI application, to be mounted at any place of any server.
+
+    An open page occupies a thread of the server by its event stream. A server whose processes serve one
+    request at a time (``wsgi.multithread`` is false) therefore gets no streams: the page then asks
+    every 5 s.
+
+    Args:
+        paths: of the lock files; None means every lock on the machine that this process can see.
+        health: the file that ``leaderlock.health.sinks.file`` writes.
+        hosts: the host names that are answered, without ports. None means any, but only those of the
+            loopback interface if the server listens there.
+        streams: the most event streams that are open in a process at the same time.
+
+    Raises:
+        ValueError: a path names no file, or `streams` is negative.
+    """
+    site = Site(paths, health, hosts, streams)
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        response = site.respond(_request(environ))
+        wants_body = environ["REQUEST_METHOD"] != "HEAD"
+        if response.is_stream and wants_body:
+            return _stream(site, response, environ, start_response)
+        _start(response, start_response)
+        return [response.body] if wants_body and response.body else []
+
+    return application
+
+
+def _request(environ: dict[str, Any]) -> Request:
+    # The bytes of a path come as Latin-1 (PEP 3333).
+    path, prefix = (
+        environ.get(key, "").encode("latin-1").decode("utf-8", "replace")
+        for key in ("PATH_INFO", "SCRIPT_NAME")
+    )
+    host, server = environ.get("HTTP_HOST", ""), environ.get("SERVER_NAME", "")
+    # At a server's root, some leave the path empty.
+    return Request(environ["REQUEST_METHOD"], path or ("" if prefix else "/"), prefix, host, server)
+
+
+def _start(response: Response, start_response: Callable[..., Any]) -> None:
+    start_response(f"{response.status} {http.HTTPStatus(response.status).phrase}", response.headers)
+
+
+def _stream(
+    site: Site, response: Response, environ: dict[str, Any], start_response: Callable[..., Any]
+) -> Iterable[bytes]:
+    if not environ.get("wsgi.multithread"):
+        _start(response, start_response)
+        # To the browser each answer is a change: it shows the page anew, and asks again.
+        return [f"retry: {_FEW}\nevent: status\ndata: {{}}\n\n".encode()]
+    try:
+        stream = _Stream(site.feed, response.body, _socket_of(environ))
+    except TooManyStreamsError as error:
+        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Retry-After", "10"), *HEADERS]
+        start_response("503 Service Unavailable", headers)
+        return [f"{error}\n".encode()]
+    _start(response, start_response)
+    return stream
+
+
+def _socket_of(environ: dict[str, Any]) -> int | None:
+    for key in (SOCKET, "gunicorn.socket"):
+        if key in environ:
+            return int(environ[key].fileno())
+    return None
+
+
+class _Stream:
+    """The events, one piece after another; it ends when the client goes, and after `LONGEST`."""
+
+    def __init__(self, feed: Feed, first: bytes, client: int | None) -> None:
+        self._feed = feed
+        self._news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll = select.poll()
+        self._poll.register(self._news, select.POLLIN)
+        self._client = client
+        if client is not None:
+            self._poll.register(client, select.POLLRDHUP)
+        try:
+            feed.join(self._wake)
+        except BaseException:
+            os.close(self._news)
+            raise
+        self._pieces = self._made(first)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._pieces
+
+    def _made(self, first: bytes) -> Iterator[bytes]:
+        yield first
+        number, until = 0, time.monotonic() + LONGEST
+        while (now := time.monotonic()) < until:
+            number, message = self._feed.after(number)
+            if message:
+                yield message
+                continue
+            ready = dict(self._poll.poll(min(HEARTBEAT, until - now) * 1000))
+            if self._client in ready:
+                return
+            if self._news in ready:
+                os.eventfd_read(self._news)
+            elif time.monotonic() < until:
+                yield b": still here\n\n"
+
+    def _wake(self) -> None:
+        os.eventfd_write(self._news, 1)
+
+    def close(self) -> None:
+        """Leave the feed: the server calls it, however the response has ended."""
+        if self._news >= 0:
+            self._feed.leave(self._wake)
+            self._pieces.close()  # type: ignore[attr-defined]
+            news, self._news = self._news, -1
+            os.close(news)
