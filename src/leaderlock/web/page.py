@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
-    from leaderlock.status import LockStatus, ProcessStatus
+    from leaderlock.status import HolderStatus, LockStatus, ProcessStatus
     from leaderlock.web.facts import Facts, Health
 
 _WAITING = 50
 """So many of a queue are shown, and the number of the others."""
 
 _TERMS = 50
+
+_LONGEST_COMMAND = 400
+"""Characters of a command line."""
 
 _LONGEST_VALUE = 2000
 """Characters of a check's value."""
@@ -84,7 +87,10 @@ def _main(facts: Facts) -> Markup:
 def _lock(lock: LockStatus, number: int, now: float) -> Markup:
     holder = lock.holder
     badge = element("span", "led" if holder else "nobody leads", class_="good" if holder else "bad")
-    rows = [join([element("dt", label), element("dd", text)]) for label, text in facts_of(lock)]
+    # A command line in there is cut to a terminal's width.
+    leader = "nobody" if holder is None else f"{holder.pid} {_command(holder)}"
+    told = [("leader", leader), *[fact for fact in facts_of(lock) if fact[0] != "leader"]]
+    rows = [join([element("dt", label), element("dd", text)]) for label, text in told]
     warnings = [
         element("li", element("strong", warning.code), f": {warning.text}", class_="warning")
         for warning in lock.warnings
@@ -110,7 +116,7 @@ def _queue(waiting: Sequence[ProcessStatus]) -> Markup:
             process.user or "?",
             process.container or "–",
             process.state or "?",
-            process.command or "(command line not visible)",
+            _command(process),
         )
         for place, process in enumerate(waiting[:_WAITING], 1)
     ]
@@ -121,11 +127,16 @@ def _queue(waiting: Sequence[ProcessStatus]) -> Markup:
     return join([table, element("p", f"… and {more} more.") if more else ""])
 
 
+def _command(process: HolderStatus | ProcessStatus) -> str:
+    text = process.command or "(command line not visible)"
+    return text if len(text) <= _LONGEST_COMMAND else f"{text[:_LONGEST_COMMAND]}…"
+
+
 def _terms(history: History | str, number: int, now: float) -> Markup:
     if isinstance(history, str):
         return element("p", f"There is no history to see: {history}", class_="faint")
     since = leaderless_since(history, now)
-    damaged = f"{history.damaged} damaged entries are left out." if history.damaged else ""
+    damaged = f"Damaged entries, which are left out: {history.damaged}." if history.damaged else ""
     rows = [
         (
             str(term.term),
@@ -155,7 +166,7 @@ def _terms(history: History | str, number: int, now: float) -> Markup:
             ),
             element(
                 "details",
-                element("summary", f"The last {len(rows)} terms as a table"),
+                element("summary", "The last terms as a table"),
                 table,
                 id=f"terms-{number}",
             )
@@ -187,7 +198,7 @@ def _check(name: str, check: dict[str, Any]) -> tuple[str, ...]:
     return (
         name,
         status,
-        "yes" if check.get("critical") is True else "",
+        "yes" if check.get("critical") is True else "no",
         "" if error is None else str(error),
         element("code", _value(check.get("value"))),
     )
@@ -202,10 +213,20 @@ def _value(value: object) -> str:
 
 
 def _table(caption: str, headings: Sequence[str], rows: Iterable[tuple[str, ...]]) -> Markup:
-    """A table that can be scrolled sideways by itself; the first cell of a row is its heading."""
+    """A table that can be scrolled sideways by itself; the first cell of a row is its heading.
+
+    On a phone a row becomes a block, in which each cell has its column's heading beside it.
+    """
     head = element("tr", *[element("th", heading, scope="col") for heading in headings])
     body = [
-        element("tr", element("th", first, scope="row"), *[element("td", cell) for cell in rest])
+        element(
+            "tr",
+            element("th", first, scope="row", data_label=headings[0]),
+            *[
+                element("td", cell, data_label=heading)
+                for heading, cell in zip(headings[1:], rest, strict=True)
+            ],
+        )
         for first, *rest in rows
     ]
     table = element(
