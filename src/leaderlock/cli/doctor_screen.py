@@ -40,7 +40,7 @@ def screen(diagnosis: Diagnosis) -> RenderableType:
     parts: list[RenderableType] = [_headline(diagnosis), Text(), _findings(diagnosis), Text()]
     if diagnosis.experiments:
         tried = f"Tried in {_printable(diagnosis.directory)}, with real processes:"
-        parts += [Text(tried), _experiments(diagnosis)]
+        parts += [Text(tried), _experiments(diagnosis), *_explanations(diagnosis)]
     else:
         parts.append(Text("Nothing was tried, since no file can be made there."))
     return Group(*parts)
@@ -72,13 +72,22 @@ def _experiments(diagnosis: Diagnosis) -> Padding:
     table.add_column("expected", overflow="fold")
     table.add_column("here", overflow="fold")
     for result in sorted(diagnosis.experiments, key=lambda result: result.passed):
-        name = Text(result.name)
-        if not result.passed:
-            name.append(f"\n{_printable(result.explanation)}", style="dim")
-        table.add_row(
-            _word(_verdict(result)), name, Text(result.expectation), Text(_printable(result.outcome))
-        )
+        texts = (result.name, result.expectation, _printable(result.outcome))
+        table.add_row(_word(_verdict(result)), *map(Text, texts))
     return Padding(table, (0, 0, 0, 2))
+
+
+def _explanations(diagnosis: Diagnosis) -> list[RenderableType]:
+    """Of what did not pass, in full lines, unless a finding has given it already."""
+    names: dict[str, list[str]] = {}
+    for result in diagnosis.experiments:
+        given = any(result.explanation in finding.text for finding in diagnosis.findings)
+        if not result.passed and not given:
+            names.setdefault(result.explanation, []).append(result.name)
+    return [
+        Padding(Text.assemble((f"{', '.join(of)}: ", "dim"), _printable(text)), (0, 0, 0, 2))
+        for text, of in names.items()
+    ]
 
 
 def _verdict(result: Result) -> str:

@@ -39,8 +39,7 @@ class Diagnosis:
     @property
     def verdict(self) -> Verdict:
         """The worst of all."""
-        failed = [result.consequence for result in self.experiments if not result.passed]
-        return max([*(f.verdict for f in self.findings), *failed], key=_SEVERITY.index)
+        return max((finding.verdict for finding in self.findings), key=_SEVERITY.index)
 
 
 def diagnose(path: str | os.PathLike[str] | None = None) -> Diagnosis:
@@ -74,13 +73,26 @@ def diagnose(path: str | os.PathLike[str] | None = None) -> Diagnosis:
         *system.on_patching(),
     ]
     can_try = os.path.isdir(directory) and os.access(directory, os.W_OK | os.X_OK)
+    results = tuple(experiments(directory)) if can_try else ()
+    found += on_experiments(results)
     return Diagnosis(
         directory if is_directory else file,
         directory,
         behind,
         _worst_first(found),
-        tuple(experiments(directory)) if can_try else (),
+        results,
     )
+
+
+def on_experiments(results: tuple[Result, ...]) -> list[Finding]:
+    """The worst of what did not go as it should; nothing is said if all did."""
+    failed = [r for r in results if not r.passed and r.consequence != "good"]
+    if not failed:
+        return []
+    worst = max(failed, key=lambda result: _SEVERITY.index(result.consequence))
+    text = f"{worst.name}: {worst.outcome} (expected: {worst.expectation}). {worst.explanation}"
+    remedy = "choose a path on a local file system, such as /run"
+    return [Finding("flock", worst.consequence, text, remedy)]
 
 
 def _without_directory(error: LeaderLockError) -> Diagnosis:

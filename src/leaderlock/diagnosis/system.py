@@ -60,12 +60,13 @@ def on_patching() -> list[Finding]:
     for name in ("gevent", "eventlet"):
         if name not in sys.modules and find_spec(name) is None:
             continue
-        state = "has patched threads in this process" if _has_patched(name) else "is installed"
-        found.append(f"{name} {state}")
+        found.append(
+            f"{name} has patched this process" if _has_patched(name) else f"{name} is installed"
+        )
     if not found:
         return []
-    text = f"{' and '.join(found)}: leaderlock waits in native threads, which no patch reaches."
-    return [Finding("green threads", "good", _sentence(text))]
+    text = f"{', '.join(found)}: leaderlock waits in native threads, which no patch reaches."
+    return [Finding("green threads", "good", text)]
 
 
 def _has_patched(name: str) -> bool:

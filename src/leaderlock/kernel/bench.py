@@ -5,7 +5,6 @@ Only for a process without threads, which `laboratory` starts for them.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import select
@@ -17,6 +16,9 @@ from leaderlock.kernel.table import read_locks
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+NO_ANSWER = "no answer within {:g} s"
+IT_HANGS = "The file system hangs, or its lock service does not answer; the rest was not tried."
 
 
 class Bench:
@@ -86,8 +88,9 @@ class Child:
 
     def until_exec(self) -> None:
         """Wait until it has become another program; raises the OSError that it met."""
-        if os.read(self._said, 4096):  # else its end of the pipe, close-on-exec, has gone
-            raise OSError(errno.ENOEXEC, "no program could be executed")
+        told = os.read(self._said, 4096)
+        if told:  # else its end of the pipe, close-on-exec, has gone
+            raise OSError(*json.loads(told))
 
     def settle(self) -> None:
         """Give it time to stand in the queue: no event tells of that, and NFS shows no queue."""

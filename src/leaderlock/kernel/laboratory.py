@@ -1,7 +1,7 @@
 """`experiments`: see with real processes how flock behaves in a directory.
 
 They run in a new interpreter, which has no threads and nothing of the caller's open, so that it can
-fork without harm whatever the caller is. If the file system hangs, it hangs alone and is left behind.
+fork without harm whatever the caller is. If the file system hangs, that hangs alone.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 
+from leaderlock.kernel.bench import IT_HANGS, NO_ANSWER
 from leaderlock.kernel.judgement import Verdict
 
 TYPE_CHECKING = False
@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 LIMIT = 20.0
 """Seconds for one experiment: an NFS client may ask for a lock anew only after some."""
 
+_GRACE = 1.0
+"""Seconds more, after which the new interpreter itself is taken to hang."""
+
 _PROGRAM = """\
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from leaderlock.kernel import trials
-getattr(trials, sys.argv[2])(sys.argv[3])
+from leaderlock.kernel.trial_run import run
+run(sys.argv[2], float(sys.argv[3]))
 """
 
 
@@ -60,55 +63,52 @@ def experiments(directory: str | os.PathLike[str], *, limit: float = LIMIT) -> I
     """Run the experiments in a directory, and yield each result as soon as it is known.
 
     Everything happens in a new subdirectory, which is removed in the end, also if the caller stops
-    early. The caller may have threads.
+    early or is killed; if the file system hangs, when it answers again. The caller may have threads.
 
     Args:
         directory: where; it must exist and be writable, or the only result says why not.
         limit: seconds that one experiment may take. One that takes longer is the last result, and does
             not pass.
     """
-    laboratory = _Laboratory("run", os.path.abspath(os.fsdecode(directory)))
-    place = None
+    laboratory = _Laboratory(os.path.abspath(os.fsdecode(directory)), limit)
     try:
-        for message in laboratory.messages(limit):
-            if "place" in message:
-                place = message["place"]
-            else:
-                yield Result(**message)
-        place = None  # it has tidied up itself
+        for message in laboratory.messages():
+            yield Result(**message)
     finally:
-        laboratory.end()
-        if place is not None:
-            cleaner = _Laboratory("tidy", place)
-            for _ in cleaner.messages(limit):
-                pass
-            cleaner.end()
+        laboratory.leave()
 
 
 class _Laboratory:
-    """The new interpreter; everything it starts is in its process group."""
+    """The new interpreter.
 
-    def __init__(self, function: str, argument: str) -> None:
+    It is never killed: it ends by itself when nobody listens, or when its own alarm rings, and tidies
+    up; if the file system hangs, as soon as that answers again.
+    """
+
+    def __init__(self, directory: str, limit: float) -> None:
+        self._limit = limit
+        self._hangs = False
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _PROGRAM, json.dumps(sys.path), function, argument],
+            [sys.executable, "-I", "-S", "-c", _PROGRAM, json.dumps(sys.path), directory, str(limit)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,
+            start_new_session=True,  # a Ctrl-C is for the caller, who then leaves
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self._output, self._errors = self._process.stdout, self._process.stderr
 
-    def messages(self, limit: float) -> Iterator[dict[str, Any]]:
+    def messages(self) -> Iterator[dict[str, Any]]:
         """What it says, one line after the other, until it ends, or says nothing for too long."""
         received = b""
         while True:
-            deadline = time.monotonic() + limit
+            deadline = time.monotonic() + self._limit + _GRACE
             while b"\n" not in received:
                 left = max(deadline - time.monotonic(), 0)
                 if not select.select([self._output], [], [], left)[0]:
-                    yield _no_answer(limit)
+                    self._hangs = True
+                    yield _failure(NO_ANSWER.format(self._limit), IT_HANGS)
                     return
                 data = os.read(self._output.fileno(), 65536)
                 if not data:
@@ -122,27 +122,16 @@ class _Laboratory:
         if self._process.wait() != 0:
             text = self._errors.read().decode(errors="replace").strip()
             last = text.splitlines()[-1] if text else f"status {self._process.returncode}"
-            yield _failure("the experiments could not be run", last)
+            yield _failure("they could not be run", last)
 
-    def end(self) -> None:
-        """Kill what is left of it; a process that hangs in the file system is not waited for."""
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # it has ended (macOS says the latter)
-            pass
-        try:
-            self._process.wait(1)
-        except subprocess.TimeoutExpired:
-            self._process.returncode = -signal.SIGKILL  # or Popen would warn that it still runs
+    def leave(self) -> None:
+        """Listen no more, and wait until it has tidied up, unless it hangs."""
         self._output.close()
         self._errors.close()
-
-
-def _no_answer(limit: float) -> dict[str, Any]:
-    return _failure(
-        f"no answer within {limit:g} s",
-        "The file system hangs, or its lock service does not answer; the rest was not tried.",
-    )
+        try:
+            self._process.wait(0 if self._hangs else self._limit)
+        except subprocess.TimeoutExpired:
+            self._process.returncode = 0  # or Popen would warn that it still runs
 
 
 def _failure(outcome: str, explanation: str) -> dict[str, Any]:

@@ -1,16 +1,12 @@
-"""The experiments, each a few lines; `laboratory` runs them in an interpreter of their own."""
+"""The experiments, each a few lines. `trial_run` runs them."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
-import shutil
-import signal
 import statistics
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 
@@ -60,8 +56,9 @@ def _two_processes(bench: Bench) -> tuple[bool, str]:
     if bench.fork(lambda: _is_free(bench)).answer():
         return False, "both have it"
     fcntl.flock(fd, fcntl.LOCK_UN)
-    freed = bench.fork(lambda: _is_free(bench)).answer()
-    return (True, "refused, then granted") if freed else (False, "refused after the release too")
+    if not bench.fork(lambda: _is_free(bench)).answer():
+        return False, "refused after the release too"
+    return True, "refused, then granted"
 
 
 def _child_inherits(bench: Bench) -> tuple[bool, str]:
@@ -155,7 +152,7 @@ def _read_only(bench: Bench) -> tuple[bool, str]:
     try:
         locked = _lock(bench.open(os.O_RDONLY))
     except OSError as error:  # EBADF on NFS
-        return False, f"refused: {error.strerror}"
+        return False, f"refused: {errno.errorcode.get(error.errno or 0, str(error))}"
     return (True, "it can be locked") if locked else (False, "refused, though nobody holds it")
 
 
@@ -237,58 +234,6 @@ TRIALS = (
         "On NFS it is not. leaderlock opens for writing, so it does not mind.",
     ),
 )
-
-
-def run(directory: str) -> None:
-    """The new interpreter's program: run them all, and print each result as a line of JSON."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or, if it is ignored, nobody could be waited for
-    try:
-        place = tempfile.mkdtemp(prefix=".leaderlock-doctor-", dir=directory)
-    except OSError as error:
-        _say(
-            name="a file can be made",
-            expectation="a directory for the experiments is made",
-            outcome=f"refused: {error.strerror}",
-            passed=False,
-            consequence="broken",
-            seconds=None,
-            explanation=f"The experiments need a directory that user {os.geteuid()} may write.",
-        )
-        return
-    try:
-        _say(place=place)
-        for trial in TRIALS:
-            _try(trial, Bench(os.path.join(place, "leader.lock")))
-    finally:
-        tidy(place)
-
-
-def _try(trial: Trial, bench: Bench) -> None:
-    try:
-        passed, outcome, *measured = trial.run(bench)
-    except OSError as error:  # ENOSYS, EOPNOTSUPP: no flock; ENOLCK: the server's lock service is out
-        name = errno.errorcode.get(error.errno or 0, "error")
-        passed, outcome, measured = False, f"{name}: {error.strerror}", []
-    finally:
-        bench.clear()
-    _say(
-        name=trial.name,
-        expectation=trial.expectation,
-        outcome=outcome,
-        passed=passed,
-        consequence=trial.consequence,
-        seconds=measured[0] if measured else None,
-        explanation=trial.explanation,
-    )
-
-
-def tidy(place: str) -> None:
-    """Remove what is left of the experiments in a directory that was made for them."""
-    shutil.rmtree(place, ignore_errors=True)
-
-
-def _say(**message: object) -> None:
-    os.write(1, json.dumps(message).encode() + b"\n")
 
 
 def _text_of(seconds: float) -> str:
