@@ -129,16 +129,18 @@ class _Axis:
         step = next((step for step in _STEPS if self.span / step <= 7), self.span / 5)
         try:
             offset = time.localtime(self.first).tm_gmtoff
+            time.localtime(self.last)
         except (OverflowError, ValueError, OSError):  # a moment that no calendar has
             return []
-        tick = math.ceil((self.first + offset) / step) * step - offset
+        start = math.ceil((self.first + offset) / step) * step - offset
         parts = []
-        while tick <= self.last:
+        for tick in (start + number * step for number in range(8)):
+            if tick > self.last:
+                break
             x = self.x(tick)
             parts.append(f'<path class="tl-grid" d="M{x:.1f} {_TOP} V{bottom + 4}"/>')
             if x < WIDTH - 34:  # else its time would be cut off
                 parts.append(_text(x, bottom + 19, _tick(tick, step), "tl-faint", anchor="middle"))
-            tick += step
         begin = f"{moment(self.first)} {time.strftime('%Z', time.localtime(self.first))}"
         parts.append(_text(12, bottom + 19, begin, "tl-faint", size=11))
         return parts

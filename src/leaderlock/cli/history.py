@@ -142,17 +142,18 @@ def _show_with_rich(history: History, rows: list[tuple[str, ...]], now: float) -
     from rich.text import Text  # noqa: PLC0415
 
     console = Console(highlight=False, emoji=False)
-    table = Table(box=box.SIMPLE_HEAD, title=Text(printable(history.path)), title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD)
     for heading in _HEADINGS:
         table.add_column(heading, justify="right" if heading in _NUMBERS else "left")
     styles = {"leads": "bold green", "resigned": "", "released": "", "exited": ""}
     for *before, ended, gap in rows:
         cells = [*map(Text, before), Text(ended, style=styles.get(ended, "yellow")), Text(gap)]
         table.add_row(*cells)
+    console.print(Text(printable(history.path)), soft_wrap=True)
     if rows:
         console.print(table)
     for line in _below(history, now):
-        console.print(Text(line))
+        console.print(Text(line), soft_wrap=True)
 
 
 def _plot(history: History, picture: str, now: float) -> None:
