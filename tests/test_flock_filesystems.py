@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.locked_files import KINDS, mounted
-from tests.processes import Child, flocks_of, needs_root
+from tests.processes import Child, flocks_of, needs_root, until
 from tests.raw_flock import is_free, locked, mounted_at
 
 
@@ -137,7 +137,7 @@ def test_fuse_asks_a_server_that_wants_to_be_asked(tmp_path: Path) -> None:
             flock(file, LOCK_UN)
             assert server.line() == str(int(LOCK_UN))
             flock(file, LOCK_EX)
-        assert is_free(two)
+        until(lambda: is_free(two), "the server to learn of the close, which does not wait for it")
 
 
 def test_a_fuse_server_that_asks_for_locks_and_has_none_refuses_them(tmp_path: Path) -> None:
