@@ -15,7 +15,7 @@ import mfusepy
 PLACE, BENEATH, MODE = sys.argv[1:]
 
 
-class Files(mfusepy.Operations):
+class Files(mfusepy.Operations):  # type: ignore[misc]  # it has no types
     """What making, locking, writing, reading and removing files needs."""
 
     use_ns = True

@@ -1,6 +1,6 @@
 """Whether systemd-tmpfiles will delete a file: its configuration, read as it reads it.
 
-tmpfiles.d(5): the files of four directories, in the order of their names; a file hides those of the
+tmpfiles.d(5): the files of a few directories, in the order of their names; a file hides those of the
 same name in later directories. Compared with systemd-tmpfiles itself in
 `tests/test_kernel_tmp_cleaners.py`.
 """
@@ -13,7 +13,9 @@ import shlex
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-DIRECTORIES = ("/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.d")
+DIRECTORIES = tuple(
+    f"{above}/tmpfiles.d" for above in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
+)
 
 _SPECIFIERS = {
     "t": "/run",
@@ -114,7 +116,16 @@ def _lines(root: str) -> list[_Line]:
         for name in names:
             if name.endswith(".conf"):
                 files.setdefault(name, os.path.join(directory, name))
-    return [line for name in sorted(files) for line in _lines_of(root, files[name])]
+    lines: list[_Line] = []
+    seen = set()
+    for name in sorted(files):
+        for line in _lines_of(root, files[name]):
+            # Of several lines that make one path, the first one counts.
+            if line.kind not in _AGED or line.path not in seen:
+                lines.append(line)
+            if line.kind in _AGED:
+                seen.add(line.path)
+    return lines
 
 
 def _lines_of(root: str, file: str) -> list[_Line]:
@@ -129,8 +140,7 @@ def _lines_of(root: str, file: str) -> list[_Line]:
 
 def _parse(file: str, text: str) -> _Line | None:
     try:
-        # A blank may stand as \x20.
-        words = shlex.split(re.sub(r"\\x20", '" "', text))
+        words = shlex.split(text)
         kind, path = words[0], _expanded(words[1])
     except (ValueError, IndexError):  # quotes that do not end; a specifier that is not known here
         return None
