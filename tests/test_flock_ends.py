@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.locked_files import mounted
+from tests.filesystems import made
 from tests.processes import Child, until
 from tests.raw_flock import frozen, is_free, locked, opened, queued
 
@@ -51,7 +51,7 @@ def test_a_holder_that_is_stopped_keeps_the_lock(path: Path) -> None:
 def test_a_holder_that_hangs_in_a_disk_keeps_the_lock_even_if_it_is_killed(
     path: Path, tmp_path: Path
 ) -> None:
-    with mounted("ext4", tmp_path) as disk, locked(path) as child:
+    with made("ext4", tmp_path) as disk, locked(path) as child:
         child.tell(f"file = open({str(disk / 'file')!r}, 'wb', 0)")
         with frozen(disk):
             child.begin("file.write(b'.')")
@@ -73,7 +73,7 @@ def test_a_holder_keeps_the_lock_while_its_core_is_written(path: Path, tmp_path:
     pattern = Path("/proc/sys/kernel/core_pattern").read_text(encoding="ascii").strip()
     if pattern.startswith(("|", "/")):
         pytest.skip("cores of this machine go elsewhere than to the working directory")
-    with mounted("ext4", tmp_path) as disk, locked(path) as child:
+    with made("ext4", tmp_path) as disk, locked(path) as child:
         child.tell(f"os.chdir({str(disk)!r}); import resource")
         child.tell(
             "resource.setrlimit(resource.RLIMIT_CORE, resource.getrlimit(resource.RLIMIT_CORE)[1:] * 2)"

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.locked_files import KINDS, mounted
+from tests.filesystems import LOCAL, made
 from tests.processes import Child, flocks_of, needs_root, until
 from tests.raw_flock import is_free, locked, mounted_at
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LOCAL)
 def test_the_local_file_systems_agree(tmp_path: Path, kind: str) -> None:
-    with mounted(kind, tmp_path) as place, locked(place / "lock") as first:
+    with made(kind, tmp_path) as place, locked(place / "lock") as first:
         assert not is_free(place / "lock", LOCK_SH)
         first.kill()
         assert is_free(place / "lock")
