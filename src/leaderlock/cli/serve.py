@@ -71,8 +71,8 @@ def main(words: Sequence[str]) -> int:
         print(HELP, end="")
         return 0
     host, port = parsed.get("bind", ("127.0.0.1", _PORT))
+    from leaderlock.web.over_wsgi import wsgi  # noqa: PLC0415
     from leaderlock.web.server import Server  # noqa: PLC0415  (only who serves needs it)
-    from leaderlock.web.wsgi import wsgi  # noqa: PLC0415
 
     names = parsed.get("host")
     hosts = [*names, *_LOCAL_NAMES, host] if names else None

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from leaderlock.web.asgi import asgi
-    from leaderlock.web.wsgi import wsgi
+    from leaderlock.web.over_asgi import asgi
+    from leaderlock.web.over_wsgi import wsgi
 
 __all__ = ["asgi", "wsgi"]
 
@@ -21,4 +21,4 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib  # noqa: PLC0415  (asyncio is for those alone who serve by ASGI)
 
-    return getattr(importlib.import_module(f"{__name__}.{name}"), name)
+    return getattr(importlib.import_module(f"{__name__}.over_{name}"), name)

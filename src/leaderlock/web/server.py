@@ -9,13 +9,13 @@ from socketserver import ThreadingMixIn
 from wsgiref.handlers import SimpleHandler
 from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer
 
-from leaderlock.web.wsgi import SOCKET
+from leaderlock.web.over_wsgi import SOCKET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from leaderlock.web.wsgi import Application
+    from leaderlock.web.over_wsgi import Application
 
 _MOST = 100
 """Connections at the same time; others are closed at once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http
 import os
 import select
+import socket
 import time
 
 from leaderlock.web.feed import HEARTBEAT, LONGEST, TooManyStreamsError
@@ -95,24 +96,23 @@ def _stream(
     return stream
 
 
-def _socket_of(environ: dict[str, Any]) -> int | None:
-    for key in (SOCKET, "gunicorn.socket"):
-        if key in environ:
-            return int(environ[key].fileno())
-    return None
+def _socket_of(environ: dict[str, Any]) -> socket.socket | None:
+    client: socket.socket | None = environ.get(SOCKET) or environ.get("gunicorn.socket")
+    return client
 
 
 class _Stream:
     """The events, one piece after another; it ends when the client goes, and after `LONGEST`."""
 
-    def __init__(self, feed: Feed, first: bytes, client: int | None) -> None:
+    def __init__(self, feed: Feed, first: bytes, client: socket.socket | None) -> None:
         self._feed = feed
         self._news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
         self._poll.register(self._news, select.POLLIN)
         self._client = client
         if client is not None:
-            self._poll.register(client, select.POLLRDHUP)
+            # Readable is a connection at its end, too; gevent's poll(2) knows nothing but that.
+            self._poll.register(client, select.POLLRDHUP | select.POLLIN)
         try:
             feed.join(self._wake)
         except BaseException:
@@ -132,12 +132,25 @@ class _Stream:
                 yield message
                 continue
             ready = dict(self._poll.poll(min(HEARTBEAT, until - now) * 1000))
-            if self._client in ready:
-                return
+            if self._client is not None and self._client.fileno() in ready:
+                if self._has_gone(self._client, ready[self._client.fileno()]):
+                    return
+                continue
             if self._news in ready:
                 os.eventfd_read(self._news)
             elif time.monotonic() < until:
                 yield b": still here\n\n"
+
+    def _has_gone(self, client: socket.socket, events: int) -> bool:
+        if events & ~select.POLLIN:
+            return True
+        try:
+            if not client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                return True
+        except (ValueError, OSError):  # TLS cannot peek; reset
+            pass
+        self._poll.unregister(client)  # it has sent something more, which nobody will read
+        return False
 
     def _wake(self) -> None:
         os.eventfd_write(self._news, 1)
