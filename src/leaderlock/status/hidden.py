@@ -64,10 +64,11 @@ def _some(pids: list[int]) -> str:
 
 def _hidepid() -> str | None:
     """The option that /proc is mounted with."""
+    option = None
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             before, _, after = line.partition(" - ")
             if before.split(" ")[4] == "/proc" and after.startswith("proc "):
-                options = after.split(" ")[2].strip().split(",")
-                return next((option for option in options if option.startswith("hidepid=")), None)
-    return None
+                words = after.split(" ")[2].strip().split(",")  # of the last mount, which is on top
+                option = next((word for word in words if word.startswith("hidepid=")), None)
+    return option

@@ -103,17 +103,21 @@ def status_of_opened(opened: Opened) -> LockStatus:
 
 def _settled(opened: Opened) -> tuple[list[FlockEntry], bytes | None]:
     """The table's entries and the record; looked at again while they do not fit together."""
-    for seconds in (*_PATIENCE, 0):
+    patience = list(_PATIENCE)
+    while True:
         entries = queue_on(*opened.place) or []
         content = opened.content()
-        fields = record.decode(content) if content else None
-        if not entries or entries[0].waiting or content is None:
-            break
-        if (fields and _is_by(entries[0].pid, fields)) or not is_there(entries[0].pid):
-            break
-        if seconds:
-            wait_for_end(entries[0].pid, seconds)
-    return entries, content
+        if not patience or _fit(entries, content):
+            return entries, content
+        wait_for_end(entries[0].pid, patience.pop(0))
+
+
+def _fit(entries: list[FlockEntry], content: bytes | None) -> bool:
+    """Whether the record is the holder's, or nothing is to be expected of it."""
+    if not entries or entries[0].waiting or content is None or not is_there(entries[0].pid):
+        return True
+    fields = record.decode(content)
+    return fields is not None and _is_by(entries[0].pid, fields)
 
 
 def _is_by(pid: int, fields: dict[str, Any]) -> bool:
@@ -127,7 +131,9 @@ def _holder(
     since = fields["since"] if fields is not None and _is_by(pid, fields) else None
     if _has_gone(seen, since):
         kept_by = kept_by or processes_with_flock(opened.place)
-        keepers = [process(keeper) for keeper in kept_by if keeper != pid]
+        # A shell that keeps it hands it on to what it starts, `leaderlock status` included.
+        others = [keeper for keeper in kept_by if keeper != os.getpid()] or kept_by
+        keepers = [process(keeper) for keeper in others if keeper != pid]
         if pid not in kept_by:  # else only its first thread has ended
             seen = ProcessStatus(pid, None, None, None, None, None, seen.state)
     else:

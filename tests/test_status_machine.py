@@ -1,0 +1,304 @@
+"""Every lock on the machine that can be seen is found; what a user may not see is said."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leaderlock import LeaderLock, LeaderLockError, LockFileUnusable
+from leaderlock.cli.status import survey_of
+from leaderlock.cli.status_text import as_text
+from leaderlock.kernel.containers import container_of
+from leaderlock.status import all_locks, status_of
+from leaderlock.status.machine import find_locks
+from tests.processes import Child, holder, needs_root
+from tests.test_run import run
+
+NOBODY = 65534
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason=needs_root)
+
+
+def as_nobody(ask: Callable[[], Any], prepare: Callable[[], object] = lambda: None) -> Any:
+    """What a function returns, as JSON has it, in a child that has given up root's rights.
+
+    A forked one, as nobody may not be allowed to read the Python that runs here.
+    """
+    readable, writable = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            prepare()
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            os.write(writable, json.dumps(ask()).encode())
+            status = 0
+        except BaseException as error:  # noqa: BLE001  (a forked child must not run pytest)
+            os.write(2, f"in the forked child: {error!r}\n".encode())
+        finally:
+            os._exit(status)
+    os.close(writable)
+    with open(readable, "rb") as pipe:
+        answer = pipe.read()
+    assert os.waitpid(pid, 0)[1] == 0
+    return json.loads(answer)
+
+
+@contextlib.contextmanager
+def open_to_all(directory: Path) -> Iterator[None]:
+    """Let other users come to a directory of the test's, which pytest keeps closed."""
+    changed = []
+    for path in (directory, *directory.parents):
+        mode = path.stat().st_mode
+        if not mode & 0o001:
+            changed.append((path, mode))
+            path.chmod(mode | 0o011)
+    try:
+        yield
+    finally:
+        for path, mode in changed:
+            path.chmod(mode)
+
+
+def seen_by_nobody(path: Path, prepare: Callable[[], object] = lambda: None) -> Any:
+    def ask() -> object:
+        survey = survey_of([str(path)])
+        return [lock.as_json() for lock in survey.locks], survey.errors
+
+    status_of(path)  # all that is imported late, while we may
+    with open_to_all(path.parent):
+        return as_nobody(ask, prepare)
+
+
+def test_a_held_lock_is_found_wherever_it_lies(path: Path) -> None:
+    assert str(path) not in all_locks()
+    with holder(path):
+        assert str(path) in all_locks()
+    assert str(path) not in all_locks()
+
+
+def test_files_that_other_programs_lock_are_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(b"x" * 1000)
+    with Child(tmp_path / "other") as child:
+        child.tell("import fcntl; file = open(argv[0], 'r+'); fcntl.flock(file, fcntl.LOCK_EX)")
+        assert not [path for path in all_locks() if path.startswith(str(tmp_path))]
+
+
+@pytest.mark.parametrize("variable", ["LEADERLOCK_DIR", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"])
+def test_named_locks_are_found_where_their_directory_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for name in ("LEADERLOCK_DIR", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    directory = tmp_path / "run"
+    directory.mkdir(mode=0o700)
+    monkeypatch.setenv(variable, str(directory))
+    lock = LeaderLock(name="jobs")
+    with lock:
+        pass
+    assert lock.path.startswith(str(directory))
+    assert lock.path in all_locks()
+
+
+def test_an_anonymous_lock_is_found_through_its_holder() -> None:
+    lock = LeaderLock.anonymous(name="found-by-its-holder")
+    with lock:
+        shown = [status for status in map(status_of, all_locks()) if status.name == lock._file.name]
+        assert [status.path for status in shown] == ["memfd:found-by-its-holder"]
+        assert shown[0].holder is not None
+        assert shown[0].holder.pid == os.getpid()
+        assert status_of(lock).path == "memfd:found-by-its-holder"
+        assert status_of(lock).warnings == []
+        assert "memfd:found-by-its-holder\n" in run("status").stdout
+
+
+def test_a_deleted_lock_is_found_through_its_holder(path: Path) -> None:
+    with holder(path) as leader:
+        path.unlink()
+        found = [lock for lock in map(status_of, all_locks()) if lock.path == f"{path} (deleted)"]
+        assert [warning.code for warning in found[0].warnings] == ["file-deleted"]
+        assert found[0].holder is not None
+        assert found[0].holder.pid == leader.pid
+
+
+@root_only
+def test_a_lock_in_another_mount_namespace_is_found(tmp_path: Path) -> None:
+    program = (
+        "import sys; from leaderlock import LeaderLock; lock = LeaderLock(sys.argv[1])\n"
+        "lock.acquire(); print('held', flush=True); sys.stdin.read()"
+    )
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    script = f'mount -t tmpfs tmpfs "{hidden}" && exec "$0" -c "$1" "{hidden}/leader.lock"'
+    inside = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", script, sys.executable, program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with inside:
+        assert inside.stdout is not None
+        assert inside.stdin is not None
+        if inside.stdout.readline() != b"held\n":
+            pytest.skip("may not make a mount namespace")
+        reached = f"/proc/{inside.pid}/root{hidden}/leader.lock"
+        assert not (hidden / "leader.lock").exists()
+        assert reached in all_locks()
+        status = status_of(reached)
+        assert status.holder is not None
+        assert (status.holder.pid, status.holder.term) == (inside.pid, 1)
+        inside.stdin.close()
+
+
+@root_only
+def test_a_lock_that_an_orphan_keeps_is_seen_from_inside_its_container(path: Path) -> None:
+    """In a PID namespace the kernel leaves the lock of a process that has gone out of its table."""
+    path.touch()
+    program = 'exec 9<"$0"; flock 9; sleep 1000 & "$1" -m leaderlock status --json "$0"; kill $!; exit'
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    result = subprocess.run(
+        [*command, "bash", "-c", program, path, sys.executable], capture_output=True, text=True
+    )
+    if "unshare" in result.stderr:
+        pytest.skip("may not make a PID namespace")
+    (lock,) = json.loads(result.stdout)["locks"]
+    assert [warning["code"] for warning in lock["warnings"]] == ["kept-by-orphan"]
+    assert [keeper["command"][:4] for keeper in lock["holder"]["kept_by"]] == ["bash", "slee"]
+
+
+@root_only
+def test_in_a_container_it_is_said_that_holders_outside_are_not_seen(path: Path) -> None:
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-m", "leaderlock"]
+    with holder(path):
+        result = subprocess.run([*command, "status", path], capture_output=True, text=True)
+    if "unshare" in result.stderr:
+        pytest.skip("may not make a PID namespace")
+    assert "leader   nobody" in result.stdout
+    assert "hidden   holders outside of this container" in result.stdout
+
+
+@root_only
+def test_another_user_sees_holder_and_queue_and_is_told_what_is_hidden(path: Path) -> None:
+    with holder(path) as leader:
+        (lock,), (error,) = seen_by_nobody(path)
+    assert lock["holder"]["pid"] == leader.pid
+    assert lock["holder"]["user"] == "root"
+    assert lock["holder"]["term"] is None
+    assert lock["warnings"] == []
+    assert lock["unreadable"] == "Permission denied"
+    assert "term, since, host" in lock["hidden"]
+    assert "as root" in lock["hidden"]
+    assert "cannot be read" in error
+
+
+@root_only
+def test_under_hidepid_the_holder_is_not_taken_for_dead(path: Path) -> None:
+    def hide() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.unshare(0x00020000) == 0  # CLONE_NEWNS
+        # Shared mounts would take this one out to everybody.
+        assert libc.mount(b"none", b"/", None, 1 << 18 | 1 << 14, None) == 0  # MS_PRIVATE | MS_REC
+        assert libc.mount(b"proc", b"/proc", b"proc", 0, b"hidepid=2") == 0
+
+    with holder(path) as leader:
+        (lock,), _ = seen_by_nobody(path, hide)
+    assert lock["holder"]["pid"] == leader.pid
+    assert lock["holder"]["command"] is None
+    assert lock["holder"]["kept_by"] == []
+    assert lock["warnings"] == []
+    assert f"command and user of process {leader.pid}" in lock["hidden"]
+    assert "hidepid=" in lock["hidden"]
+
+
+@root_only
+def test_a_path_in_a_closed_directory_is_an_error_that_names_the_path(path: Path) -> None:
+    with holder(path):
+
+        def ask() -> str:
+            try:
+                status_of(path)
+            except LockFileUnusable as error:
+                return str(error)
+            return "it was shown"
+
+        path.parent.chmod(0o700)
+        answer = as_nobody(ask)
+    assert str(path) in answer
+    assert "Permission denied" in answer
+
+
+@root_only
+def test_another_user_is_told_which_locks_were_not_looked_at(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    monkeypatch.setenv("LEADERLOCK_DIR", str(closed))
+    find_locks()
+    with holder(path), open_to_all(tmp_path):
+        paths, hidden = as_nobody(find_locks)
+    assert str(path) not in paths
+    assert str(closed) in hidden
+    assert "of other users" in hidden
+    assert "ask as root" in hidden
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "nul\0byte", "/", "/dev/null", "/proc/self/fd", "/proc/1/fd/99999"]
+)
+def test_what_is_no_lock_file_is_refused(bad: str) -> None:
+    with pytest.raises(LeaderLockError):
+        status_of(bad)
+
+
+def test_what_is_no_text_in_a_path_and_a_command_does_no_harm(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff\x1b[2J\nleader   1  fake.lock")
+    with holder(tmp_path / name):
+        status = status_of(tmp_path / name)
+        text = as_text(status, everything=True)
+        result = subprocess.run(
+            [sys.executable, "-m", "leaderlock", "status", tmp_path / name], capture_output=True
+        )
+    assert result.returncode == 0
+    assert result.stdout.decode() == text + "\n" or b"ago)" in result.stdout
+    for shown in (text, result.stdout.decode()):
+        assert shown.isascii() or "…" in shown
+        assert "\x1b" not in shown
+        assert [line for line in shown.splitlines() if line.startswith("leader ")] == []
+        assert r"\xff\x1b[2J\n" in shown.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "pids", "container"),
+    [
+        ("/system.slice/docker-" + "0123456789abcdef" * 4 + ".scope", [7], "docker 0123456789ab"),
+        ("/docker/" + "0123456789abcdef" * 4, [7, 1], "docker 0123456789ab"),
+        ("/machine.slice/libpod-" + "ab" * 32 + ".scope/container", [7], "podman abababababab"),
+        (
+            "/kubepods.slice/kubepods-pod1.slice/cri-containerd-" + "ab" * 32 + ".scope",
+            [7],
+            "containerd abababababab",
+        ),
+        ("/kubepods/burstable/pod1/" + "ab" * 32, [7], "container abababababab"),
+        ("/lxc.payload.web1/system.slice/cron.service", [7], "lxc web1"),
+        ("/machine.slice/machine-debian.scope", [7], "machine debian"),
+        ("/system.slice/gunicorn.service", [7], None),
+        ("/user.slice/user-0.slice/session-1.scope", [7], None),
+        ("/", [7, 1], "unnamed (a PID namespace, in which it is 1)"),
+        (None, [7], None),
+    ],
+)
+def test_the_container_is_read_from_the_control_group(
+    cgroup: str | None, pids: list[int], container: str | None
+) -> None:
+    assert container_of(cgroup, pids) == container
