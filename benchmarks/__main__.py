@@ -16,6 +16,7 @@ MEASURES = [
     "memory",
     "failover",
     "failover_gunicorn",
+    "history",
     "wakeups",
     "cycle",
     "imports",

@@ -38,14 +38,13 @@ def _with_standbys(directory: Path, standbys: int, rounds: int) -> Figure:
     for number in range(rounds):
         for together in random.sample(BATCHES, len(BATCHES)):
             paths = {c.name: str(directory / f"{figure.name}-{number}-{c.name}.lock") for c in together}
-            for name, milliseconds in apart(lambda c=together, p=paths: _kills(c, p, standbys)):  # type: ignore[misc]
+            for name, milliseconds in apart(lambda c=together, p=paths: kills(c, p, standbys)):  # type: ignore[misc]
                 figure.add(name, milliseconds)
     return figure
 
 
-def _kills(
-    contenders: list[Contender], paths: dict[str, str], standbys: int
-) -> list[tuple[str, float]]:
+def kills(contenders: list[Contender], paths: dict[str, str], standbys: int) -> list[tuple[str, float]]:
+    """Kill the leaders of one parent's groups by turns: each contender's name and the time in ms."""
     for contender in contenders:
         contender.load()
     samples = []

@@ -83,6 +83,13 @@ TARGETS = [
         "×",
         at_least=True,
     ),
+    Target(
+        "failover with the history, against without",
+        "history",
+        _ratio("with history", "without history"),
+        1.05,
+        "×",
+    ),
     Target("wakeups of a standby in 10 s, the most of any", "wakeups", _worst("leaderlock"), 0, ""),
     Target(
         "one uncontended cycle, against the raw system calls",

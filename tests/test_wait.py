@@ -389,7 +389,7 @@ def test_a_handler_may_call_off_what_is_being_called_off(path: Path) -> None:
         child.tell(
             "class Second:\n"
             "    def find_spec(self, name, *_):\n"
-            "        if name == 'ctypes':\n"
+            "        if name == 'leaderlock.kernel.handlers':\n"
             "            sys.meta_path.remove(self)\n"
             "            os.kill(os.getpid(), signal.SIGTERM)\n"
             "sys.meta_path.insert(0, Second())\n"

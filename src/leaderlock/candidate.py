@@ -177,6 +177,8 @@ class Candidate:
     def _stand(self, in_foreground: bool) -> Leadership | None:
         """Wait for the lock and begin a term; None if that failed, or was called off by `stop`."""
         wait = self._wait = Wait(self._election.before_parking)
+        if self._election.switch is not None:
+            self._lock._file.lease = self._election.switch.lease
         if self._stop_requested:  # by somebody who has not seen the wait yet
             return None
         began = time.monotonic()

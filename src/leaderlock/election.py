@@ -82,7 +82,6 @@ class Election:
             from leaderlock.deadman import DeadManSwitch  # noqa: PLC0415  (ctypes, 8 ms)
 
             self.switch = DeadManSwitch(lease)
-            self.lock._file.lease = lease
         self.on_return = on_return
         self.backoff = _as_backoff(backoff)
         self.on_elected = on_elected

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 WAITED = 0.01
 """Seconds: who waited longer for the lock was there when its predecessor ended."""
 
+_NOTHING_MORE = {"waited": 0.0, "lease": None, "beat": 0.0, "until": 0.0, "ended": ""}
+"""What is known of a term that only its record tells of."""
+
 _LATE = 1.0
 """Seconds that a process whose lease is over may take to die, by the load of the machine."""
 
@@ -132,6 +135,9 @@ def history_of(lock: str | os.PathLike[str] | LeaderLock) -> History:
         for number, start in enumerate(range(record.SIZE, len(content), journal.SLOT_SIZE))
     ]
     terms = sorted((Term(slot) for slot in slots if slot), key=lambda term: term.term)
+    newest = record.decode(content[: record.SIZE])
+    if newest is not None and (not terms or terms[-1].term < newest["term"]):
+        terms.append(Term({**newest, **_NOTHING_MORE}))
     leads = _term_that_runs(lock)
     for before, term in itertools.pairwise(terms):
         if term.term == before.term + 1:
@@ -148,7 +154,7 @@ def current(fd: int) -> Term | None:
     if fields is None:
         return None
     slot = _parse(os.pread(fd, journal.SLOT_SIZE, journal.place_of(fields["term"])), None)
-    return Term(slot) if slot and slot["term"] == fields["term"] else None
+    return Term(slot if slot and slot["term"] == fields["term"] else {**fields, **_NOTHING_MORE})
 
 
 def _term_that_runs(lock: LeaderLock) -> int | None:
@@ -161,7 +167,7 @@ def _parse(slot: bytes, number: int | None) -> dict[str, Any] | None:
     if not slot.strip(b"\0"):
         return {}
     fields = record.decode(slot[: record.COPY_SIZE])
-    tail = journal.read_tail(slot[record.COPY_SIZE :])
+    tail = journal.read_tail(slot)
     if fields is None or tail is None or number not in (None, fields["term"] % journal.TERMS):
         return None
-    return {**fields, **dict(zip(("waited", "lease", "beat", "until", "ended"), tail, strict=True))}
+    return {**fields, **dict(zip(_NOTHING_MORE, tail, strict=True))}

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from leaderlock.lockfile import LockFile, MemoryFile
 
 
+_AT_ONCE = 0.01
+"""Seconds that a free lock may take to be had."""
+
+
 class Hold:
     """One acquisition of a file's lock, from its beginning to its end, and of one acquirer.
 
@@ -37,12 +41,10 @@ class Hold:
         is_held: whether that is the whole lock. Whoever sets it to False is the one who releases.
         term: the fencing token; known once the lock is held.
         since: when it was acquired, in seconds since the epoch.
-        lease: seconds within which its owner must beat, for the history.
         wake: called when a place at the gate has been granted; set before the hold queues up there.
     """
 
     __slots__ = (
-        "_asked",
         "_content",
         "_descriptor",
         "_file",
@@ -50,7 +52,6 @@ class Hold:
         "_last_beat",
         "_waited",
         "is_held",
-        "lease",
         "since",
         "term",
         "wake",
@@ -59,15 +60,13 @@ class Hold:
     term: int
     since: float
     _content: bytes
-    _waited: float
 
     def __init__(self, file: LockFile | MemoryFile) -> None:
         self._file = file
         self._descriptor: Descriptor | None = None
-        self._asked = time.monotonic()
+        self._waited = 0.0
         self._is_journalled = True
         self._last_beat = 0.0
-        self.lease = file.lease
         self.is_held = False
 
     def take(self, timeout: float | None, wait: Wait | None) -> bool:
@@ -81,12 +80,7 @@ class Hold:
             descriptor = self._descriptor = file.open()
             fd = descriptor.fd
             try:
-                # A wait that nobody is told of does not try first: the error of a failed try costs as
-                # many pages as all the rest.
-                if wait is not None and wait.before_parking is None and timeout is None:
-                    locked = wait.flock(fd)
-                else:
-                    locked = _lock(fd, timeout, wait)
+                locked = self._lock(fd, timeout, wait)
             except OSError as error:
                 raise _refusal(error, file.path) from error
             if not locked:
@@ -102,18 +96,41 @@ class Hold:
             before = os.pread(fd, record.SIZE, 0)
             if before != content:  # somebody else led meanwhile
                 term = max(term, record.last_term(before, file.path))
+            if file.journalled != term and before:  # whoever held it was killed, or is not known
+                self._archive(fd, before, term)
             term += 1
             self.since = time.time()
             self._content = content = record.encode(term, self.since, file.label)
             self.term = term
-            self._waited = time.monotonic() - self._asked
-            self._journal()
             if os.pwrite(fd, content, 0) != len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise unusable(error, "write the record", file.path) from error
         file.last_written = (content, term)
+        if self._waited > _AT_ONCE:
+            self.journal()
         return True
+
+    def _lock(self, fd: int, timeout: float | None, wait: Wait | None) -> bool:
+        # A wait that nobody is told of does not try first: the error of a failed try costs as many
+        # pages as all the rest.
+        if wait is None or wait.before_parking is not None or timeout is not None:
+            if wait is not None and wait.cancelled:
+                return False
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if timeout == 0:
+                    return False
+        began = time.monotonic()
+        try:
+            if wait is not None or timeout is not None:
+                return (wait or Wait()).flock(fd, timeout)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            return True
+        finally:
+            self._waited += time.monotonic() - began
 
     @property
     def fd(self) -> int:
@@ -132,25 +149,38 @@ class Hold:
         return self._file.is_current(descriptor.status)
 
     def beat(self) -> None:
-        """Note in the history that the leader lives."""
+        """Note in the history that the leader lives, after a look at the descriptor."""
         self._last_beat = time.time()
-        self._journal()
+        self.journal()
 
-    def end(self, how: str) -> None:
-        """Note in the history that the term is over, and how it ended: before it is."""
-        self._journal(time.time(), how)
+    def journal(self, until: float = 0, ended: str = "") -> None:
+        """Write the term's slot of the history, whole: others may have written to the file.
 
-    def _journal(self, until: float = 0, ended: str = "") -> None:
-        """Write the term's slot of the history, whole: others may have written to the file."""
-        if not self._is_journalled:
-            return
-        tail = journal.tail(self._waited, self.lease, self._last_beat, until, ended)
-        slot = self._content[: record.COPY_SIZE] + tail
+        Args:
+            until: when the term ends, in seconds since the epoch; 0 as long as it lasts.
+            ended: how.
+        """
+        descriptor = self._descriptor
+        if self._is_journalled and descriptor is not None:
+            slot = journal.slot(
+                self._content, self._waited, self._file.lease, self._last_beat, until, ended
+            )
+            try:
+                os.pwrite(descriptor.fd, slot, journal.place_of(self.term))
+            except OSError as error:
+                self._cannot_journal(error)
+        if until:
+            self._file.journalled = self.term
+
+    def _archive(self, fd: int, before: bytes, term: int) -> None:
         try:
-            os.pwrite(self.fd, slot, journal.place_of(self.term))
+            journal.archive(fd, before, term)
         except OSError as error:
-            self._is_journalled = False
-            log().warning("the history in %s has a gap: %s", self._file.path, error.strerror)
+            self._cannot_journal(error)
+
+    def _cannot_journal(self, error: OSError) -> None:
+        self._is_journalled = False
+        log().warning("the history in %s has a gap: %s", self._file.path, error.strerror)
 
     def release(self, how: str = "released") -> None:
         """Give the lock up.
@@ -165,7 +195,10 @@ class Hold:
             NotHeld: other code has closed the descriptor, and the lock went with it.
         """
         descriptor = self._descriptor
-        intact = descriptor is not None and self._reads_as_written(descriptor.fd)
+        try:  # whether it leads to the record of this very term, and so to the file that is locked
+            intact = descriptor is not None and os.pread(descriptor.fd, record.SIZE, 0) == self._content
+        except OSError:  # EBADF; ESPIPE, EISDIR: the number was reused
+            intact = False
         if descriptor is None or not intact:
             descriptor = self._require_descriptor()
         try:
@@ -173,22 +206,16 @@ class Hold:
             # from that.
             if not intact:
                 _write(descriptor.fd, self._content, self._file.path)
-            self.end(how)
+            self.journal(time.time(), how)
         finally:
             fcntl.flock(descriptor.fd, fcntl.LOCK_UN)
             descriptor.close()
 
-    def _reads_as_written(self, fd: int) -> bool:
-        """Whether it leads to the record of this very term, and so to the file that is locked."""
-        try:
-            return os.pread(fd, record.SIZE, 0) == self._content
-        except OSError:  # EBADF; ESPIPE, EISDIR: the number was reused
-            return False
-
     def close(self) -> None:
         """Let go of what there is of it yet, or still; nothing, if it was released."""
-        if self._descriptor is not None:
-            self._descriptor.close()
+        descriptor = self._descriptor
+        if descriptor is not None and descriptor.fd >= 0:
+            descriptor.close()
 
     def _require_descriptor(self) -> Descriptor:
         """The descriptor, unless other code has closed it: the number may lead anywhere now."""
@@ -202,20 +229,6 @@ class Hold:
                 f"after that"
             )
         return descriptor
-
-
-def _lock(fd: int, timeout: float | None, wait: Wait | None) -> bool:
-    if wait is not None and wait.cancelled:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if timeout == 0:
-            return False
-        if wait is not None or timeout is not None:
-            return (wait or Wait()).flock(fd, timeout)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-    return True
 
 
 def _refusal(error: OSError, path: str) -> Unsupported | LockFileUnusable:

@@ -1,24 +1,26 @@
-"""The history's part of the lock file: a ring of slots behind the record, one a term.
+"""The history's part of the lock file: a ring of slots behind the record, one for a term.
 
-A slot is written before the record of its term, by who holds the lock: so every term that was ever used
-has one, whatever instant its holder was killed at, and one whose term was not used is written over by
-the next holder. It begins with a copy of the record, and ends with a tail, which is written again when
-the leader beats and when it resigns. Nothing is decided by it: where a slot cannot be written (a full
-disk), the leader leads all the same.
+A slot is a copy of the term's record, and a tail that says what the record does not. It is written when
+an elected leader begins and when it beats, and at the end of every term. Where that did not happen, as
+the holder was killed, the next one writes it from the record, before it writes its own: so every term
+that was ever used is kept, whatever instant its holder was killed at. Nothing is decided by it: where a
+slot cannot be written (a full disk), the leader leads all the same.
 """
 
 from __future__ import annotations
 
+import os
 from binascii import crc32
+from struct import Struct
 
 from leaderlock import record
 
 TERMS = 500
 """So many terms are kept."""
 
-TAIL_SIZE = 128
-SLOT_SIZE = record.COPY_SIZE + TAIL_SIZE
-_TEXT_SIZE = TAIL_SIZE - 10
+_TAIL = Struct("<dddd16s")
+_TAIL_END = record.COPY_SIZE + _TAIL.size
+SLOT_SIZE = record.COPY_SIZE + 64
 
 SIZE = record.SIZE + TERMS * SLOT_SIZE
 """Bytes that a lock file may grow to."""
@@ -29,26 +31,43 @@ def place_of(term: int) -> int:
     return record.SIZE + term % TERMS * SLOT_SIZE
 
 
-def tail(
-    waited: float, lease: float | None, beat: float = 0, until: float = 0, ended: str = ""
+def slot(
+    content: bytes,
+    waited: float = 0,
+    lease: float | None = None,
+    beat: float = 0,
+    until: float = 0,
+    ended: str = "",
 ) -> bytes:
-    """The changing part of a slot.
+    """The content of a slot.
 
     Args:
+        content: the record.
         waited: for how many seconds the leader had waited for the lock.
         lease: seconds, if there is one.
         beat: when it last said that it lives, in seconds since the epoch; 0 if it has not yet.
         until: when it gave the lock up; 0 while it leads.
         ended: how: ``resigned``, for example.
     """
-    text = b"%.3f %.6g %.3f %.6f %b" % (waited, lease or 0, beat, until, ended.encode("ascii"))
-    body = text.ljust(_TEXT_SIZE)
-    return b"%08x %b\n" % (crc32(body), body)
+    tail = _TAIL.pack(waited, lease or 0, beat, until, ended.encode())
+    return content[: record.COPY_SIZE] + tail + crc32(tail).to_bytes(4, "little")
 
 
 def read_tail(content: bytes) -> tuple[float, float | None, float, float, str] | None:
-    """What `tail` was given; None if it is not whole."""
-    if len(content) != TAIL_SIZE or content[:9] != b"%08x " % crc32(content[9:-1]):
+    """What `slot` was given behind the copy; None if it is not whole."""
+    tail, checksum = content[record.COPY_SIZE : _TAIL_END], content[_TAIL_END : _TAIL_END + 4]
+    if len(tail) != _TAIL.size or checksum != crc32(tail).to_bytes(4, "little"):
         return None
-    waited, lease, beat, until, *ended = content[9:-1].decode("ascii").split()
-    return float(waited), float(lease) or None, float(beat), float(until), " ".join(ended)
+    waited, lease, beat, until, ended = _TAIL.unpack(tail)
+    return waited, lease or None, beat, until, ended.rstrip(b"\0").decode("ascii", "replace")
+
+
+def archive(fd: int, content: bytes, term: int) -> None:
+    """Write the slot of a term whose holder did not, from the record that it has left.
+
+    Raises:
+        OSError: the slot cannot be written.
+    """
+    copy = record.whole_copy(content, term)
+    if copy is not None and os.pread(fd, record.COPY_SIZE, place_of(term)) != copy:
+        os.pwrite(fd, slot(copy), place_of(term))

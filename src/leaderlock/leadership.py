@@ -58,6 +58,7 @@ class Leadership:
         self.term = hold.term
         self.since = hold.since
         self._next_note = time.monotonic() + self._note_every
+        hold.journal()
         if in_earnest:
             _of_this_process.append(self)
 
@@ -174,7 +175,7 @@ class Leadership:
         """Note in the history how the term is about to end."""
         hold = self._lock._gate.inside
         if hold is not None:
-            hold.end(how)
+            hold.journal(time.time(), how)
 
     def end_lease(self) -> None:
         """The task has returned, and the leadership is held on to: nobody need beat from here on."""
@@ -182,7 +183,7 @@ class Leadership:
             self._switch.disarm()
             hold = self._lock._gate.inside
             if hold is not None:
-                hold.lease = None
+                self._lock._file.lease = None
                 hold.beat()
 
     def check(self) -> None:

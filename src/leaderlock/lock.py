@@ -116,6 +116,8 @@ class LeaderLock:
             ValueError, OverflowError: the timeout is negative, NaN, too large, or without `blocking`.
             LeaderLockError: the lock file cannot be used (see `errors`). Nothing is held then.
         """
+        if blocking and timeout == -1:
+            return self._acquire(None, None)
         return self._acquire(_limit(blocking, timeout), None)
 
     def _acquire(self, limit: float | None, wait: Wait | None) -> bool:
@@ -159,7 +161,7 @@ class LeaderLock:
         self._release("released")
 
     def _release(self, how: str) -> None:
-        gate = self._own_gate()
+        gate = self._gate if self._pid == os.getpid() else self._own_gate()
         hold = None
         try:
             with gate.mutex:

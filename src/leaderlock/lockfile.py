@@ -74,7 +74,9 @@ class LockFile:
         self._found: tuple[int, str] | None = None
         self._seen = False
         self.last_written: tuple[bytes, int] = (b"", 0)
-        self.lease: float | None = None  # of who is to lead by it, for the history
+        # For the history: of who is to lead by it; and the term whose end is in it already.
+        self.lease: float | None = None
+        self.journalled = 0
         self.name = require_name(name) if name is not None else _stem(self.path)
         self.label = host_and_name(self.name)
         # Here, and so before the fork of a server: each worker would copy 400 KiB of pages for it.
@@ -201,7 +203,9 @@ class MemoryFile:
             raise ValueError(f"name must be 1 to 200 bytes without NUL, not {name!r}")
         self.name = name
         self.last_written: tuple[bytes, int] = (b"", 0)
-        self.lease: float | None = None  # of who is to lead by it, for the history
+        # For the history: of who is to lead by it; and the term whose end is in it already.
+        self.lease: float | None = None
+        self.journalled = 0
         self.path = f"memfd:{name}"
         self.label = host_and_name(name)
         try:

@@ -109,6 +109,12 @@ def decode(content: bytes) -> dict[str, Any] | None:
     return fields
 
 
+def whole_copy(content: bytes, term: int) -> bytes | None:
+    """The copy of the record that is whole and of that term, if there is one."""
+    copies = (content[:COPY_SIZE], content[COPY_SIZE:])
+    return next((copy for copy in copies if _term(copy) == term), None)
+
+
 def _term(copy: bytes) -> int:
     """The copy's term, 0 if it is not whole."""
     if len(copy) != COPY_SIZE or not copy.startswith(_MAGIC):

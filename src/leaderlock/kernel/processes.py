@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 
 
 def pid_in_its_namespace(pid: int) -> int | None:
@@ -53,6 +52,8 @@ def wait_for_end(pid: int, seconds: float) -> bool:
     except OSError:  # ENOSYS: before Linux 5.3; EMFILE
         return False
     try:
+        import select  # noqa: PLC0415  (a file of its own, which a holder that asks need not load)
+
         return bool(select.select([fd], [], [], seconds)[0])
     finally:
         os.close(fd)
