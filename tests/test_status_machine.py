@@ -81,6 +81,15 @@ def seen_by_nobody(path: Path, prepare: Callable[[], object] = lambda: None) -> 
         return as_nobody(ask, prepare)
 
 
+def own_proc(options: str) -> None:
+    """Mount /proc anew for this process alone; a remount would change everybody's."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.unshare(0x00020000) == 0  # CLONE_NEWNS
+    # Shared mounts would take this one out to everybody.
+    assert libc.mount(b"none", b"/", None, 1 << 18 | 1 << 14, None) == 0  # MS_PRIVATE | MS_REC
+    assert libc.mount(b"proc", b"/proc", b"proc", 0, options.encode()) == 0
+
+
 def test_a_held_lock_is_found_wherever_it_lies(path: Path) -> None:
     assert str(path) not in all_locks()
     with holder(path):
@@ -190,7 +199,7 @@ def test_in_a_container_it_is_said_that_holders_outside_are_not_seen(path: Path)
 @root_only
 def test_another_user_sees_holder_and_queue_and_is_told_what_is_hidden(path: Path) -> None:
     with holder(path) as leader:
-        (lock,), (error,) = seen_by_nobody(path)
+        (lock,), (error,) = seen_by_nobody(path, lambda: own_proc("hidepid=0"))
     assert lock["holder"]["pid"] == leader.pid
     assert lock["holder"]["user"] == "root"
     assert lock["holder"]["term"] is None
@@ -203,15 +212,8 @@ def test_another_user_sees_holder_and_queue_and_is_told_what_is_hidden(path: Pat
 
 @root_only
 def test_under_hidepid_the_holder_is_not_taken_for_dead(path: Path) -> None:
-    def hide() -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        assert libc.unshare(0x00020000) == 0  # CLONE_NEWNS
-        # Shared mounts would take this one out to everybody.
-        assert libc.mount(b"none", b"/", None, 1 << 18 | 1 << 14, None) == 0  # MS_PRIVATE | MS_REC
-        assert libc.mount(b"proc", b"/proc", b"proc", 0, b"hidepid=2") == 0
-
     with holder(path) as leader:
-        (lock,), _ = seen_by_nobody(path, hide)
+        (lock,), _ = seen_by_nobody(path, lambda: own_proc("hidepid=2"))
     assert lock["holder"]["pid"] == leader.pid
     assert lock["holder"]["command"] is None
     assert lock["holder"]["kept_by"] == []
