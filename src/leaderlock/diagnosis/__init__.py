@@ -90,9 +90,9 @@ def on_experiments(results: tuple[Result, ...]) -> list[Finding]:
     if not failed:
         return []
     worst = max(failed, key=lambda result: _SEVERITY.index(result.consequence))
-    text = f"{worst.name}: {worst.outcome} (expected: {worst.expectation}). {worst.explanation}"
+    text = f"Experiment '{worst.name}': {worst.outcome} (expected: {worst.expectation})."
     remedy = "choose a path on a local file system, such as /run"
-    return [Finding("flock", worst.consequence, text, remedy)]
+    return [Finding("flock", worst.consequence, f"{text} {worst.explanation}", remedy)]
 
 
 def _without_directory(error: LeaderLockError) -> Diagnosis:

@@ -10,16 +10,21 @@ from leaderlock.diagnosis.finding import Finding
 from leaderlock.kernel.filesystems import Filesystem
 from leaderlock.kernel.surroundings import container, hides_processes
 
+_ON_THE_HOST = {
+    "kernel alone": "All processes of this machine.",
+    "kernel": "All processes of this machine. Others that have these files have locks of their own.",
+    "server": "All processes of all machines that have it mounted.",
+    "nobody": "Nobody: there is no lock.",
+    "unknown": "All processes of this machine, and perhaps those of others that have it mounted.",
+}
+
 
 def on_sharing(behind: Filesystem) -> Finding:
     """Whether processes outside this container, or on other machines, meet the same lock."""
     topic = "shared with"
     contained = container()
-    outside = "other machines" if behind.keeper == "server" else ""
-    if behind.keeper != "server" and behind.shared:
-        outside = "no other machine, though others may have the same files"
     if contained is None:
-        return Finding(topic, "good", f"{_sentence(outside or 'all processes of this machine')}.")
+        return Finding(topic, "good", _ON_THE_HOST[behind.keeper if behind.shared else "kernel alone"])
     here = f"This is {contained if contained.startswith('a ') else 'a container (' + contained + ')'}"
     if behind.kind in ("overlay", "fuse.fuse-overlayfs"):
         text = f"{here}, and the path is on its own layer: host and other containers have other locks."
@@ -32,10 +37,6 @@ def on_sharing(behind: Filesystem) -> Finding:
         mount = behind.mount_point or "the file system"
         text = f"{here}; {mount} may be its own, or a volume that others share."
     return Finding(topic, "good", f"{text} leaderlock status sees the processes of this one alone.")
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def on_system() -> list[Finding]:

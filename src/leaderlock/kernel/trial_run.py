@@ -56,7 +56,7 @@ def _try(trial: Trial, bench: Bench) -> None:
     try:
         passed, outcome, *measured = trial.run(bench)
     except OSError as error:  # ENOSYS, EOPNOTSUPP: no flock; ENOLCK: the server's lock service is out
-        why = f"A system call fails ({error.strerror}), so that nothing could be seen."
+        why = f"flock, or what goes with it, does not work here: {error.strerror}."
         name = errno.errorcode.get(error.errno or 0, str(error))
         trial, passed, outcome, measured = replace(trial, explanation=why), False, f"fails: {name}", []
     finally:
