@@ -9,9 +9,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator, ValidationError
 
+import leaderlock.status
 from leaderlock import LeaderLock
+from leaderlock.status import status_of
+from tests.processes import holder
 from tests.test_run import end_of, line_of, run, start, wait_until_queued
+
+SCHEMA = json.loads(
+    Path(leaderlock.status.__file__).with_name("status.schema.json").read_text(encoding="utf-8")
+)
+VALIDATOR = Draft202012Validator(SCHEMA)
 
 
 @pytest.fixture
@@ -75,11 +84,14 @@ def test_without_a_path_every_named_lock_is_shown(tmp_path: Path) -> None:
         result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         return result.stdout
 
-    assert leaderlock("status") == f"There are no locks in {tmp_path}/locks.\n"
+    def shown() -> list[str]:
+        paths = [lock["path"] for lock in json.loads(leaderlock("status", "--json"))["locks"]]
+        return [path for path in paths if path.startswith(f"{tmp_path}/")]
+
+    assert shown() == []
     for name in ("one", "two"):
         leaderlock("run", "--name", name, "--", "true")
-    shown = json.loads(leaderlock("status", "--json"))["locks"]
-    assert [lock["path"] for lock in shown] == [f"{tmp_path}/locks/{n}.lock" for n in ("one", "two")]
+    assert shown() == [f"{tmp_path}/locks/{n}.lock" for n in ("one", "two")]
 
 
 def test_a_missing_file_is_an_error_and_the_others_are_shown(lock: LeaderLock) -> None:
@@ -121,4 +133,41 @@ def test_a_reader_that_goes_away_makes_no_traceback(lock: LeaderLock) -> None:
         pass
     script = f"{sys.executable} -m leaderlock status {lock.path} | :"
     result = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert result.stderr == ""
+
+
+def test_the_schema_is_one_and_refuses_what_is_no_status(lock: LeaderLock) -> None:
+    VALIDATOR.check_schema(SCHEMA)
+    with lock:
+        document = json.loads(run("status", "--json", lock.path).stdout)
+    VALIDATOR.validate(document)
+    for change in (
+        {"version": 2},
+        {"time": "now"},
+        {"locks": [{**document["locks"][0], "device": "fe:00"}]},
+        {"locks": [{**document["locks"][0], "holder": {"pid": 1}}]},
+    ):
+        with pytest.raises(ValidationError):
+            VALIDATOR.validate({**document, **change})
+
+
+def test_every_lock_of_the_machine_meets_the_schema(path: Path) -> None:
+    with holder(path) as leader:
+        path.unlink()  # so that there is one with a warning
+        VALIDATOR.validate(json.loads(run("status", "--json").stdout))
+        lock = {"version": 1, "time": 0, "locks": [status_of(path).as_json()], "hidden": None}
+        assert lock["locks"][0]["holder"]["pid"] == leader.pid  # type: ignore[index]
+        VALIDATOR.validate(lock)
+
+
+def test_rich_is_not_needed_off_a_terminal(lock: LeaderLock) -> None:
+    program = (
+        "import sys; sys.modules['rich'] = None; from leaderlock.cli import main\n"
+        "main(['status', sys.argv[1]]); print([name for name in ('ctypes', 'json') if name in sys.modules])"
+    )
+    with lock:
+        command = [sys.executable, "-c", program, lock.path]
+        result = subprocess.run(command, capture_output=True, text=True)
+    assert f"leader   {os.getpid()}" in result.stdout
+    assert result.stdout.endswith("\n['json']\n")  # for the record; nothing that is slow to load
     assert result.stderr == ""

@@ -42,8 +42,11 @@ def _panel(lock: LockStatus, everything: bool) -> Panel:
     grid.add_column(style="dim", justify="right")
     grid.add_column(overflow="fold")
     for label, text in facts(lock):
-        grid.add_row(label, Text(text, style="bold green" if label == "leader" and lock.holder else ""))
+        leads = label == "leader" and lock.holder is not None and not lock.holder.kept_by
+        grid.add_row(label, Text(text, style="bold green" if leads else ""))
     grid.add_row("waiting", str(len(lock.waiting)))
+    if not lock.waiting and (lock.warnings or lock.hidden is not None):
+        grid.add_row("", "")
     parts: list[RenderableType] = [grid]
     if lock.waiting:
         parts.append(_queue(lock, everything))
@@ -64,12 +67,15 @@ def _queue(lock: LockStatus, everything: bool) -> Table:
     table.add_column("next", justify="right")
     table.add_column("pid", justify="right")
     table.add_column("user", no_wrap=True)
-    table.add_column("container", no_wrap=True)
+    in_containers = any(process.container for process in shown)
+    if in_containers:
+        table.add_column("container", no_wrap=True)
     table.add_column("command", ratio=1, no_wrap=True, overflow="ellipsis")
     for place, process in enumerate(shown, 1):
-        user, container = printable(process.user or "?"), printable(process.container or "")
-        row = [str(place), str(process.pid), user, container, command(process)]
-        table.add_row(*map(Text, row))
+        row = [str(place), str(process.pid), printable(process.user or "?")]
+        row += [printable(process.container or "")] if in_containers else []
+        table.add_row(*map(Text, [*row, command(process)]))
     if more:
-        table.add_row("…", "", "", "", Text(f"and {more} more (--all shows them)", style="dim"))
+        blank = [""] * (3 if in_containers else 2)
+        table.add_row("…", *blank, Text(f"and {more} more (--all shows them)", style="dim"))
     return table

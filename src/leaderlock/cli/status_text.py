@@ -78,7 +78,8 @@ def process_line(process: HolderStatus | ProcessStatus) -> str:
 
 def command(process: HolderStatus | ProcessStatus) -> str:
     """A command line to show, or why there is none."""
-    text = printable(process.command or "(command line not visible)")
+    gone = process.state is None and bool(getattr(process, "kept_by", None))
+    text = printable(process.command or ("(gone)" if gone else "(command line not visible)"))
     return text if len(text) <= 80 else text[:79] + "…"
 
 
