@@ -163,7 +163,7 @@ def test_every_lock_of_the_machine_meets_the_schema(path: Path) -> None:
 def test_rich_is_not_needed_off_a_terminal(lock: LeaderLock) -> None:
     program = (
         "import sys; sys.modules['rich'] = None; from leaderlock.cli import main\n"
-        "main(['status', sys.argv[1]]); print([name for name in ('ctypes', 'json') if name in sys.modules])"
+        "main(['status', sys.argv[1]]); print([n for n in ('ctypes', 'json') if n in sys.modules])"
     )
     with lock:
         command = [sys.executable, "-c", program, lock.path]

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -79,11 +78,14 @@ def test_those_who_share_come_before_those_who_wait_for_them(path: Path) -> None
 @pytest.mark.slow
 def test_500_who_wait_are_told_within_100_ms_of_pythons_start(path: Path) -> None:
     def fastest(*command: str) -> float:
+        """Seconds of a processor, which others on the machine take away less than those of a clock."""
         took = []
         for _ in range(10):
-            begin = time.perf_counter()
+            before = os.times()
             subprocess.run([sys.executable, *command], check=True, capture_output=True)
-            took.append(time.perf_counter() - begin)
+            after = os.times()
+            user = after.children_user - before.children_user
+            took.append(user + after.children_system - before.children_system)
         return min(took)
 
     with holder(path), Queue(path, 500):

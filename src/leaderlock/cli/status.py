@@ -8,7 +8,7 @@ import time
 
 from leaderlock.cli.options import Option, help_of, parse
 from leaderlock.cli.status_text import as_text, printable
-from leaderlock.errors import LeaderLockError
+from leaderlock.errors import LeaderLockError, Unsupported
 from leaderlock.status.lock import status_of
 from leaderlock.status.machine import find_locks
 from leaderlock.status.opened import MissingLockFile
@@ -90,8 +90,10 @@ def main(words: Sequence[str]) -> int:
     if hasattr(sys.stdout, "reconfigure"):  # "…" where the locale's encoding has none
         sys.stdout.reconfigure(errors="backslashreplace")
     if parsed.get("watch"):
-        from leaderlock.cli.status_watch import watch  # noqa: PLC0415  (its events need ctypes)
-
+        try:
+            from leaderlock.cli.status_watch import watch  # noqa: PLC0415  (its events need ctypes)
+        except ImportError as missing:
+            raise Unsupported(f"--watch needs the events of Linux: {missing}") from missing
         return watch(parsed.words, as_json, everything)
     survey = survey_of(parsed.words)
     for error in survey.errors:

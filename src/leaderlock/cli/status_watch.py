@@ -69,6 +69,7 @@ class Watcher:
         self._inotify = inotify.Inotify()
         self._watched: dict[str, _Watched] = {}
         self._pidfds: dict[int, int] = {}
+        self._ended: set[int] = set()
         self._poll = select.poll()
         self._poll.register(self._inotify, select.POLLIN)
         self._looks: deque[float] = deque()
@@ -117,7 +118,10 @@ class Watcher:
                 wanted.update(dict.fromkeys([lock.holder.pid, *(p.pid for p in lock.holder.kept_by)]))
         for lock in survey.locks:
             wanted.update(dict.fromkeys(process.pid for process in lock.waiting))
-        followed = set(list(wanted)[: self._most_pidfds])  # those who wait also close the file
+        # A process that has ended and was not waited for would be reported again and again.
+        self._ended &= set(wanted)
+        alive = [pid for pid in wanted if pid not in self._ended]
+        followed = set(alive[: self._most_pidfds])  # those who wait also close the file
         for pid in set(self._pidfds) - followed:
             self._drop(pid)
         for pid in followed - set(self._pidfds):
@@ -143,8 +147,9 @@ class Watcher:
         until = self._looks[0] if self._looks else now + _WITHOUT_EVENT
         ready = {fd for fd, _ in self._poll.poll(max(until - now, 0) * 1000)}
         ended = [pid for pid, fd in self._pidfds.items() if fd in ready]
-        for pid in ended:  # its pidfd stays readable
+        for pid in ended:
             self._drop(pid)
+        self._ended.update(ended)
         events = self._inotify.drain()
         if ended or any(self._concerns_us(*event) for event in events):
             now = time.monotonic()

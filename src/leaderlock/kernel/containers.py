@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 
 from leaderlock.kernel.processes import read
 
@@ -23,7 +24,12 @@ def cgroup_of(pid: int) -> str | None:
 
     That of version 2; where this is ``/`` (a hybrid or an old system), the longest of version 1's.
     """
-    groups = _groups_of(pid)
+    return _deepest(read(f"/proc/{pid}/cgroup"))
+
+
+@lru_cache
+def _deepest(content: bytes | None) -> str | None:
+    groups = _groups_in(content)
     if not groups:
         return None
     unified = groups.get("", "/")
@@ -38,6 +44,13 @@ def container_of(cgroup: str | None, pids: list[int]) -> str | None:
         pids: its numbers in each PID namespace (`Identity.pids`): more than one means a container,
             even where the control group does not tell which.
     """
+    if (named := _named_by(cgroup)) is not None or len(pids) < 2:
+        return named
+    return f"unnamed (a PID namespace, in which it is {pids[-1]})"
+
+
+@lru_cache
+def _named_by(cgroup: str | None) -> str | None:
     for part in reversed((cgroup or "").split("/")):
         name = part.removesuffix(".scope").removesuffix(".service")
         prefix, _, identifier = name.rpartition("-")
@@ -51,14 +64,12 @@ def container_of(cgroup: str | None, pids: list[int]) -> str | None:
             above = (cgroup or "").split(f"/{part}")[0].split("/")
             runtime = next((_RUNTIMES[word] for word in above if word in _RUNTIMES), "container")
             return f"{runtime} {name[:_SHOWN]}"
-    if len(pids) > 1:
-        return f"unnamed (a PID namespace, in which it is {pids[-1]})"
     return None
 
 
 def is_frozen(pid: int) -> bool:
     """Whether the process's control group, or one above it, is frozen, of either version."""
-    groups = _groups_of(pid)
+    groups = _groups_in(read(f"/proc/{pid}/cgroup"))
     for line in _lines("/proc/self/mountinfo"):
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)
@@ -78,9 +89,9 @@ def is_frozen(pid: int) -> bool:
     return False
 
 
-def _groups_of(pid: int) -> dict[str, str]:
+def _groups_in(content: bytes | None) -> dict[str, str]:
     """Control groups by controllers; version 2's has none (proc_pid_cgroup(5))."""
-    rows = [line.split(":", 2) for line in _lines(f"/proc/{pid}/cgroup")]
+    rows = [line.split(":", 2) for line in os.fsdecode(content or b"").split("\n") if line]
     return {controllers: path for _, controllers, path in rows}
 
 

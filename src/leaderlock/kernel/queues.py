@@ -6,6 +6,10 @@ import os
 
 from leaderlock.kernel.table import FlockEntry
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from leaderlock.kernel.openfiles import Place
+
 _TRIES = 5
 
 
@@ -39,6 +43,17 @@ def queue_on(device: tuple[int, int], inode: int) -> list[FlockEntry] | None:
         before = lines
     found = [(_depth(line), _entry(line, device, inode)) for line in before or []]
     return [entry for _, entry in sorted(found, key=lambda pair: pair[0])]
+
+
+def holders() -> dict[Place, int]:
+    """Who holds a flock on which file: one of them, where several share it."""
+    found: dict[Place, int] = {}
+    for line in (_table() or b"").splitlines():
+        if b" FLOCK " in line and b"->" not in line:
+            _, _, _, pid, place, *_ = line[line.index(b" FLOCK ") :].split()
+            major, minor, inode = place.split(b":")
+            found[(int(major, 16), int(minor, 16)), int(inode)] = int(pid)
+    return found
 
 
 def shows_whole_queue() -> bool:

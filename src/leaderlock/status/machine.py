@@ -12,7 +12,7 @@ from leaderlock import record
 from leaderlock.errors import LeaderLockError
 from leaderlock.kernel.openfiles import descriptors_with_flocks, link_of, processes
 from leaderlock.kernel.processes import is_there
-from leaderlock.kernel.table import flock_table
+from leaderlock.kernel.queues import holders
 from leaderlock.status.opened import open_lock
 from leaderlock.status.people import user_name
 
@@ -95,21 +95,17 @@ def _place(path: str) -> Place | None:
 
 def _paths_of_held(known: set[Place], locks: set[Place]) -> tuple[list[str], set[Place]]:
     """The paths of the files with our record that are locked, and the places that cannot be seen."""
-    holders: dict[Place, int] = {}
-    for entry in flock_table() or []:
-        place = (entry.device, entry.inode)
-        if not entry.waiting and place not in known:
-            holders[place] = entry.pid
+    held = {place: pid for place, pid in holders().items() if place not in known}
     descriptors: dict[Place, str] = {}
-    for pid in set(holders.values()):
+    for pid in set(held.values()):
         descriptors.update(descriptors_with_flocks(pid) or {})
-    if any(place not in descriptors and not is_there(pid) for place, pid in holders.items()):
+    if any(place not in descriptors and not is_there(pid) for place, pid in held.items()):
         # Its taker has gone, and somebody has inherited it: that may be anybody.
         for pid in processes():
             descriptors = {**(descriptors_with_flocks(pid) or {}), **descriptors}
-    seen = {place for place in holders if place in descriptors}
+    seen = {place for place in held if place in descriptors}
     locks |= {place for place in seen - locks if _has_record(descriptors[place])}
-    return sorted(path_of(descriptors[place]) for place in seen & locks), set(holders) - seen
+    return sorted(path_of(descriptors[place]) for place in seen & locks), set(held) - seen
 
 
 def _has_record(descriptor: str) -> bool:

@@ -6,7 +6,7 @@ import os
 from typing import NamedTuple
 
 from leaderlock.kernel.openfiles import descriptors_leading_to, flocks_by
-from leaderlock.kernel.table import flock_table
+from leaderlock.kernel.queues import holders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ def deleted_files_at(path: str, current: Place | None) -> list[Rival]:
     """
     directory, name = os.path.split(path)
     deleted = f"{os.path.realpath(directory)}/{name} (deleted)".replace("//", "/")
-    held = {
-        (entry.device, entry.inode): entry.pid for entry in flock_table() or [] if not entry.waiting
-    }
+    held = holders()
     held.pop(current, None)  # type: ignore[arg-type]
     return [
         Rival(pid, descriptor)
