@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -155,3 +156,23 @@ def test_leaderlock_notices_a_deleted_file_as_the_experiment_says(tmp_path: Path
         with pytest.raises(LockFileReplaced):
             lock.check()
         os.close(other)
+
+
+@pytest.mark.parametrize("executable", ["", "/not/there", "/bin/false"])
+def test_where_no_python_is_known_the_only_result_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executable: str
+) -> None:
+    monkeypatch.setattr(sys, "executable", executable)  # a server that embeds Python may have its own
+    [result] = experiments(tmp_path)
+    assert (result.passed, result.outcome) == (False, "they could not be run")
+
+
+def test_a_caller_whose_threads_are_green_gets_the_same_results(tmp_path: Path) -> None:
+    program = (
+        "from gevent import monkey; monkey.patch_all()\n"
+        "import sys; from leaderlock.kernel import experiments\n"
+        "print(sum(result.passed for result in experiments(sys.argv[1])))"
+    )
+    words = [sys.executable, "-c", program, str(tmp_path)]
+    run = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == str(len(NAMES))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 
 from leaderlock.diagnosis.finding import Finding
@@ -25,7 +26,10 @@ def on_directory(directory: str, behind: Filesystem) -> Finding:
         status = os.stat(directory)
     except (FileNotFoundError, NotADirectoryError):
         return Finding(
-            topic, "broken", f"{directory} does not exist.", f"make it: mkdir -p -m 0700 {directory}"
+            topic,
+            "broken",
+            f"{directory} does not exist.",
+            f"make it: mkdir -p -m 0700 {shlex.quote(directory)}",
         )
     except OSError as error:  # EACCES; ESTALE, ENOTCONN of a server that has gone
         return Finding(
@@ -61,7 +65,7 @@ def _exposed(directory: str, status: os.stat_result, parent: bool = False) -> Fi
         return None
     if not status.st_mode & stat.S_ISVTX:
         text = f"{what} can be written by {others}, who can delete the lock file."
-        return Finding(topic, "doubtful", text, f"{private}, or: chmod go-w {directory}")
+        return Finding(topic, "doubtful", text, f"{private}, or: chmod go-w {shlex.quote(directory)}")
     if parent:  # the sticky bit keeps others from renaming what is ours
         return None
     protected = setting("fs/protected_regular")

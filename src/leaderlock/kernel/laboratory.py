@@ -70,7 +70,11 @@ def experiments(directory: str | os.PathLike[str], *, limit: float = LIMIT) -> I
         limit: seconds that one experiment may take. One that takes longer is the last result, and does
             not pass.
     """
-    laboratory = _Laboratory(os.path.abspath(os.fsdecode(directory)), limit)
+    try:
+        laboratory = _Laboratory(os.path.abspath(os.fsdecode(directory)), limit)
+    except OSError as error:  # sys.executable is missing, or this user may not execute it
+        yield Result(**_failure("they could not be run", f"{error}: they need a Python to run in."))
+        return
     try:
         for message in laboratory.messages():
             yield Result(**message)

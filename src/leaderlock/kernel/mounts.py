@@ -82,10 +82,11 @@ def mount_of(fd: int) -> Mount | None:
 
     It does not where ``/proc`` is missing, and for files without a path, such as a memfd.
     """
-    mount_id = _fdinfo(fd).get(b"mnt_id")
-    if mount_id is None:
-        return None
     try:
+        with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
+            mount_id = next((line.split()[1] for line in file if line.startswith(b"mnt_id:")), None)
+        if mount_id is None:
+            return None
         with open("/proc/self/mountinfo", "rb") as file:
             for line in file:
                 if line.startswith(mount_id + b" "):
@@ -98,14 +99,13 @@ def mount_of(fd: int) -> Mount | None:
 def place_of(fd: int) -> tuple[tuple[int, int], int]:
     """Device and inode number of a descriptor's file as ``/proc/locks`` prints them.
 
-    On btrfs and overlay these are not stat(2)'s: a subvolume has a device number of its own there, and
-    a file that was copied up from a lower layer keeps the inode number that it had below. The kernel
-    tells its own in fdinfo (proc_pid_fdinfo(5)), the inode number since Linux 5.14.
+    The device is the file system's. On btrfs and overlay stat(2) tells another one: a subvolume has its
+    own, and so has what lies in a lower layer on another file system.
     """
     status = os.fstat(fd)
     mount = mount_of(fd)
     device = mount.device if mount else (os.major(status.st_dev), os.minor(status.st_dev))
-    return device, int(_fdinfo(fd).get(b"ino", status.st_ino))
+    return device, status.st_ino
 
 
 def mounts() -> list[Mount]:
@@ -123,15 +123,6 @@ def local_devices() -> set[int]:
     Files on btrfs and some overlays have other devices than their mount: for these, ask `mount_of`.
     """
     return {os.makedev(*mount.device) for mount in mounts() if not mount.is_network}
-
-
-def _fdinfo(fd: int) -> dict[bytes, bytes]:
-    try:
-        with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
-            lines = [line.partition(b":") for line in file]
-    except FileNotFoundError:  # as above
-        return {}
-    return {name: value.strip() for name, _, value in lines}
 
 
 def _parse(line: bytes) -> Mount:
