@@ -109,9 +109,18 @@ def _paths_of_held(known: set[Place], locks: set[Place]) -> tuple[list[str], set
 
 
 def _has_record(descriptor: str) -> bool:
-    with contextlib.suppress(LeaderLockError), open_lock(descriptor) as opened:
-        return record.decode(opened.content() or b"") is not None
-    return False
+    try:
+        if not stat.S_ISREG(os.stat(descriptor).st_mode):  # to open a device may act on it
+            return False
+        fd = os.open(descriptor, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # it has gone; it is not ours to read; a lease (fcntl(2)) is on it
+        return False
+    try:
+        return record.decode(os.pread(fd, record.SIZE, 0)) is not None
+    except OSError:  # EIO, and ESTALE of a network file system
+        return False
+    finally:
+        os.close(fd)
 
 
 def path_of(descriptor: str) -> str:
