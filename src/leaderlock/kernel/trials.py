@@ -231,7 +231,7 @@ TRIALS = (
         "it can be locked",
         _read_only,
         "good",
-        "On NFS it is not. leaderlock opens for writing, so it does not mind.",
+        "On NFS 4 it cannot. leaderlock opens for writing, so it does not mind.",
     ),
 )
 
