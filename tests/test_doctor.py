@@ -19,8 +19,10 @@ import pytest
 import leaderlock.cli
 from leaderlock.cli.doctor import STATUS
 from leaderlock.diagnosis import Diagnosis, diagnose
+from leaderlock.diagnosis.place import on_directory
+from leaderlock.kernel import filesystem
 from tests.filesystems import LOCAL, made
-from tests.processes import needs_root
+from tests.processes import needs_root, until
 from tests.raw_flock import mounted_at
 
 SCHEMA = json.loads(Path(leaderlock.cli.__file__).with_name("doctor.schema.json").read_text("utf-8"))
@@ -172,6 +174,31 @@ def test_a_directory_that_is_missing_is_broken_and_not_made(tmp_path: Path) -> N
     assert document["verdict"] == "broken"
     assert "does not exist" in document["findings"][0]["text"]
     assert os.listdir(tmp_path) == []
+
+
+def test_a_directory_that_comes_and_goes_meanwhile_is_no_error(tmp_path: Path) -> None:
+    program = (
+        "import os, sys\n"
+        "while os.getppid() == int(sys.argv[2]):\n"
+        "    try: os.makedirs(sys.argv[1], exist_ok=True); os.removedirs(sys.argv[1])\n"
+        "    except OSError: pass"  # an experiment lies in it
+    )
+    (tmp_path / "stays").touch()
+    place = tmp_path / "comes" / "and" / "goes"
+    seen: set[str] = set()
+
+    def seen_both() -> bool:
+        seen.add(on_directory(str(place), filesystem(place)).verdict)
+        return seen == {"good", "broken"}
+
+    words = [sys.executable, "-c", program, str(place), str(os.getpid())]
+    with subprocess.Popen(words) as process:
+        try:
+            verdicts = {diagnose(place / "leader.lock").verdict for _ in range(10)}
+            until(seen_both, "the directory to be there, and not to be there")
+        finally:
+            process.kill()
+    assert verdicts <= {"good", "broken"}
 
 
 def test_a_lock_file_that_leaderlock_would_refuse_is_broken(path: Path) -> None:

@@ -24,6 +24,7 @@ def on_directory(directory: str, behind: Filesystem) -> Finding:
     topic = "directory"
     try:
         status = os.stat(directory)
+        above = {place: os.stat(place) for place in _above(directory)}
     except (FileNotFoundError, NotADirectoryError):
         return Finding(
             topic,
@@ -47,8 +48,8 @@ def on_directory(directory: str, behind: Filesystem) -> Finding:
         )
     if problem := _exposed(directory, status):
         return problem
-    for above in _above(directory):
-        if problem := _exposed(above, os.stat(above), parent=True):
+    for place, its_status in above.items():
+        if problem := _exposed(place, its_status, parent=True):
             return problem
     return Finding(topic, "good", f"{_owner(status)}, {mode}: nobody else can delete the lock file.")
 

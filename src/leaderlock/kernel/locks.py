@@ -48,7 +48,7 @@ class Lock:
 
 
 def lock_table(path: str | os.PathLike[str] | None = None) -> list[Lock] | None:
-    """The locks that this process may see, as the kernel lists them: each holder, then who waits for it.
+    """The locks that this process may see, as the kernel lists them: a holder, then who waits for it.
 
     Args:
         path: tell only this file's, and which descriptors they live in.
