@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import time
 
 from leaderlock.kernel.threads import get_ident
@@ -39,6 +40,31 @@ def stop_at_exit() -> None:
                 candidate._lock.path,
                 EXIT_GRACE,
             )
+
+
+_seen_to = 0
+"""The process that `see_to_end_of_child` was called in."""
+
+
+def see_to_end_of_child() -> None:
+    """Have `stop_at_exit` called in a child of `multiprocessing` too, whatever its start method.
+
+    Forked ones end by os._exit, after finalizers of multiprocessing's own: Python runs no exit handlers
+    there. Nothing is imported for those who do not use it.
+    """
+    global _seen_to  # noqa: PLW0603
+    process = sys.modules.get("multiprocessing.process")
+    util = sys.modules.get("multiprocessing.util")
+    if process is None or util is None or process.parent_process() is None or _seen_to == os.getpid():
+        return
+    _seen_to = os.getpid()
+    # Before the finalizers of queues and pools (15 at most), which a task may still need.
+    util.Finalize(None, _stop_at_end_of_child, exitpriority=100)
+
+
+def _stop_at_end_of_child() -> None:
+    atexit.unregister(stop_at_exit)  # a task that does not stop is waited for only once
+    stop_at_exit()
 
 
 atexit.register(stop_at_exit)

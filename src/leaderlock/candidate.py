@@ -11,7 +11,7 @@ from leaderlock.errors import LeaderLockError, LeadershipLost
 from leaderlock.kernel.event import NativeEvent
 from leaderlock.kernel.flock import Wait
 from leaderlock.kernel.threads import RLock, get_ident
-from leaderlock.leadership import Leadership, _current
+from leaderlock.leadership import Leadership, OfThisProcess, _current
 from leaderlock.log import log
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ _AT_ONCE = 0.01
 """Seconds that a free lock may take to be had; who waits longer takes over from another leader."""
 
 
-class Candidate:
+class Candidate(OfThisProcess):
     """One participant of an `Election`, in a thread of its own; made by `Election.start`.
 
     In a forked child it is stopped: the candidate belongs to the process that started it.

@@ -6,10 +6,11 @@ that hangs without dying keeps the leadership, unless there is a lease. Across m
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 
-from leaderlock.at_exit import candidates
+from leaderlock.at_exit import candidates, see_to_end_of_child
 from leaderlock.candidate import Candidate
 from leaderlock.errors import LeaderLockError, Unsupported
 from leaderlock.kernel.threads import start_new_thread
@@ -19,7 +20,7 @@ from leaderlock.log import log
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Literal, TypeVar
+    from typing import Any, Literal, TypeVar
 
     from leaderlock.deadman import DeadManSwitch
     from leaderlock.leadership import Leadership
@@ -40,7 +41,8 @@ class Election:
 
     A task that returns holds the leadership, so that nobody runs it again, unless
     ``on_return="resign"``. One that raises is logged with its traceback, the leadership passes on, and
-    this candidate stands again after a backoff.
+    this candidate stands again after a backoff. The object may be made before a fork and used after it;
+    pickled, it is its settings.
 
     Args:
         lock: a path, or a `LeaderLock`.
@@ -137,8 +139,20 @@ class Election:
         """`start` for servers: a lock that cannot be used is logged, and tried again."""
         candidate = Candidate(self, task)
         candidates.add(candidate)
+        see_to_end_of_child()
         start_new_thread(candidate.campaign, ())
         return candidate
+
+    def __reduce__(self) -> tuple[functools.partial[Election], tuple[()]]:
+        """Its settings: whoever unpickles it neither stands nor leads."""
+        settings: dict[str, Any] = {
+            "lease": None if self.switch is None else self.switch.lease,
+            "on_return": self.on_return,
+            "backoff": self.backoff,
+            "on_elected": self.on_elected,
+            "on_resigned": self.on_resigned,
+        }
+        return functools.partial(type(self), self.lock, **settings), ()
 
 
 def require_task(task: object) -> None:

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
+    from typing import NoReturn
 
     from leaderlock.deadman import DeadManSwitch
     from leaderlock.lock import LeaderLock
@@ -28,7 +29,17 @@ _current: ContextVar[Leadership | None] = ContextVar("leaderlock_leadership", de
 _of_this_process: list[Leadership] = []
 
 
-class Leadership:
+class OfThisProcess:
+    """What is of no use to another process: pickle refuses it, and says what to hand over instead."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} cannot be pickled, since it belongs to process {os.getpid()}: "
+            f"hand the Election to another process, which may stand there, or the term, a number"
+        )
+
+
+class Leadership(OfThisProcess):
     """One term of leading, from the election to the resignation.
 
     Attributes:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from leaderlock.holder import Standing
     from leaderlock.kernel.flock import Wait
-    from leaderlock.lockfile import OnNetworkFilesystem
+    from leaderlock.lockfile import OnNetworkFilesystem, Settings
     from leaderlock.record import Record
 
 _adoption = allocate_lock()
@@ -42,6 +42,7 @@ class LeaderLock:
     arrival. When the holder dies, of SIGKILL too, the next one runs within a millisecond or two. A
     forked child does not hold its parent's lock, does not keep it alive and does not release it; an
     exec'ed program does not inherit it. The object may be made before a fork and used after it.
+    Pickled, it is its path or name and its settings; whoever unpickles it does not hold it.
 
     Args:
         path: the lock file; made if it is missing, in a directory that must exist; never removed.
@@ -261,6 +262,17 @@ class LeaderLock:
         traceback: TracebackType | None,
     ) -> None:
         self.release()
+
+    def __getstate__(self) -> Settings:
+        if isinstance(self._file, MemoryFile):
+            raise TypeError(
+                f"{self.path} cannot be pickled: only processes forked from this one share it, which "
+                f"have it without that, by a global variable, say; for others use a path or a name"
+            )
+        return self._file.settings()
+
+    def __setstate__(self, settings: Settings) -> None:
+        self._begin(LockFile(*settings))
 
     def __repr__(self) -> str:
         state = "locked" if self.locked() else "unlocked"

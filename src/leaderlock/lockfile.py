@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     OnNetworkFilesystem = Literal["refuse", "warn", "allow"]
+    Settings = tuple[str | None, str | None, int, OnNetworkFilesystem]
 
 # O_NONBLOCK: a lease on the file (fcntl(2), F_SETLEASE) would else block the open. O_NOCTTY and the
 # look before the open keep a device or FIFO, named by mistake, from being touched at all.
@@ -82,6 +83,11 @@ class LockFile:
         # Here, and so before the fork of a server: each worker would copy 400 KiB of pages for it.
         if not _local_devices:
             _local_devices.update(local_devices())
+
+    def settings(self) -> Settings:
+        """What another process needs to make the same."""
+        name = self.name if self._given is None else None
+        return self._given, name, self._mode, self._on_network_filesystem
 
     @property
     def path(self) -> str:
