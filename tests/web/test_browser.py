@@ -153,6 +153,7 @@ def test_the_policy_is_one_that_the_browser_enforces(
                 make("script", {text: "0"});
                 make("style", {textContent: "p {}"});
                 make("img", {src: "http://127.0.0.2/x.png"});
+                setTimeout(() => tell(found.sort()), 30000);
             })"""
         )
         assert violated == ["img-src", "script-src-elem", "style-src-elem"]
