@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 
 from leaderlock.kernel.table import FlockEntry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from leaderlock.kernel.openfiles import Place
 
-_TRIES = 5
+_READINGS = 5
 
 
 def queue_on(device: tuple[int, int], inode: int) -> list[FlockEntry] | None:
@@ -21,8 +24,9 @@ def queue_on(device: tuple[int, int], inode: int) -> list[FlockEntry] | None:
     those who wait shared beside each other get the lock together, before those who hang on them. (Linux
     4.20 to 5.12 shows the first level only: `shows_whole_queue`.)
 
-    The kernel hands its table out in pieces, between which locks come and go, so that an entry may be
-    missing or stand there twice: what was read twice alike is right.
+    A lock and its queue come out as one piece, whole. But between two pieces others lock and unlock,
+    and then the kernel may go past a piece, or give it twice: that a lock is free is believed only when
+    several readings agree, and of a lock that comes twice the last one counts.
 
     Args:
         device: major and minor number, as in ``/proc/locks``.
@@ -32,27 +36,22 @@ def queue_on(device: tuple[int, int], inode: int) -> list[FlockEntry] | None:
         None where there is no ``/proc/locks``.
     """
     place = b" %02x:%02x:%d " % (*device, inode)
-    before = None
-    for _ in range(_TRIES):
-        table = _table()
-        if table is None:
-            return None
+    for table in _readings():
         lines = [line for line in table.splitlines() if place in line and b" FLOCK " in line]
-        if lines == before:
-            break
-        before = lines
-    found = [(_depth(line), _entry(line, device, inode)) for line in before or []]
-    return [entry for _, entry in sorted(found, key=lambda pair: pair[0])]
+        if lines:
+            found = [(_depth(line), _entry(line, device, inode)) for line in _once(lines)]
+            return [entry for _, entry in sorted(found, key=lambda pair: pair[0])]
+    return [] if os.path.exists("/proc/locks") else None
 
 
 def holders() -> dict[Place, int]:
     """Who holds a flock on which file: one of them, where several share it."""
     found: dict[Place, int] = {}
-    for line in (_table() or b"").splitlines():
-        if b" FLOCK " in line and b"->" not in line:
-            _, _, _, pid, place, *_ = line[line.index(b" FLOCK ") :].split()
-            major, minor, inode = place.split(b":")
-            found[(int(major, 16), int(minor, 16)), int(inode)] = int(pid)
+    for table in islice(_readings(), 2):  # one may miss a lock: see `queue_on`
+        for line in table.splitlines():
+            if b" FLOCK " in line and b"->" not in line:
+                major, minor, inode = line.split()[5].split(b":")
+                found[(int(major, 16), int(minor, 16)), int(inode)] = _pid(line)
     return found
 
 
@@ -63,18 +62,34 @@ def shows_whole_queue() -> bool:
     return not (4, 20) <= version < (5, 13)
 
 
-def _table() -> bytes | None:
+def _readings() -> Iterator[bytes]:
+    """The table, read anew each time.
+
+    From one descriptor: the kernel's buffer grows to the largest piece, and stays so large for the
+    next reading, which it then breaks off the less often.
+    """
     try:
         fd = os.open("/proc/locks", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return None
-    pieces = []
+        return
     try:
-        while piece := os.read(fd, 1 << 20):
-            pieces.append(piece)
+        for _ in range(_READINGS):
+            os.lseek(fd, 0, os.SEEK_SET)
+            parts = []
+            while part := os.read(fd, 1 << 20):
+                parts.append(part)
+            yield b"".join(parts)
     finally:
         os.close(fd)
-    return b"".join(pieces)
+
+
+def _once(lines: list[bytes]) -> list[bytes]:
+    """The lines without those of a lock that comes again: each lock has a number, and its holder."""
+    pieces: dict[bytes, list[bytes]] = {}
+    for line in lines:
+        pieces.setdefault(line.partition(b":")[0], []).append(line)
+    by_holder = {_pid(piece[0]): piece for piece in pieces.values()}
+    return [line for piece in by_holder.values() for line in piece]
 
 
 def _depth(line: bytes) -> int:
@@ -84,5 +99,8 @@ def _depth(line: bytes) -> int:
 
 
 def _entry(line: bytes, device: tuple[int, int], inode: int) -> FlockEntry:
-    _, _, access, pid, *_ = line[line.index(b" FLOCK ") :].split()
-    return FlockEntry(int(pid), b"->" in line, access == b"WRITE", device, inode)
+    return FlockEntry(_pid(line), b"->" in line, b" WRITE " in line, device, inode)
+
+
+def _pid(line: bytes) -> int:
+    return int(line[line.index(b" FLOCK ") :].split()[3])

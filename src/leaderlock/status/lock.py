@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from leaderlock.kernel.table import FlockEntry
 
+_LOOKS = 50
+
 _PATIENCE = (0.001, 0.005, 0.02, 0.1)
 """Seconds between looks: a new leader writes its record less than a millisecond after it has the lock,
 but later on a busy machine."""
@@ -104,12 +106,19 @@ def status_of_opened(opened: Opened) -> LockStatus:
 def _settled(opened: Opened) -> tuple[list[FlockEntry], bytes | None]:
     """The table's entries and the record; looked at again while they do not fit together."""
     patience = list(_PATIENCE)
-    while True:
+    before = None
+    for _ in range(_LOOKS):
         entries = queue_on(*opened.place) or []
         content = opened.content()
-        if not patience or _fit(entries, content):
+        if _fit(entries, content):
             return entries, content
-        wait_for_end(entries[0].pid, patience.pop(0))
+        # Only who stays the holder is waited for: where the lock goes round, the next look may fit.
+        if (now := (entries[0].pid, content)) == before:
+            if not patience:
+                return entries, content
+            wait_for_end(entries[0].pid, patience.pop(0))
+        before = now
+    return queue_on(*opened.place) or [], None
 
 
 def _fit(entries: list[FlockEntry], content: bytes | None) -> bool:

@@ -96,16 +96,19 @@ def _place(path: str) -> Place | None:
 def _paths_of_held(known: set[Place], locks: set[Place]) -> tuple[list[str], set[Place]]:
     """The paths of the files with our record that are locked, and the places that cannot be seen."""
     held = {place: pid for place, pid in holders().items() if place not in known}
-    descriptors: dict[Place, str] = {}
-    for pid in set(held.values()):
-        descriptors.update(descriptors_with_flocks(pid) or {})
-    if any(place not in descriptors and not is_there(pid) for place, pid in held.items()):
+    seen_of = {pid: descriptors_with_flocks(pid) for pid in set(held.values())}
+    descriptors = {place: path for seen in seen_of.values() for place, path in (seen or {}).items()}
+    gone = {pid for pid in seen_of if not is_there(pid)}
+    if any(pid in gone and place not in descriptors for place, pid in held.items()):
         # Its taker has gone, and somebody has inherited it: that may be anybody.
         for pid in processes():
             descriptors = {**(descriptors_with_flocks(pid) or {}), **descriptors}
+    # Where we may look and it is not, it was released meanwhile.
+    closed = {pid for pid, seen in seen_of.items() if seen is None and os.geteuid() != 0}
     seen = {place for place in held if place in descriptors}
     locks |= {place for place in seen - locks if _has_record(descriptors[place])}
-    return sorted(path_of(descriptors[place]) for place in seen & locks), set(held) - seen
+    unseen = {place for place, pid in held.items() if place not in seen and pid in closed}
+    return sorted(path_of(descriptors[place]) for place in seen & locks), unseen
 
 
 def _has_record(descriptor: str) -> bool:
