@@ -6,8 +6,9 @@ import os
 
 from leaderlock import record
 from leaderlock.errors import Unsupported
+from leaderlock.kernel.mounts import place_of
 from leaderlock.kernel.processes import pid_in_its_namespace
-from leaderlock.kernel.table import flocks_on
+from leaderlock.kernel.queues import queue_on
 from leaderlock.record import Record
 
 TYPE_CHECKING = False
@@ -42,7 +43,7 @@ def standing_of(file: LockFile | MemoryFile) -> Standing | None:
     if fd is None:
         return None
     try:
-        entries = flocks_on(fd)
+        entries = queue_on(*place_of(fd))
         fields = record.decode(os.pread(fd, record.SIZE, 0))
     finally:
         os.close(fd)
