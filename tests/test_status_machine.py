@@ -304,3 +304,40 @@ def test_the_container_is_read_from_the_control_group(
     cgroup: str | None, pids: list[int], container: str | None
 ) -> None:
     assert container_of(cgroup, pids) == container
+
+
+@root_only
+def test_a_leader_in_a_container_is_shown_with_its_record_and_where_it_lives(path: Path) -> None:
+    program = (
+        "import sys; from leaderlock import LeaderLock; lock = LeaderLock(sys.argv[1])\n"
+        "lock.acquire(); print('held', flush=True); sys.stdin.read()"
+    )
+    inside = subprocess.Popen(
+        ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", program, path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with inside:
+        assert inside.stdout is not None
+        assert inside.stdin is not None
+        if inside.stdout.readline() != b"held\n":
+            pytest.skip("may not make a PID namespace")
+        status = status_of(path)
+        inside.stdin.close()
+    assert status.holder is not None
+    assert status.holder.term == 1
+    assert status.holder.pid not in (1, inside.pid)
+    assert status.holder.container is not None
+    assert status.warnings == []
+    assert "in       container " in as_text(status, everything=False)
+
+
+def test_an_encoding_without_our_characters_is_no_error(path: Path) -> None:
+    with holder(path):
+        result = subprocess.run(
+            [sys.executable, "-m", "leaderlock", "status", path],
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+        )
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert str(path).encode() in result.stdout
