@@ -22,7 +22,7 @@ LEVELS: list[set[str]] = [
     {"kernel"},
     {"aio", "directory", "gate", "history", "hold", "holder", "journal", "lock", "lockfile", "record"},
     {"deadman", "fifo", "inbox", "notify"},
-    {"at_exit", "candidate", "election", "leadership", "lookout", "rehearsal"},
+    {"at_exit", "candidate", "election", "in_loop", "leadership", "leading", "lookout", "rehearsal"},
     {"diagnosis", "once", "outcomes", "status", "summary", "timeline", "verdict", "wording"},
     {FACADE},
     {"engines"},

@@ -20,6 +20,7 @@ from leaderlock.log import log
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
     from typing import Any, Literal, TypeVar
 
     from leaderlock.deadman import DeadManSwitch
@@ -128,6 +129,23 @@ class Election:
         self.lock._require_usable()
         self._have_rehearsed()
         return self.start_unchecked(task)
+
+    def lead(self) -> AbstractAsyncContextManager[Leadership]:
+        """Lead for the time of a block: ``async with election.lead() as leadership:``.
+
+        It waits without blocking the event loop, and resigns at the block's end; if it is cancelled,
+        nothing is left behind. `on_return` plays no part. When the leadership is lost, the block is
+        cancelled (`asyncio.Task.cancel`), and `LeadershipLost` is raised at its end. With a lease, the
+        kernel kills the process when its event loop is stuck for so long, as by a call that blocks; a
+        block that merely awaits need not beat.
+
+        Raises, at the block's begin:
+            LeaderLockError: the lock cannot be used.
+            Unsupported: the event loop is not one of asyncio's kind.
+        """
+        from leaderlock.leading import lead  # noqa: PLC0415  (asyncio)
+
+        return lead(self)
 
     def _have_rehearsed(self) -> None:
         from leaderlock.rehearsal import import_lookout, rehearse_in_place  # noqa: PLC0415  (as it us)

@@ -1,0 +1,157 @@
+"""The work of a term, done in an event loop, while a native thread sits the term out.
+
+The thread campaigns, as for every task: so a coroutine's term begins and ends as any other one.
+
+With a lease it is the loop that is watched: a callback beats, and so the lease acts when the loop is
+stuck, whatever it is that blocks it. A coroutine that merely waits for long is left alone, since nobody
+can tell whether it waits in vain, and since there is no need to kill a whole process for that:
+`asyncio.timeout` ends such a wait, with an exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+
+from leaderlock.errors import LeadershipLost, Unsupported
+from leaderlock.kernel.event import NativeEvent
+from leaderlock.leadership import _current
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+    from leaderlock.leadership import Leadership
+
+_BEATS = 4
+"""In a lease: one that a busy loop puts off is not death."""
+
+
+def running_loop(what: str) -> asyncio.AbstractEventLoop:
+    """The loop of the caller.
+
+    Raises:
+        Unsupported: there is none of asyncio's kind, as under Trio.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError as error:
+        raise Unsupported(
+            f"{what} needs an event loop of asyncio's kind (uvloop's is one), which does not run here: "
+            f"under Trio, give a plain function, which runs in a thread"
+        ) from error
+
+
+class Term:
+    """One term whose work is done in an event loop, while the candidate's thread sits it out.
+
+    Args:
+        loop: it must be the one that the work is done in.
+        leadership: of the candidate whose thread this is.
+        call_off: asks the work to end; called in the loop, once at most.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        leadership: Leadership,
+        call_off: Callable[[], object],
+    ) -> None:
+        self._loop = loop
+        self._leadership = leadership
+        self._call_off: Callable[[], object] | None = call_off
+        self._next_beat: asyncio.TimerHandle | None = None
+        self._ended = NativeEvent()
+
+    def sit_out(self, begin: Callable[[], object], context: contextvars.Context | None = None) -> None:
+        """In the candidate's thread: call `begin` in the loop, and wait until somebody calls `end`.
+
+        Raises:
+            SystemExit: the loop is closed, and so nothing will ever be done in it.
+        """
+
+        def begin_and_beat() -> None:
+            self._beat()
+            begin()
+
+        try:
+            self._loop.call_soon_threadsafe(begin_and_beat, context=context)
+        except RuntimeError as error:
+            raise SystemExit from error
+        self._leadership.tell()
+        stopping = self._leadership._stopping
+        stopping._waiters.append(self)
+        if stopping.is_set():  # before it knew of us
+            self.release()
+        self._ended.wait()
+        with contextlib.suppress(ValueError):  # it was called off
+            stopping._waiters.remove(self)
+
+    def release(self) -> None:
+        """What `NativeEvent.set` does with each waiter: here, when the work is to be called off."""
+        try:
+            self._loop.call_soon_threadsafe(self._call_off_once)
+        except RuntimeError:  # closed
+            self._ended.set()
+        if not self._loop.is_running():  # the process exits: the work has been left where it stood
+            self._ended.set()
+
+    def _call_off_once(self) -> None:
+        call_off, self._call_off = self._call_off, None
+        if call_off is not None:
+            call_off()
+
+    def _beat(self) -> None:
+        switch = self._leadership._switch
+        if switch is None or self._ended.is_set():
+            return
+        try:
+            self._leadership.beat()
+        except LeadershipLost:  # work that goes on all the same ends with the lease
+            return
+        self._next_beat = self._loop.call_later(switch.lease / _BEATS, self._beat)
+
+    def end(self) -> None:
+        """In the loop: the work is done, the thread goes on, and nothing is called off any more."""
+        self._call_off = None
+        if self._next_beat is not None:
+            self._next_beat.cancel()
+        self._ended.set()
+
+
+def in_loop(
+    function: Callable[[Leadership], Coroutine[Any, Any, object]], loop: asyncio.AbstractEventLoop
+) -> Callable[[Leadership], object]:
+    """A task for a candidate that runs a coroutine function in a loop, in a context like the caller's.
+
+    The coroutine is cancelled when it is asked to stop. If it is cancelled by others, it has failed.
+    """
+    context = contextvars.copy_context()
+
+    def task(leadership: Leadership) -> object:
+        running: list[asyncio.Task[object]] = []
+
+        async def work() -> object:
+            return await function(leadership)
+
+        def begin() -> None:
+            running.append(loop.create_task(work()))
+            running[0].add_done_callback(lambda _: term.end())
+
+        term = Term(loop, leadership, lambda: [task.cancel() for task in running])
+        own = context.copy()
+        own.run(_current.set, leadership)
+        term.sit_out(begin, own)
+        if not (running and running[0].done()):  # the process exits
+            return None
+        if running[0].cancelled():
+            if leadership._stopping.is_set():
+                return None
+            raise RuntimeError(
+                "the coroutine was cancelled, or did not catch the cancellation of another"
+            )
+        return running[0].result()
+
+    return task
