@@ -278,10 +278,10 @@ def test_where_proc_hides_processes_it_says_so(tmp_path: Path) -> None:
         "import os; from leaderlock.diagnosis.system import on_system\n"
         "os.setgroups([]); os.setgid(12345); os.setuid(12345); print(on_system()[0].text)"
     )
-    script = 'mount -o remount,hidepid=2 /proc && exec "$@"'
+    script = 'mount -t proc -o hidepid=2 proc /proc && exec "$@"'
     words = ["unshare", "--mount", "sh", "-c", script, "sh", sys.executable, "-c", program]
     assert "hidepid" in subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    document = json.loads(in_mount_namespace("mount -o remount,hidepid=2 /proc", tmp_path).stdout)
+    document = json.loads(in_mount_namespace("mount -t proc -o hidepid=2 proc /proc", tmp_path).stdout)
     assert document["verdict"] == "good"
 
 

@@ -152,7 +152,7 @@ def test_what_is_hidden_is_left_out_and_the_rest_is_told(path: Path) -> None:
             "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
             "print([(lock.pid, lock.descriptors) for lock in lock_table(f'/proc/self/fd/{fd}')])"
         )
-        script = 'mount -o remount,hidepid=2 /proc && exec "$@"'
+        script = 'mount -t proc -o hidepid=2 proc /proc && exec "$@"'
         words = [
             "unshare",
             "--mount",
