@@ -12,14 +12,14 @@ from contextlib import contextmanager
 
 from benchmarks.contenders import Contender
 from benchmarks.stamps import PATIENCE, read_stamp, stamp
-from leaderlock.kernel.table import flock_table
+from leaderlock.kernel import lock_table
 
 
 def await_queue(path: str, length: int) -> None:
     """Wait until so many processes are in the kernel's queue for a lock file."""
     deadline = time.monotonic() + PATIENCE
     inode = os.stat(path).st_ino
-    while sum(e.waiting and e.inode == inode for e in flock_table() or []) < length:
+    while sum(e.waiting and e.inode == inode for e in lock_table() or []) < length:
         if time.monotonic() > deadline:
             raise TimeoutError(f"fewer than {length} wait for the lock after {PATIENCE} s")
         time.sleep(0.005)  # /proc/locks has no event

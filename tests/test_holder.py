@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from leaderlock import LeaderLock, LockFileUnusable, Record, UnsafeLockFile
-from leaderlock.kernel.table import flock_table
+from leaderlock.kernel import lock_table
 from tests.processes import Child, descriptors_of, forked, holder, until_parked
 
 
@@ -136,7 +136,7 @@ def test_the_table_lists_the_queue_in_its_order(path: Path) -> None:
         for child in (second, third):
             child.begin("LeaderLock(argv[0]).acquire()")
             until_parked(path, child.pid)
-        table = flock_table()
+        table = lock_table()
         assert table is not None
         mine = [entry for entry in table if entry.inode == path.stat().st_ino]
         assert [(entry.pid, entry.waiting) for entry in mine] == [

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from leaderlock.kernel import Lock, lock_table
-from leaderlock.kernel.table import flocks_on
+from leaderlock.kernel.mounts import place_of
+from leaderlock.kernel.queues import queue_on
 from tests.filesystems import LOCAL, made
 from tests.processes import Child, forked, needs_root
 from tests.raw_flock import locked, mounted_at, queued
@@ -67,7 +68,7 @@ def test_a_file_is_found_by_the_numbers_that_the_kernel_prints(tmp_path: Path, k
             [lock] = table_of(path)
             assert (lock.pid, lock.descriptors[0][0]) == (holder.pid, holder.pid)
             with path.open() as file:
-                assert [entry.pid for entry in flocks_on(file.fileno()) or ()] == [holder.pid]
+                assert [entry.pid for entry in queue_on(*place_of(file.fileno())) or ()] == [holder.pid]
 
 
 def test_a_file_in_a_btrfs_subvolume_is_found(tmp_path: Path) -> None:
@@ -138,7 +139,7 @@ def test_ten_thousand_locks_are_read_in_a_moment(path: Path) -> None:
         assert table is not None
         assert len([lock for lock in table if lock.pid == child.pid]) == 10_001
         with path.open() as file:
-            assert [entry.pid for entry in flocks_on(file.fileno()) or ()] == [child.pid]
+            assert [entry.pid for entry in queue_on(*place_of(file.fileno())) or ()] == [child.pid]
         assert time.monotonic() - begin < 5  # it takes 0.1 s
 
 

@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 from itertools import islice
 
-from leaderlock.kernel.table import FlockEntry
+from leaderlock.kernel.table import FlockEntry, readings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from leaderlock.kernel.openfiles import Place
-
-_READINGS = 5
 
 
 def queue_on(device: tuple[int, int], inode: int) -> list[FlockEntry] | None:
@@ -36,7 +32,7 @@ def queue_on(device: tuple[int, int], inode: int) -> list[FlockEntry] | None:
         None where there is no ``/proc/locks``.
     """
     place = b" %02x:%02x:%d " % (*device, inode)
-    for table in _readings():
+    for table in readings():
         lines = [line for line in table.splitlines() if place in line and b" FLOCK " in line]
         if lines:
             found = [(_depth(line), _entry(line, device, inode)) for line in _once(lines)]
@@ -47,7 +43,7 @@ def queue_on(device: tuple[int, int], inode: int) -> list[FlockEntry] | None:
 def holders() -> dict[Place, int]:
     """Who holds a flock on which file: one of them, where several share it."""
     found: dict[Place, int] = {}
-    for table in islice(_readings(), 2):  # one may miss a lock: see `queue_on`
+    for table in islice(readings(), 2):  # one may miss a lock: see `queue_on`
         for line in table.splitlines():
             if b" FLOCK " in line and b"->" not in line:
                 major, minor, inode = line.split()[5].split(b":")
@@ -60,27 +56,6 @@ def shows_whole_queue() -> bool:
     major, minor, *_ = os.uname().release.split("-")[0].split(".")
     version = (int(major), int("".join(c for c in minor if c.isdigit())))
     return not (4, 20) <= version < (5, 13)
-
-
-def _readings() -> Iterator[bytes]:
-    """The table, read anew each time.
-
-    From one descriptor: the kernel's buffer grows to the largest piece, and stays so large for the
-    next reading, which it then breaks off the less often.
-    """
-    try:
-        fd = os.open("/proc/locks", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        for _ in range(_READINGS):
-            os.lseek(fd, 0, os.SEEK_SET)
-            parts = []
-            while part := os.read(fd, 1 << 20):
-                parts.append(part)
-            yield b"".join(parts)
-    finally:
-        os.close(fd)
 
 
 def _once(lines: list[bytes]) -> list[bytes]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from leaderlock.kernel.mounts import place_of
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _ONE_PIECE = 3500
 """Bytes; the kernel hands out a longer table in pieces, each of at most a page."""
@@ -34,52 +36,31 @@ class FlockEntry:
         self.inode = inode
 
 
-def flock_table() -> list[FlockEntry] | None:
-    """Every flock that this process may see, each holder followed by its queue in order.
-
-    The kernel leaves out processes of PID namespaces that cannot be seen from here. None where there
-    is no ``/proc/locks``.
-    """
-    table = read_locks()
-    return None if table is None else [_parse(line) for line in table if b" FLOCK " in line]
-
-
-def flocks_on(fd: int) -> list[FlockEntry] | None:
-    """The entries for the file behind a descriptor: its holders first, then the queue in order."""
-    table = read_locks()
-    if table is None:
-        return None
-    (major, minor), inode = place_of(fd)
-    place = b" %02x:%02x:%d " % (major, minor, inode)
-    entries = [_parse(line) for line in table if place in line and b" FLOCK " in line]
-    return sorted(entries, key=lambda entry: entry.waiting)
-
-
 def read_locks() -> list[bytes] | None:
     """The lines of ``/proc/locks``; None where there is none.
 
     Between the pieces of a long table others lock and unlock, so that an entry could be missed or come
     twice: such a table is read until two readings agree, but no more than five times.
     """
+    table = None
+    for reading in readings():
+        if reading == table or len(reading) < _ONE_PIECE:
+            return reading.splitlines()
+        table = reading
+    return None if table is None else table.splitlines()
+
+
+def readings() -> Iterator[bytes]:
+    """The table, read anew each time, five times; nothing where there is none.
+
+    From one descriptor: the kernel's buffer grows to the largest piece, and stays so large for the
+    next reading, which it then breaks off the less often.
+    """
     try:
-        with open("/proc/locks", "rb", buffering=0) as file:
-            before, table = None, file.read()
-            for _ in range(_READINGS - 1):
-                if table == before or len(table) < _ONE_PIECE:
-                    break
-                file.seek(0)
-                before, table = table, file.read()
+        file = open("/proc/locks", "rb", buffering=0)  # noqa: SIM115  (closed below, after the last)
     except FileNotFoundError:
-        return None
-    return table.splitlines()
-
-
-def _parse(line: bytes) -> FlockEntry:
-    # "1: FLOCK  ADVISORY  WRITE 417 fe:00:131 0 EOF", or "1: -> FLOCK ..." for one that waits.
-    fields = line.split()
-    waiting = fields[1] == b"->"
-    _, _, access, pid, place, *_ = fields[1 + waiting :]
-    major, minor, inode = place.split(b":")
-    return FlockEntry(
-        int(pid), waiting, access == b"WRITE", (int(major, 16), int(minor, 16)), int(inode)
-    )
+        return
+    with file:
+        for _ in range(_READINGS):
+            file.seek(0)
+            yield file.read()
