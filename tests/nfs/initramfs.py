@@ -113,7 +113,7 @@ def _add_program(archive: Archive, program: Path, name: str) -> None:
 
 
 def _add_libraries(archive: Archive, program: Path) -> None:
-    """Everything that the file is linked to; found there through LD_LIBRARY_PATH=/lib."""
+    """Everything that the file is linked to; found there through LD_LIBRARY_PATH=/usr/lib."""
     printed = subprocess.run(
         ["ldd", program],
         capture_output=True,
@@ -123,7 +123,7 @@ def _add_libraries(archive: Archive, program: Path) -> None:
     assert "not found" not in printed, f"{program} needs a library that is missing:\n{printed}"
     for path in re.findall(r"(/\S+) \(0x", printed):
         # The loader's own path is written into each program.
-        name = path if "/ld-linux" in path else f"lib/{os.path.basename(path)}"
+        name = path if "/ld-linux" in path else f"usr/lib/{os.path.basename(path)}"
         if name not in archive:
             archive.add(name, Path(path).read_bytes())
 
@@ -152,13 +152,13 @@ def _collect(module: str, files: dict[str, Path], order: list[str]) -> None:
 
 def _add_python(archive: Archive) -> None:
     executable = Path(os.path.realpath(sys.executable))
-    _add_program(archive, executable, "bin/python3")
+    _add_program(archive, executable, "usr/bin/python3")
     library = Path(sysconfig.get_path("stdlib"))
     for directory, subdirectories, names in os.walk(library):
         subdirectories[:] = [name for name in subdirectories if not _LEFT_OUT.match(name)]
         for name in names:
             path = Path(directory, name)
-            inside = f"lib/{library.name}/{path.relative_to(library)}"
+            inside = f"usr/lib/{library.name}/{path.relative_to(library)}"
             if name.endswith(".py"):
                 archive.add(f"{inside}c", _compiled(path), 0o644)
             elif name.endswith(".so") and not _LEFT_OUT.match(name):

@@ -41,6 +41,12 @@ def locked(process: Process, path: str) -> Process:
     return process
 
 
+def with_lock(process: Process, path: str) -> Process:
+    """Make a `LeaderLock` in a process."""
+    process.tell(f"lock = LeaderLock({path!r}, on_network_filesystem='allow')")
+    return process
+
+
 TRY = "fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)"
 TRY_RECORD = "fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)"
 

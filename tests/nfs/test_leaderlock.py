@@ -5,18 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.nfs.conftest import Start
-from tests.nfs.machine import Machine, Process
-from tests.nfs.mounts import LOCAL, VERSIONS, Everywhere, error_of
+from tests.nfs.machine import Machine
+from tests.nfs.mounts import LOCAL, VERSIONS, Everywhere, error_of, with_lock
 from tests.processes import until
 
 pytestmark = pytest.mark.slow
 each_version = pytest.mark.parametrize("version", VERSIONS)
-
-
-def with_lock(process: Process, path: str) -> Process:
-    """Make a `LeaderLock` in a process."""
-    process.tell(f"lock = LeaderLock({path!r}, on_network_filesystem='allow')")
-    return process
 
 
 @pytest.mark.parametrize("options", [*VERSIONS, LOCAL])
@@ -88,4 +82,5 @@ def test_a_leader_notices_that_its_file_was_deleted(
         until(lambda: error_of(leader, "lock.check()") is not None, "the cache to end")
     error = error_of(leader, "lock.check()")
     assert error is not None
-    assert error.startswith("LockFileReplaced")
+    # fstat(2) fails with ESTALE if it was another client's hand, which reads as a closed descriptor.
+    assert error.startswith(("LockFileReplaced", "NotHeld"))
