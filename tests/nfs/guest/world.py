@@ -47,8 +47,8 @@ def start_server() -> None:
     run("ip", "link", "set", "lo", "up")
     run("mount", "-t", "ext4", "/dev/vda", EXPORTED)
     run("mount", "-t", "nfsd", "nfsd", "/proc/fs/nfsd")
-    # nfsdcld remembers the clients of version 4 over a restart: without one of them, as now, there is no
-    # grace period. Version 3 always has one.
+    # nfsdcld remembers the clients of version 4 over a restart: without any, as now, there is no grace
+    # period. Version 3 always has one.
     os.makedirs("/var/lib/nfs/rpc_pipefs")
     os.makedirs("/var/lib/nfs/nfsdcld")
     run("mount", "-t", "rpc_pipefs", "rpc_pipefs", "/var/lib/nfs/rpc_pipefs")
