@@ -1,9 +1,9 @@
-"""A pool of four processes, one of which reports beside its work: python examples/process_pool.py."""
+"""A pool of processes, one of which reports beside its work: python examples/process_pool.py."""
 
 import multiprocessing
 import os
-import signal
 import sys
+import time
 
 from leaderlock import Election, Leadership
 
@@ -14,9 +14,7 @@ def report(leadership: Leadership) -> None:
 
 
 if __name__ == "__main__":
-    context = multiprocessing.get_context(
-        *sys.argv[1:]
-    )  # "spawn", "fork", "forkserver", or the default
-    with context.Pool(4, initializer=Election(name="example").start, initargs=[report]) as pool:
-        print(sum(pool.map(abs, range(100))))  # the pool's own work
-        signal.pause()
+    election = Election(name="example")
+    context = multiprocessing.get_context(*sys.argv[1:])  # "spawn", "fork", "forkserver"
+    with context.Pool(4, initializer=election.start, initargs=[report]) as pool:
+        pool.map(time.sleep, [3600] * 4)  # the pool's own work

@@ -1,0 +1,158 @@
+"""Flask: a task in one of the processes that serve the application.
+
+leader = Leader(app)
+
+@leader.task
+def report(leadership): ...
+"""
+
+from __future__ import annotations
+
+import os
+from typing import overload
+
+import click
+from flask.helpers import get_debug_flag
+from werkzeug.serving import is_running_from_reloader
+
+from leaderlock.integrations.serving import ServedTask
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Literal, TypeVar
+
+    from flask import Flask
+
+    from leaderlock.leadership import Leadership
+
+    Task = TypeVar("Task", bound=Callable[[Leadership], object])
+
+
+class Leader:
+    """A Flask extension: lets one process of those that serve the application run each `task`.
+
+    Each worker of gunicorn (with and without ``preload_app``) and of uWSGI stands for election when it
+    is ready, and so does ``flask run``, in the process that serves: not in its reloader's parent. Under
+    any other server a process stands when it has its first request, or when it calls `start`. What
+    never serves (``flask shell`` and other commands, a test client of an app with ``testing`` set)
+    never stands.
+
+    Args:
+        app: the application; or call `init_app` later, in a factory as its last step.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        self._tasks: list[ServedTask] = []
+        self._app: Flask | None = None
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Let the tasks, those to come too, run with this application."""
+        is_first = self._app is None
+        self._app = app
+        app.extensions["leaderlock"] = self
+        app.before_request(self._stand_at_first_request)
+        if is_first:
+            for task in list(self._tasks):
+                self._stand_when_ready(task)
+
+    @overload
+    def task(self, function: Task, /) -> Task: ...
+    @overload
+    def task(
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        lease: float | None = None,
+        on_return: Literal["hold", "resign"] = "hold",
+        backoff: tuple[float, float] = (1.0, 60.0),
+    ) -> Callable[[Task], Task]: ...
+    def task(
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        lease: float | None = None,
+        on_return: Literal["hold", "resign"] = "hold",
+        backoff: tuple[float, float] = (1.0, 60.0),
+    ) -> Any:
+        """Decorate a function of one argument, the `Leadership`; it runs in the application's context.
+
+        Args:
+            name: the lock's name. By default it is made of the function's name and its file's path, so
+                that other applications do not get in its way.
+            path: a path in place of the name.
+            lease, on_return, backoff: as for `Election`.
+
+        Raises:
+            TypeError, ValueError: an argument is not of its form.
+        """
+
+        def add(function: Task) -> Task:
+            task = ServedTask(
+                function,
+                prepared=lambda leadership: self._run(function, leadership),
+                name=name,
+                path=path,
+                lease=lease,
+                on_return=on_return,
+                backoff=backoff,
+            )
+            self._tasks.append(task)
+            if self._app is not None:
+                self._stand_when_ready(task)
+            return function
+
+        return add if function is None else add(function)
+
+    def _run(self, function: Callable[[Leadership], object], leadership: Leadership) -> object:
+        app = self._app
+        assert app is not None
+        _wait_until_imported(app.import_name)
+        with app.app_context():
+            return function(leadership)
+
+    def start(self) -> None:
+        """Stand in this process at once, before it has a request."""
+        for task in self._tasks:
+            task.stand()
+
+    def _stand_when_ready(self, task: ServedTask) -> None:
+        if task.stand_in_workers():
+            self._tasks.remove(task)
+        elif _flask_serves_here():
+            task.stand()
+
+    def _stand_at_first_request(self) -> None:
+        if self._app is not None and not self._app.testing:
+            self.start()
+
+
+def _flask_serves_here() -> bool:
+    """Whether this is ``flask run``, in the process that will serve."""
+    if is_running_from_reloader():
+        return True
+    context = click.get_current_context(silent=True)
+    if context is None or context.command.name != "run" or "reload" not in context.params:
+        return False
+    reloads = context.params["reload"]
+    return not (get_debug_flag() if reloads is None else reloads)
+
+
+def _wait_until_imported(module: str) -> None:
+    """Wait while another thread is still importing the module that makes the application.
+
+    The task may need what is defined further down. `import` would wait too, but import it once more if
+    that has failed.
+    """
+    import _frozen_importlib  # noqa: PLC0415  (where the import system keeps its locks)
+
+    bootstrap: Any = _frozen_importlib
+    bootstrap._lock_unlock_module(module)

@@ -1,0 +1,143 @@
+"""A task of a web application, in one of the processes that serve it.
+
+A framework loads an application in many a process that never serves a request: the parent of prefork
+workers, that of a reloader, a shell, a migration. None of those may lead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from leaderlock.election import Election, require_task
+from leaderlock.once import function_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    from gunicorn.workers.base import Worker
+
+    from leaderlock.candidate import Candidate
+    from leaderlock.leadership import Leadership
+
+
+class ServedTask:
+    """A task and its candidate in this process, if that serves.
+
+    Args:
+        task: a function of one argument, the `Leadership`.
+        prepared: what to run in its place, if that is not the task itself.
+        name: the lock's name. By default it is made of the task's name and its file's path.
+        path: a path in place of the name.
+        lease, on_return, backoff: as for `Election`.
+
+    Raises:
+        TypeError, ValueError: an argument is not of its form.
+        Unsupported: a lease where there is no such timer, or the URL of an engine.
+    """
+
+    def __init__(
+        self,
+        task: Callable[[Leadership], object],
+        *,
+        prepared: Callable[[Leadership], object] | None = None,
+        name: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        lease: float | None = None,
+        on_return: Literal["hold", "resign"] = "hold",
+        backoff: tuple[float, float] = (1.0, 60.0),
+    ) -> None:
+        require_task(task)
+        self.run = task if prepared is None else prepared
+        if name is None and path is None:
+            name = function_name(task)
+        self.election = Election(path, name=name, lease=lease, on_return=on_return, backoff=backoff)
+        self._name, self._path, self._lease = name, path, lease
+        self._candidate: Candidate | None = None
+        self._pid = 0
+
+    def stand(self) -> Candidate:
+        """Stand for election in this process, if it does not yet."""
+        if self._candidate is None or self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._candidate = self.election.start_unchecked(self.run)
+        return self._candidate
+
+    def stand_in_workers(self) -> bool:
+        """Stand in each worker of gunicorn or uWSGI, once it is ready; to be called as the app loads.
+
+        Returns:
+            True if nothing more is to be done, as this is uWSGI. Else whoever serves a request stands
+            then, at the latest.
+        """
+        if _is_uwsgi():
+            from leaderlock.integrations.uwsgi import in_one_worker  # noqa: PLC0415  (there alone)
+
+            in_one_worker(
+                self.run,
+                name=self._name,
+                path=self._path,
+                lease=self._lease,
+                on_return=self.election.on_return,
+                backoff=self.election.backoff,
+            )
+            return True
+        if "gunicorn.arbiter" in sys.modules:
+            worker = _loading_worker()
+            if worker is not None:
+                _when_ready(worker, self.stand)
+            else:  # preload_app
+                _rehearse_and_after_fork(self.stand)
+        return False
+
+
+def _is_uwsgi() -> bool:
+    try:
+        import uwsgi  # noqa: F401, PLC0415  (there is no such module but inside of uWSGI)
+    except ImportError:
+        return False
+    return True
+
+
+def _loading_worker() -> Worker | None:
+    """The gunicorn worker that loads the application just now, in this process."""
+    from gunicorn.workers.base import Worker  # noqa: PLC0415  (this is gunicorn)
+
+    frame = sys._getframe(1)
+    while frame is not None:
+        worker = frame.f_locals.get("self")
+        if isinstance(worker, Worker):
+            return worker
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def _rehearse_and_after_fork(call: Callable[[], object]) -> None:
+    """Call something in each worker that gunicorn's arbiter forks from here on.
+
+    An application has no hook of gunicorn's. A fork by anyone else (`multiprocessing`, say) is told
+    from the arbiter's by who calls it.
+    """
+    from gunicorn.workers.base import Worker  # noqa: PLC0415  (this is gunicorn)
+
+    from leaderlock.rehearsal import rehearse_before_fork  # noqa: PLC0415  (as it uses Election)
+
+    rehearse_before_fork()
+
+    def after_fork() -> None:
+        worker = sys._getframe(1).f_locals.get("worker")
+        if isinstance(worker, Worker):
+            _when_ready(worker, call)
+
+    os.register_at_fork(after_in_child=after_fork)
+
+
+def _when_ready(worker: Worker, call: Callable[[], object]) -> None:
+    from leaderlock.integrations import gunicorn  # noqa: PLC0415  (there alone)
+
+    gunicorn._log_to_server()
+    if not type(worker).__module__.startswith("gunicorn."):
+        gunicorn._after_init(worker, gunicorn._end_in_good_order)
+    gunicorn._after_init(worker, call)
