@@ -15,37 +15,33 @@ import contextlib
 import functools
 import inspect
 import os
+import signal
 import sys
-from typing import Any, overload
+from typing import overload
 
-from leaderlock.at_exit import EXIT_GRACE, candidates
+from leaderlock.at_exit import EXIT_GRACE, candidates, stop_at_exit
 from leaderlock.candidate import Candidate
 from leaderlock.election import Election, require_task
-from leaderlock.errors import Unsupported
 from leaderlock.in_loop import in_loop, running_loop
+from leaderlock.integrations.lifespan import with_lifespan
 from leaderlock.integrations.stderr_log import log_to_stderr
+from leaderlock.kernel.threads import start_new_thread
 from leaderlock.leading import every
 from leaderlock.log import log
 from leaderlock.once import function_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
     from typing import Literal
 
+    from leaderlock.integrations.lifespan import Application, Lifespan
     from leaderlock.leadership import Leadership
 
-    Message = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[Any]]
-    Send = Callable[[Any], Awaitable[None]]
-    Application = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
-    Lifespan = Callable[..., AbstractAsyncContextManager[None]]
     Task = Callable[[Leadership], object]
 
 __all__ = ["every", "in_one_worker"]
-
-_COROUTINE = "a coroutine function as a task"
 
 
 @overload
@@ -125,10 +121,13 @@ def in_one_worker(
     if name is None and path is None:
         name = function_name(task, place=os.path.abspath(sys._getframe(1).f_code.co_filename))
     election = Election(path, name=name, on_return=on_return, backoff=backoff, lease=lease)
-    stand = functools.partial(_standing, election, task, is_coroutine)
+
+    def lifespan(*_: object) -> AbstractAsyncContextManager[None]:
+        return _standing(election, task, is_coroutine)
+
     if app is None:
-        return lambda *_: stand()
-    return _wrapped(app, stand, needs_asyncio=is_coroutine)
+        return lifespan
+    return with_lifespan(app, lifespan, _require_asyncio if is_coroutine else lambda: None)
 
 
 def _is_coroutine_function(task: object) -> bool:
@@ -146,12 +145,16 @@ def _require_one_argument(task: Task) -> None:
         ) from error
 
 
+def _require_asyncio() -> asyncio.AbstractEventLoop:
+    return running_loop("a coroutine function as a task")
+
+
 @contextlib.asynccontextmanager
 async def _standing(election: Election, task: Task, is_coroutine: bool) -> AsyncIterator[None]:
     """Stand for election in this worker; at the end, have the task stop, and resign."""
     log_to_stderr()
     if is_coroutine:
-        task = in_loop(task, running_loop(_COROUTINE))  # type: ignore[arg-type]
+        task = in_loop(task, _require_asyncio())  # type: ignore[arg-type]
     election._have_rehearsed()
     try:
         candidate = election.start_unchecked(task)
@@ -159,11 +162,12 @@ async def _standing(election: Election, task: Task, is_coroutine: bool) -> Async
         log().error("this worker does not stand for election: %s", error)
         yield
         return
-    try:
-        yield
-    finally:
-        candidate._ask_to_stop()  # first: if the loop is being taken down, nobody can wait any more
-        await _stop(candidate)
+    with _ending_in_good_order():
+        try:
+            yield
+        finally:
+            candidate._ask_to_stop()  # first: if the loop is being taken down, nobody can wait any more
+            await _stop(candidate)
 
 
 async def _stop(candidate: Candidate) -> None:
@@ -188,93 +192,29 @@ async def _in_thread(call: Callable[[], bool]) -> bool:
     return await loop.run_in_executor(None, call)
 
 
-def _wrapped(
-    app: Callable[..., Awaitable[None]], stand: Lifespan, *, needs_asyncio: bool
-) -> Application:
-    may_be_missing = True
+@contextlib.contextmanager
+def _ending_in_good_order() -> Iterator[None]:
+    """Have the task asked to stop also where the server leaves it to the kernel to end by SIGTERM.
 
-    async def application(scope: Message, receive: Receive, send: Send) -> None:
-        nonlocal may_be_missing
-        if scope["type"] == "lifespan":
-            may_be_missing = False
-            try:
-                if needs_asyncio:
-                    running_loop(_COROUTINE)
-            except Unsupported as error:
-                await receive()
-                await send({"type": "lifespan.startup.failed", "message": str(error)})
-            else:
-                await _Life(app, stand, receive, send).live(scope)
-            return
-        if may_be_missing:
-            may_be_missing = False
-            log_to_stderr()
-            log().error(
-                "no worker runs the task: this server has sent no lifespan messages (or this is an "
-                "application inside of another one, which does not hand them on): switch them on, or "
-                "wrap the outer application"
-            )
-        await app(scope, receive, send)
-
-    return application
-
-
-class _Life:
-    """One lifespan of an application, whose messages pass through here.
-
-    Where the application ends by itself, since it does not know the protocol or is done with it, we go
-    on in its place, as the server goes on too.
+    Hypercorn sends one to all workers that still shut down when the first one has done so.
     """
+    try:
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _stop_and_die)
+    except ValueError:  # not the main thread: somebody runs a server, or a test, in a thread
+        pass
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is _stop_and_die:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    def __init__(
-        self, app: Callable[..., Awaitable[None]], stand: Lifespan, receive: Receive, send: Send
-    ) -> None:
-        self._app = app
-        self._stand = stand
-        self._receive = receive
-        self._send = send
-        self._received = self._answered = ""
 
-    async def live(self, scope: Message) -> None:
-        async with contextlib.AsyncExitStack() as self._standing:
-            try:
-                await self._app(scope, self._receive_for_app, self._send_for_app)
-            except Exception as error:  # whatever it raises
-                if self._is_over():
-                    raise
-                self._say_that_it_has_ended(error)
-            if not self._is_over():
-                await self._go_on()
+def _stop_and_die(number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_DFL)
 
-    def _is_over(self) -> bool:
-        return self._answered.endswith(".failed") or self._answered.startswith("lifespan.shutdown")
+    def stop_and_die() -> None:
+        stop_at_exit()
+        os.kill(os.getpid(), number)
 
-    async def _receive_for_app(self) -> Message:
-        message: Message = await self._receive()
-        self._received = message["type"]
-        if self._received == "lifespan.shutdown":
-            await self._standing.aclose()
-        return message
-
-    async def _send_for_app(self, message: Message) -> None:
-        kind = message["type"]
-        if kind.startswith("lifespan."):
-            self._answered = kind
-        if kind == "lifespan.startup.complete":
-            await self._standing.enter_async_context(self._stand())
-        await self._send(message)
-
-    def _say_that_it_has_ended(self, error: Exception) -> None:
-        if self._received:  # it knows the protocol, it seems
-            log().warning("the application's lifespan has failed; it is served without", exc_info=error)
-        else:
-            log().debug("the application has no lifespan: %r", error)
-
-    async def _go_on(self) -> None:
-        if not self._received:
-            await self._receive_for_app()
-        if not self._answered:
-            await self._send_for_app({"type": "lifespan.startup.complete"})
-        while self._received != "lifespan.shutdown":
-            await self._receive_for_app()
-        await self._send_for_app({"type": "lifespan.shutdown.complete"})
+    start_new_thread(stop_and_die, ())  # a coroutine could not stop while this thread waits for that
