@@ -1,167 +1,19 @@
-"""`in_one_worker` in real uWSGI servers: exactly one worker leads, whatever becomes of the others.
-
-`LEADERLOCK_TEST_UWSGI` names another uWSGI than that of `pyuwsgi`, an older one, say.
-"""
+"""`in_one_worker` in real uWSGI servers: exactly one worker leads, whatever becomes of the others."""
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import itertools
 import os
 import signal
-import socket
-import subprocess
-import sys
-import textwrap
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from leaderlock import Unsupported
 from leaderlock.integrations.uwsgi import in_one_worker
+from tests.integrations.uwsgi_server import PROCESSES, Build, Serve, build, in_each_mode, serve
 from tests.processes import descriptors_of, flocks_of, until
 
-EXAMPLES = Path(__file__).parent.parent.parent / "examples"
-UWSGI = os.environ.get("LEADERLOCK_TEST_UWSGI", str(Path(sys.executable).with_name("uwsgi")))
-PROCESSES = 3
-ACCEPTS = "this worker accepts requests"
-"""In the log once a worker has set its signal handlers, which is after the post-fork hook."""
-
-MODES = {
-    "loaded by the master": [],
-    "lazy-apps": ["--lazy-apps"],
-    "py-call-osafterfork": ["--py-call-osafterfork"],
-    "lazy-apps and py-call-osafterfork": ["--lazy-apps", "--py-call-osafterfork"],
-}
-in_each_mode = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
-
-
-class Event(NamedTuple):
-    pid: int
-    term: int
-    time: float
-    what: str
-
-
-class Server:
-    """A uWSGI server, its log, and what its task has written."""
-
-    def __init__(self, directory: Path, arguments: list[str], processes: int) -> None:
-        self.lock = directory / "leader.lock"
-        self.processes = processes
-        self._task_log = directory / "task.log"
-        self._server_log = directory / "uwsgi.log"
-        self._socket = directory / "http"
-        self._seen: set[int] = set()
-        self._command = [UWSGI, *arguments, "--hook-accepting", f"print:{ACCEPTS}"]
-        script = Path(UWSGI).read_bytes()[:200].partition(b"\n")[0]
-        if script.startswith(b"#!"):  # a reload executes the interpreter, but not the venv's by itself
-            self._command += ["--binary-path", os.fsdecode(script[2:].strip())]
-        self._environment = {
-            **os.environ,
-            "EXAMPLE_LOCK": str(self.lock),
-            "EXAMPLE_LOG": str(self._task_log),
-            "EXAMPLE_SECONDS": "0.02",
-            "EXAMPLE_SOCKET": str(self._socket),
-        }
-        self.start()
-
-    def start(self) -> None:
-        with open(self._server_log, "ab") as log:
-            self.process = subprocess.Popen(
-                self._command,
-                cwd=self._server_log.parent,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def end(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        until(lambda: not self.candidates(), "all processes to end")
-
-    @property
-    def log(self) -> str:
-        return self._server_log.read_text(errors="replace")
-
-    def logs(self, *texts: str) -> None:
-        """Wait until its log holds all of these."""
-        until(lambda: all(text in self.log for text in texts), f"{texts} in the log:\n{self.log}")
-
-    def candidates(self) -> set[int]:
-        """The PIDs of those that hold the lock or wait for it."""
-        return {pid for pid, _ in flocks_of(self.lock)} if self.lock.exists() else set()
-
-    def complete(self, *, without: set[int] = frozenset()) -> set[int]:  # type: ignore[assignment]
-        """Wait until each worker stands for election and accepts requests; the PIDs of all."""
-
-        def look() -> bool:
-            now = self.candidates()
-            return (
-                len(now) == self.processes
-                and not now & without
-                and self.log.splitlines().count(ACCEPTS) >= len(self._seen | now)
-            )
-
-        until(look, f"{self.processes} workers without {without}")
-        now = self.candidates()
-        self._seen |= now
-        return now
-
-    def events(self) -> list[Event]:
-        if not self._task_log.exists():
-            return []
-        complete_lines, _, _ = self._task_log.read_text().rpartition("\n")
-        rows = (line.split() for line in complete_lines.splitlines())
-        return [Event(int(pid), int(term), float(time), what) for pid, term, time, what in rows]
-
-    def leader(self, *, after: int = 0, among: set[int] | None = None) -> Event:
-        """Wait until the last start of the task is of a later term, and by one of these; that start."""
-        found: list[Event] = []
-
-        def look() -> bool:
-            found[:] = [event for event in self.events() if event.what == "start"][-1:]
-            return bool(found) and found[0].term > after and (among is None or found[0].pid in among)
-
-        until(look, f"a leader after term {after} among {among or 'all'}")
-        return found[0]
-
-    def until_stopped(self, term: int) -> None:
-        """Wait until the task of a term has ended in good order."""
-        until(lambda: any(e.term == term and e.what == "stop" for e in self.events()), "the stop")
-
-    def get(self) -> int:
-        """The PID of the worker that answers a request."""
-        connection = http.client.HTTPConnection("localhost", timeout=30)
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(30)
-        connection.sock.connect(str(self._socket))
-        with contextlib.closing(connection):
-            connection.request("GET", "/")
-            return int(connection.getresponse().read())
-
-    def kill(self, pid: int, number: int = signal.SIGKILL) -> None:
-        os.kill(pid, number)
-
-    def check_one_at_a_time(self) -> None:
-        """No term overlaps another, and none is led twice."""
-        events = self.events()
-        terms = [list(group) for _, group in itertools.groupby(events, key=lambda e: e.term)]
-        assert terms, "nobody led"
-        numbers = [group[0].term for group in terms]
-        assert numbers == sorted(set(numbers)), "the terms interleave or go back"
-        for group in terms:
-            assert len({event.pid for event in group}) == 1, f"two led in {group[0].term}"
-            assert [event.what for event in group].count("start") == 1
-        for before, after in itertools.pairwise(terms):
-            assert max(event.time for event in before) < min(event.time for event in after)
+__all__ = ["build", "serve"]  # fixtures
 
 
 def blocked_signals(pid: int) -> dict[int, set[int]]:
@@ -180,32 +32,6 @@ def takes_signals_in_main_thread_only(pid: int) -> bool:
         ending.isdisjoint(blocked) if thread == pid else ending <= blocked
         for thread, blocked in blocked_signals(pid).items()
     )
-
-
-Serve = Callable[..., Server]
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Start a server with the example's configuration, or with an application of the test's own."""
-    started: list[Server] = []
-
-    def start(*arguments: str, app: str | None = None, processes: int = PROCESSES) -> Server:
-        if app is None:
-            arguments = ("--ini", str(EXAMPLES / "uwsgi.ini"), "-p", str(processes), *arguments)
-        else:
-            source = f"import os, sys, uwsgi\nsys.path.insert(0, {str(EXAMPLES)!r})\n"
-            (tmp_path / "app.py").write_text(source + textwrap.dedent(app))
-            arguments = ("--http-socket", str(tmp_path / "http"), "-p", str(processes), *arguments)
-            arguments = ("--wsgi-file", "app.py", *arguments)
-        server = Server(tmp_path, list(arguments), processes)
-        started.append(server)
-        return server
-
-    yield start
-    for server in started:
-        server.end()
-        print(server.log)
 
 
 @in_each_mode
@@ -331,8 +157,13 @@ STARTS_THREADS = """
 import threading
 from leaderlock.integrations.uwsgi import in_one_worker
 
+def wait_until_stop(leadership):
+    with open("thread", "w") as file:
+        file.write(str(threading.get_native_id()))
+    leadership.stopping.wait()
+
 def task(leadership):
-    threading.Thread(target=leadership.stopping.wait, daemon=True).start()
+    threading.Thread(target=wait_until_stop, args=[leadership], daemon=True).start()
     leadership.stopping.wait()
 
 in_one_worker(task, path=os.environ["EXAMPLE_LOCK"])
@@ -343,11 +174,13 @@ def application(environ, start_response):
 """
 
 
-def test_no_thread_of_a_task_takes_the_servers_signals(serve: Serve) -> None:
+def test_no_thread_of_a_task_takes_the_servers_signals(serve: Serve, tmp_path: Path) -> None:
     """uWSGI's handler would end the process from there, and CPython's end then wait for ever."""
     server = serve("--enable-threads", "--master", app=STARTS_THREADS)
     workers = server.complete()
-    until(lambda: max(len(blocked_signals(pid)) for pid in workers) == 3, "the leader's own thread")
+    thread = tmp_path / "thread"
+    until(lambda: thread.exists() and thread.read_text(), "the task's own thread")
+    assert any(int(thread.read_text()) in blocked_signals(pid) for pid in workers)
     assert all(takes_signals_in_main_thread_only(pid) for pid in workers)
 
 
@@ -488,11 +321,9 @@ def test_a_lock_that_cannot_be_used_stops_no_worker(serve: Serve, tmp_path: Path
     assert "DAMN" not in server.log, "a worker died"
 
 
-def test_missing_threads_are_a_clear_error_in_the_log(serve: Serve) -> None:
-    version = subprocess.run([UWSGI, "--version"], capture_output=True, text=True, check=True).stdout
+def test_missing_threads_are_a_clear_error_in_the_log(serve: Serve, build: Build) -> None:
     # Since 2.0.27 threads cannot be had switched off, so it has to be pretended.
-    always = tuple(int(n) for n in version.strip().split(".")[:3]) >= (2, 0, 27)
-    app = "uwsgi.has_threads = 0\n" if always else ""
+    app = "uwsgi.has_threads = 0\n" if build.version >= (2, 0, 27) else ""
     server = serve("--master", "--need-app", app=app + "from uwsgi_app import application")
     assert server.process.wait(30) != 0
     assert "Unsupported: uWSGI runs no Python threads" in server.log

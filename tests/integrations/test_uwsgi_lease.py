@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integrations.test_uwsgi import Serve, serve
+from tests.integrations.uwsgi_server import Serve, build, serve
 from tests.processes import until
 
 APPLICATION = """
@@ -32,7 +32,7 @@ def hang_in_the_first_term(leadership):
 in_one_worker(hang_in_the_first_term, path=os.environ["EXAMPLE_LOCK"], lease=2)
 """
 
-__all__ = ["serve"]  # a fixture
+__all__ = ["build", "serve"]  # fixtures
 
 
 @pytest.mark.parametrize("mode", [[], ["--lazy-apps"]], ids=["loaded by the master", "lazy-apps"])
