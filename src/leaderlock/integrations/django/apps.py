@@ -1,0 +1,60 @@
+"""The app: each process that serves stands for election."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from django.apps import AppConfig
+from django.core.signals import request_started
+
+from leaderlock.integrations.django.tasks import configured, task_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from leaderlock.integrations.serving import ServedTask
+
+
+class LeaderlockConfig(AppConfig):  # type: ignore[misc]  # Django has no types of its own
+    """Stands for election for each task of ``settings.LEADERLOCK``, where requests are served.
+
+    These are the workers of gunicorn and uWSGI, once they are ready; ``manage.py runserver``, but not
+    its autoreloader's parent; and under any other server each process from its first request on. Other
+    commands (``migrate``, ``shell``, ``test``) never stand, nor does a test client.
+    """
+
+    name = "leaderlock.integrations.django"
+    label = "leaderlock"
+
+    def ready(self) -> None:
+        """Called by Django in every process, whatever it is for."""
+        self._at_first_request: list[ServedTask] = []
+        for path, keywords in configured().items():
+            task = task_of(path, keywords)
+            if task.stand_in_workers():
+                continue
+            if _runserver_serves_here():
+                task.stand()
+            else:
+                self._at_first_request.append(task)
+        if self._at_first_request:
+            request_started.connect(self._stand, dispatch_uid="leaderlock")
+
+    def _stand(self, sender: type[object], **_: object) -> None:
+        from django.core.handlers.asgi import ASGIHandler  # noqa: PLC0415  (a server has it, or has not)
+        from django.core.handlers.wsgi import WSGIHandler  # noqa: PLC0415  (likewise)
+
+        if issubclass(sender, (ASGIHandler, WSGIHandler)):  # not a test client's
+            request_started.disconnect(dispatch_uid="leaderlock")
+            for task in self._at_first_request:
+                task.stand()
+
+
+def _runserver_serves_here() -> bool:
+    """Whether this is ``manage.py runserver``, in the process that will serve.
+
+    Its autoreloader starts it again, with $RUN_MAIN, and watches over that.
+    """
+    if sys.argv[1:2] != ["runserver"]:
+        return False
+    return os.environ.get("RUN_MAIN") == "true" or "--noreload" in sys.argv

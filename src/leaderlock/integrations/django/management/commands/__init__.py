@@ -1,0 +1,1 @@
+"""The directory in which Django looks for commands."""

@@ -1,0 +1,57 @@
+"""The tasks that ``settings.LEADERLOCK`` names."""
+
+from __future__ import annotations
+
+from django.apps import apps
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.utils.module_loading import import_string
+
+from leaderlock.integrations.serving import ServedTask
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from leaderlock.leadership import Leadership
+
+
+def configured() -> dict[str, Mapping[str, Any]]:
+    """The settings of each task, by its dotted path.
+
+    Raises:
+        ImproperlyConfigured: the setting is not of its form.
+    """
+    tasks = getattr(settings, "LEADERLOCK", {})
+    if isinstance(tasks, dict) and all(
+        isinstance(path, str) and isinstance(keywords, dict) for path, keywords in tasks.items()
+    ):
+        return tasks
+    raise ImproperlyConfigured(
+        f"LEADERLOCK must map the dotted path of each task to its settings, as in "
+        f"{{'polls.tasks.report': {{'lease': 180}}}}, not {tasks!r}"
+    )
+
+
+def task_of(path: str, keywords: Mapping[str, Any]) -> ServedTask:
+    """The task with this dotted path.
+
+    Raises:
+        ImproperlyConfigured: it cannot be imported, is no function of one argument, or a setting of its
+            is wrong.
+    """
+    try:
+        function = import_string(path)
+        return ServedTask(function, prepared=lambda leadership: _run(function, leadership), **keywords)
+    except (ImportError, TypeError, ValueError) as error:
+        raise ImproperlyConfigured(f"the task {path!r} of LEADERLOCK: {error}") from error
+
+
+def _run(function: Callable[[Leadership], object], leadership: Leadership) -> object:
+    apps.ready_event.wait()  # elected while the apps after this one get ready
+    try:
+        return function(leadership)
+    finally:
+        connections.close_all()  # this thread's own
