@@ -20,7 +20,19 @@ FACADE = "__init__"
 LEVELS: list[set[str]] = [
     {"_version", "errors", "log"},
     {"kernel"},
-    {"aio", "directory", "gate", "history", "hold", "holder", "journal", "lock", "lockfile", "record"},
+    {
+        "aio",
+        "directory",
+        "gate",
+        "history",
+        "hold",
+        "holder",
+        "journal",
+        "lock",
+        "lockfile",
+        "memoryfile",
+        "record",
+    },
     {"deadman", "fifo", "inbox", "notify"},
     {"at_exit", "candidate", "election", "in_loop", "leadership", "leading", "lookout", "rehearsal"},
     {"diagnosis", "once", "outcomes", "status", "summary", "timeline", "verdict", "wording"},
@@ -28,7 +40,7 @@ LEVELS: list[set[str]] = [
     {"engines"},
     {"health"},
     {"supervisor"},
-    {"integrations"},
+    {"integrations", "interop"},
     {"__main__", "cli", "web"},
 ]
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from leaderlock.errors import LockFileUnusable
     from leaderlock.kernel.descriptors import Descriptor
-    from leaderlock.lockfile import LockFile, MemoryFile
-
+    from leaderlock.lockfile import LockFile
+    from leaderlock.memoryfile import MemoryFile
 
 _AT_ONCE = 0.01
 """Seconds that a free lock may take to be had."""
@@ -104,6 +104,8 @@ class Hold:
             self.term = term
             if os.pwrite(fd, content, 0) != len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if file.is_network:  # or, if this client is cut off, the next one would use the term again
+                os.fsync(fd)
         except OSError as error:
             raise unusable(error, "write the record", file.path) from error
         file.last_written = (content, term)
@@ -149,9 +151,27 @@ class Hold:
         return self._file.is_current(descriptor.status)
 
     def beat(self) -> None:
-        """Note in the history that the leader lives, after a look at the descriptor."""
+        """Note in the history that the leader lives, after a look at the descriptor.
+
+        Raises:
+            NotHeld: on a network file system, that the server does not keep the lock any more.
+        """
         self._last_beat = time.time()
         self.journal()
+        if self._file.is_network:
+            self._require_kept()
+
+    def _require_kept(self) -> None:
+        """Write something: nothing else is refused where a server has given up the lock (nfs(5))."""
+        descriptor = self._require_descriptor()
+        try:
+            os.pwrite(descriptor.fd, self._content[:1], journal.place_of(self.term))
+            os.fsync(descriptor.fd)
+        except OSError as error:
+            raise NotHeld(
+                f"{self._file.path} is no longer held: its server has not heard from this machine "
+                f"for too long, and has given the lock up ({error.strerror})"
+            ) from error
 
     def journal(self, until: float = 0, ended: str = "") -> None:
         """Write the term's slot of the history, whole: others may have written to the file.

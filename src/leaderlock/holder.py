@@ -15,7 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from leaderlock.lockfile import LockFile, MemoryFile
+    from leaderlock.lockfile import LockFile
+    from leaderlock.memoryfile import MemoryFile
 
 
 class Standing:

@@ -136,13 +136,13 @@ class Leadership(OfThisProcess):
         """
         try:
             self.check()
+            if time.monotonic() >= self._next_note:
+                self._note_beat()
         except LeadershipLost as error:
             self._lose(error)
             raise
         if self._switch is not None:
             self._switch.beat()
-        if time.monotonic() >= self._next_note:
-            self._note_beat()
         if self._news is not None:
             self.tell()
 
@@ -180,7 +180,10 @@ class Leadership(OfThisProcess):
         self._next_note = time.monotonic() + self._note_every
         hold = self._lock._gate.inside
         if hold is not None:
-            hold.beat()
+            try:
+                hold.beat()
+            except NotHeld as error:
+                raise LeadershipLost(str(error)) from error
 
     def note_end(self, how: str) -> None:
         """Note in the history how the term is about to end."""

@@ -16,7 +16,8 @@ from leaderlock.errors import LockFileReplaced, NotHeld, Unsupported
 from leaderlock.gate import Gate
 from leaderlock.kernel import descriptors
 from leaderlock.kernel.threads import TIMEOUT_MAX, allocate_lock
-from leaderlock.lockfile import LockFile, MemoryFile
+from leaderlock.lockfile import LockFile
+from leaderlock.memoryfile import MemoryFile
 
 try:
     from leaderlock.hold import Hold

@@ -1,6 +1,6 @@
 """The file that is locked: opened safely, never truncated, never removed, and known again.
 
-`LockFile` is a path; `MemoryFile` (memfd_create(2)) needs no writable file system. `Hold` locks either.
+`LockFile` is a path; memoryfile.py has the one that needs no writable file system. `Hold` locks either.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import os
 import stat
 
 from leaderlock.directory import named_path, require_name
-from leaderlock.errors import LockFileUnusable, NetworkFilesystem, UnsafeLockFile, Unsupported
-from leaderlock.kernel.descriptors import Descriptor, leads_to
+from leaderlock.errors import LockFileUnusable, NetworkFilesystem, UnsafeLockFile
+from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.mounts import local_devices, mount_of
 from leaderlock.record import host_and_name
 
@@ -50,10 +50,26 @@ def unusable(cause: OSError, doing: str, path: str) -> LockFileUnusable:
     return LockFileUnusable(cause, doing, path, _REMEDIES.get(cause.errno or 0, ""))
 
 
-class LockFile:
-    """A path, or a name whose path is looked up when it is first needed by a user."""
+class LockedFile:
+    """What a lock knows of its file in this process.
+
+    Attributes:
+        has_path: whether it can be deleted or replaced.
+        is_network: whether its server may give the lock up without a word.
+        last_written: the record that this process wrote last, and its term.
+        lease: seconds, of who is to lead by it; for the history.
+        journalled: the last term whose end this process has written into the history.
+    """
 
     has_path = True
+    is_network = False
+    last_written: tuple[bytes, int] = (b"", 0)
+    lease: float | None = None
+    journalled = 0
+
+
+class LockFile(LockedFile):
+    """A path, or a name whose path is looked up when it is first needed by a user."""
 
     def __init__(
         self,
@@ -74,10 +90,6 @@ class LockFile:
         self._given = None if path is None else _absolute(path)
         self._found: tuple[int, str] | None = None
         self._seen = False
-        self.last_written: tuple[bytes, int] = (b"", 0)
-        # For the history: of who is to lead by it; and the term whose end is in it already.
-        self.lease: float | None = None
-        self.journalled = 0
         self.name = require_name(name) if name is not None else _stem(self.path)
         self.label = host_and_name(self.name)
         # Here, and so before the fork of a server: each worker would copy 400 KiB of pages for it.
@@ -175,9 +187,11 @@ class LockFile:
 
     def _require_local(self, descriptor: Descriptor) -> None:
         mount = mount_of(descriptor.fd)
-        if mount is None or not mount.is_network or self._on_network_filesystem == "allow":
-            if mount is None or not mount.is_network:
-                _local_devices.add(descriptor.status.st_dev)
+        if mount is None or not mount.is_network:
+            _local_devices.add(descriptor.status.st_dev)
+            return
+        self.is_network = True
+        if self._on_network_filesystem == "allow":
             return
         text = (
             f"{self.path} lies on a network file system ({mount.kind}, {mount.source} on "
@@ -195,64 +209,6 @@ class LockFile:
 _NEW = os.O_CREAT | os.O_EXCL
 _FORMAT = stat.S_IFMT(0o177777)
 _local_devices: set[int] = set()
-
-
-class MemoryFile:
-    """A file without a path, shared with every process that is forked after it was made."""
-
-    has_path = False
-
-    def __init__(self, name: str) -> None:
-        if not hasattr(os, "memfd_create"):
-            raise Unsupported("LeaderLock.anonymous needs memfd_create(2), which only Linux has")
-        if not name or "\0" in name or len(os.fsencode(name)) > 200:
-            raise ValueError(f"name must be 1 to 200 bytes without NUL, not {name!r}")
-        self.name = name
-        self.last_written: tuple[bytes, int] = (b"", 0)
-        # For the history: of who is to lead by it; and the term whose end is in it already.
-        self.lease: float | None = None
-        self.journalled = 0
-        self.path = f"memfd:{name}"
-        self.label = host_and_name(name)
-        try:
-            self._fd = os.memfd_create(name, os.MFD_CLOEXEC)
-            self._status = os.fstat(self._fd)
-        except OSError as error:
-            raise unusable(error, "make the memory file", self.path) from error
-
-    def open(self) -> Descriptor:
-        """Open it anew: a description of this process's own, which dup(2) or fork(2) do not give."""
-        self._require_descriptor()
-        try:
-            return Descriptor(f"/proc/self/fd/{self._fd}", os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise Unsupported(
-                f"{self.path} cannot be opened in this process, since /proc is not mounted here: mount "
-                f"it, or use a path"
-            ) from error
-        except OSError as error:
-            raise unusable(error, "open the lock", self.path) from error
-
-    def is_current(self, status: os.stat_result) -> bool:
-        """Always: what has no path cannot be replaced."""
-        return True
-
-    def open_for_reading(self) -> int | None:
-        """A descriptor to read the record from; not registered."""
-        self._require_descriptor()
-        return os.dup(self._fd)
-
-    def _require_descriptor(self) -> None:
-        """Other code may have closed the descriptor: the number may lead anywhere now."""
-        if not leads_to(self._fd, self._status):
-            raise Unsupported(
-                f"{self.path} is lost: other code in process {os.getpid()} has closed its descriptor "
-                f"{self._fd} (os.closerange, a daemoniser); make the lock after that, or use a path"
-            )
-
-    def __del__(self) -> None:
-        if hasattr(self, "_status") and leads_to(self._fd, self._status):
-            os.close(self._fd)
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:

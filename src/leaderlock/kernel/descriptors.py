@@ -11,6 +11,7 @@ they make or use a lock.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from leaderlock.kernel.threads import RLock
@@ -96,8 +97,9 @@ def leads_to(fd: int, status: os.stat_result) -> bool:
     """Whether a descriptor is open and leads to the file with this fstat(2)."""
     try:
         now = os.fstat(fd)
-    except OSError:  # EBADF
-        return False
+    except OSError as error:
+        # ESTALE: it is open, and another client of the network file system has deleted the file.
+        return error.errno == errno.ESTALE
     return now.st_ino == status.st_ino and now.st_dev == status.st_dev
 
 
