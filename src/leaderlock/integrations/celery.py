@@ -1,0 +1,74 @@
+"""Celery: a task of leaderlock's in one of the worker processes on this machine.
+
+    # in the module that holds the application
+    from leaderlock.integrations.celery import in_one_worker
+    in_one_worker(task)
+
+To have one ``celery beat``, no code is needed: ``leaderlock run --name beat -- celery -A app beat``.
+"""
+
+from __future__ import annotations
+
+import os
+
+from celery import signals
+
+from leaderlock.at_exit import stop_at_exit
+from leaderlock.integrations.serving import ServedTask
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Literal
+
+    from leaderlock.leadership import Leadership
+
+
+def in_one_worker(
+    task: Callable[[Leadership], object],
+    *,
+    name: str | None = None,
+    path: str | os.PathLike[str] | None = None,
+    on_return: Literal["hold", "resign"] = "hold",
+    backoff: tuple[float, float] = (1.0, 60.0),
+    lease: float | None = None,
+) -> None:
+    """Let one process of this machine's Celery workers run the task, while the others stand by.
+
+    With the prefork pool each process of the pool stands for election, and the main one does not; with
+    the others (solo, threads, gevent, eventlet) the worker itself does, when it is ready. Whoever
+    imports the application only to send messages never stands.
+
+    The task runs in a native thread, beside Celery's own tasks. A process that ends in good order asks
+    it to stop and waits up to 5 seconds for that.
+
+    Args:
+        task: a function of one argument, the `Leadership`.
+        name: the lock's name. By default it is made of the task's name and its file's path.
+        path: a path in place of the name.
+        on_return, backoff, lease: as for `Election`; a process whose task misses its lease is killed.
+
+    Raises:
+        TypeError, ValueError: an argument is not of its form.
+        Unsupported: a lease where there is no such timer, or the URL of an engine.
+    """
+    served = ServedTask(task, name=name, path=path, on_return=on_return, backoff=backoff, lease=lease)
+
+    def stand(**_: object) -> None:
+        served.stand()
+
+    def stand_unless_pool_does(sender: Any, **_: object) -> None:
+        from celery.concurrency.prefork import TaskPool  # noqa: PLC0415  (with prefork, it is there)
+
+        if not isinstance(sender.pool, TaskPool):
+            served.stand()
+
+    # weak: Celery would else forget these functions as soon as this one returns.
+    signals.worker_process_init.connect(stand, weak=False)
+    signals.worker_ready.connect(stand_unless_pool_does, weak=False)
+    # The processes of the pool end without Python's exit handlers.
+    signals.worker_process_shutdown.connect(_stop, weak=False)
+
+
+def _stop(**_: object) -> None:
+    stop_at_exit()
