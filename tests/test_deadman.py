@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -15,10 +16,12 @@ import pytest
 from leaderlock.deadman import SHORTEST_LEASE, DeadManSwitch
 from leaderlock.errors import Unsupported
 from leaderlock.kernel.stacks import SIGNALS
-from tests.processes import Child, ChildError, threads_of, until
+from tests.processes import PATIENCE, Child, ChildError, threads_of, until
 from tests.supervisor.pid1 import IN_NAMESPACE, needs_namespaces
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these timers")
+
+SOAK = float(os.environ.get("SOAK_SECONDS", "45"))
 
 STACK = "most recent call first"
 
@@ -201,8 +204,8 @@ def test_a_process_that_beats_on_a_busy_machine_is_not_killed(log: Path) -> None
     try:
         with watched(log, 1) as child:
             arm(child)
-            child.begin("end = time.monotonic() + 45; beat_while(lambda: time.monotonic() < end)")
-            child.answer()
+            child.begin(f"end = time.monotonic() + {SOAK}; beat_while(lambda: time.monotonic() < end)")
+            child.answer(SOAK + PATIENCE)
             child.tell("switch.disarm()")
     finally:
         for process in busy:
