@@ -33,7 +33,9 @@ class Fleet(Server):
         lock: the file of the lock called ``example``, or of another name.
     """
 
-    def __init__(self, directory: Path, *commands: Iterable[object], name: str = "example") -> None:
+    def __init__(
+        self, directory: Path, *commands: Iterable[object], name: str = "example", **environment: str
+    ) -> None:
         self.directory = directory
         self.lock = directory / "locks" / f"{name}.lock"
         self.commands = [[str(word) for word in command] for command in commands]
@@ -42,6 +44,7 @@ class Fleet(Server):
             "LEADERLOCK_DIR": str(self.lock.parent),
             "NOTES": str(directory / "notes"),
             "PYTHONPATH": os.pathsep.join(map(str, (ROOT, HERE, EXAMPLES))),
+            **environment,
         }
         self._notes = directory / "notes"
         self._log = directory / "error.log"

@@ -1,0 +1,68 @@
+"""Werkzeug's reloader: its parent never leads, and a reload moves the leadership in good order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integrations.fleet import EXAMPLES, Fleet, free_port, get_page
+from tests.processes import until
+
+EXAMPLE = [sys.executable, EXAMPLES / "werkzeug_reloader.py"]
+
+SITE = """
+import os
+from werkzeug.serving import is_running_from_reloader, run_simple
+from werkzeug.wrappers import Response
+from leaderlock import Election
+from tests.integrations.served import lead
+
+if is_running_from_reloader():
+    Election(name="example").start(lead)
+app = Response(str(os.getpid()))
+run_simple("127.0.0.1", int(os.environ["PORT"]), app, use_reloader=True, reloader_type={kind!r})
+"""
+
+
+def test_the_example_in_three_processes(tmp_path: Path) -> None:
+    with Fleet(tmp_path, EXAMPLE, PORT=str(free_port())) as fleet:
+        for _ in range(2):
+            fleet.start(*map(str, EXAMPLE), PORT=str(free_port()))
+        parents = {fleet.process(number).pid for number in range(3)}
+        fleet.check_failover(3)
+        assert not parents & {note.pid for note in fleet.notes()}
+
+
+@pytest.mark.parametrize("kind", ["stat", "auto"])
+def test_a_reload_ends_the_task_before_the_next_one_begins(tmp_path: Path, kind: str) -> None:
+    own = tmp_path / "my_site.py"
+    own.write_text(SITE.format(kind=kind))
+    port = free_port()
+    with Fleet(tmp_path, [sys.executable, own], PORT=str(port)) as fleet:
+        for _ in range(2):
+            [child] = fleet.until_standing(1)
+            assert child in fleet.workers()
+            assert get_page(port) == str(child)
+            until(lambda child=child: edited(own) and fleet.leaders() - {child}, "a reload")  # type: ignore[misc]
+            fleet.leader(not_among=[child])
+            assert [note.event for note in fleet.notes() if note.pid == child][-1] == "stop"
+        fleet.check_one_leader_at_any_time()
+
+
+def edited(module: Path) -> bool:
+    """Change a module as an editor does; True."""
+    later = module.stat().st_mtime_ns + 2_000_000_000
+    os.utime(module, ns=(later, later))
+    return True
+
+
+def test_a_killed_child_leaves_no_leader_behind(tmp_path: Path) -> None:
+    with Fleet(tmp_path, EXAMPLE, PORT=str(free_port())) as fleet:
+        [child] = fleet.until_standing(1)
+        os.kill(child, signal.SIGKILL)
+        fleet.process().wait(60)  # Werkzeug's parent ends when its child dies of anything but a reload
+        assert not fleet.candidates()
