@@ -160,6 +160,8 @@ class _Stay:
         if self._term is not None:
             self._term.end()
         self._take_back()
+        if not self._loop.is_running():  # a coroutine that nobody will run any more is collected
+            return
         try:
             await asyncio.shield(self._thread_ended)
         except asyncio.CancelledError:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+import sys
 import sysconfig
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.integrations.server import WORKERS, Server
@@ -21,11 +24,13 @@ COMMANDS = {
     "hypercorn-trio": "hypercorn -k trio -b unix:{socket} --workers",
     "granian": "granian --interface asgi --uds {socket} --respawn-failed-workers --workers",
     "gunicorn": "gunicorn -k asgi -b unix:{socket} --no-control-socket -w",
-    "uvicorn-worker": "gunicorn -k uvicorn_worker.UvicornWorker -b unix:{socket} --no-control-socket -w",
+    "uvicorn-worker": (
+        "gunicorn -k uvicorn_worker.UvicornWorker -b unix:{socket} --no-control-socket -w"
+    ),
 }
 SERVERS = list(COMMANDS)
 END_WITH_A_WORKER = ("hypercorn", "hypercorn-uvloop", "hypercorn-trio")
-"""Hypercorn does not replace a worker that has died, but ends."""
+"""Hypercorn does not replace a worker that has died, but ends. Its status says nothing."""
 
 
 class AsgiServer(Server):
@@ -85,6 +90,19 @@ class AsgiServer(Server):
     def now() -> int:
         """On the clock of the notes."""
         return time.monotonic_ns()
+
+    @contextlib.contextmanager
+    def started(self) -> Iterator[AsgiServer]:
+        """Start it, and wait for nothing."""
+        try:
+            self.start()
+            yield self
+        finally:
+            self.__exit__(*sys.exc_info())
+
+    def until_begun(self) -> None:
+        """Wait for all workers to stand, and for one of them to begin the task."""
+        until(lambda: len(self.standing()) == WORKERS and self.terms(), "the task to begin")
 
     def wait(self) -> int:
         """Wait for the server's end; its status."""

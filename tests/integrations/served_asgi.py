@@ -121,7 +121,7 @@ async def full(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await send({"type": "websocket.accept"})
         message = await receive()
         await send({"type": "websocket.send", "text": message["text"]})
-        await send({"type": "websocket.close"})
+        await receive()  # the client closes
     else:
         assert scope["state"]["opened-by"] == os.getpid()
         await bare(scope, receive, send)
