@@ -15,7 +15,7 @@ TYPED := $(wildcard src tests examples benchmarks)
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv packages check lint types format test test-slow demo bench build clean
+.PHONY: help venv packages check lint types format test test-slow demo bench man build clean
 
 help:
 	@echo "make demo       see a leader killed and replaced, five times"
@@ -23,6 +23,7 @@ help:
 	@echo "make test       the tests; make test-slow: the ones that take long"
 	@echo "make bench      the benchmarks, side by side"
 	@echo "make format     format the code and fix what ruff can fix"
+	@echo "make man        write the manual pages anew, in docs/man"
 	@echo "make build      wheel and sdist, in dist/"
 	@echo "make clean      remove everything that make has made"
 
@@ -40,7 +41,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 packages:
-	@scripts/debian-packages util-linux procps openssl tini dumb-init systemd docker-compose netdata-core prometheus chromium fonts-dejavu-core qemu-system-x86 e2fsprogs xfsprogs btrfs-progs fuse3
+	@scripts/debian-packages util-linux procps openssl tini dumb-init systemd docker-compose netdata-core prometheus chromium fonts-dejavu-core qemu-system-x86 e2fsprogs xfsprogs btrfs-progs fuse3 zsh fish mandoc logrotate
 	@scripts/debian-packages uwsgi-core uwsgi-plugin-python3 uwsgi-plugin-gevent-python3 python3-uwsgidecorators
 	@# What the machine of tests/nfs is made of: unpacked, since nothing of it is to run here.
 	@scripts/unpack-debian-packages .cache/debian busybox-static iproute2 linux-image-cloud-amd64 netbase nfs-common nfs-kernel-server rpcbind
@@ -70,6 +71,9 @@ demo: venv
 
 bench: venv packages
 	@$(RUN) -m benchmarks $(ARGS)
+
+man: venv
+	$(RUN) -m leaderlock.cli.manual docs/man
 
 build: venv
 	rm -rf dist

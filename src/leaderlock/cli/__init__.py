@@ -1,8 +1,8 @@
-"""The command line: ``leaderlock run``, ``init``, ``status``, ``history``, ``doctor``, ``health``.
+"""The command line: ``leaderlock run`` and the other commands, each a module of its own.
 
 Data goes to standard output, messages to standard error. Exit statuses: 2 for wrong usage, 125 if
 leaderlock itself fails (for `init` both are 1, as tini's); `run` and `init` return their command's,
-`health` returns 0 or 1, `doctor` 0, 1 or 2.
+`health` returns 0 or 1, `doctor` 0, 1 or 2. docs/cli.md has the table.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ leaderlock makes exactly one process on a machine run a job.
   leaderlock doctor /run/app                          will it work here?
   leaderlock serve                                    a web page of all that, on 127.0.0.1:8642
   leaderlock health /run/app/health.json              whether the report there is good: a probe
-  leaderlock COMMAND --help                           more about a command
+  leaderlock completion bash                          what makes the Tab key know all this
+  leaderlock COMMAND --help                           more about a command, with examples
   leaderlock --version
+
+Every option has an environment variable, such as LEADERLOCK_RUN_STOP for --stop of run.
 """
 
 
@@ -121,5 +124,9 @@ def _dispatch(command: str, words: list[str]) -> int:
         from leaderlock.cli.health import main as health  # noqa: PLC0415
 
         return health(words)
+    if command == "completion":
+        from leaderlock.cli.completion import main as completion  # noqa: PLC0415
+
+        return completion(words)
     print(f"leaderlock: there is no command {command!r} (see leaderlock --help)", file=sys.stderr)
     return WRONG_USAGE

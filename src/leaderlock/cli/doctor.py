@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from leaderlock.cli.options import Option, UsageError, help_of, parse
+from leaderlock.cli.command import Command
+from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.diagnosis import Diagnosis, diagnose
 from leaderlock.errors import Unsupported
 
@@ -20,28 +21,42 @@ VERSION = 1
 STATUS = {"good": 0, "doubtful": 1, "broken": 2}
 
 OPTIONS = (
-    Option("-h", "--help", help="show this"),
+    HELP,
     Option("--json", help="one JSON document in place of text (doctor.schema.json tells its form)"),
 )
 
-HELP = f"""\
-leaderlock doctor [OPTION...] [PATH]
-
+COMMAND = Command(
+    "doctor",
+    "will it work here?",
+    operands="[PATH]",
+    completes="file",
+    text="""\
 Tells whether leaderlock will work on PATH, a lock file (which need not exist) or a
 directory, and tries with real processes how flock behaves there. Without PATH it looks
-at the directory of the locks that have a name. Nothing is left behind.
-
-{help_of(OPTIONS)}
-
-Exit status: 0 good; 1 doubtful: read what it says; 2 broken, or wrong usage.
-"""
+at the directory of the locks that have a name. Nothing is left behind.""",
+    groups=(("Options", OPTIONS),),
+    statuses=(
+        ("0", "good"),
+        ("1", "doubtful: read what it says"),
+        ("2", "broken, or wrong usage"),
+        ("125", "leaderlock failed: the extra for the screen is not installed"),
+    ),
+    examples=(
+        ("leaderlock doctor", "The directory of the locks that have a name."),
+        ("leaderlock doctor /mnt/shared", "Can a lock lie on this network file system?"),
+        (
+            "leaderlock doctor --json /run/app | jq -r .verdict",
+            "One word, for a script that sets a machine up.",
+        ),
+    ),
+)
 
 
 def main(words: Sequence[str]) -> int:
     """Print the diagnosis, and return the exit status."""
-    parsed = parse(OPTIONS, words, to_first_word=False)
+    parsed = COMMAND.parse(words)
     if parsed.get("help"):
-        print(HELP, end="")
+        print(COMMAND.help(), end="")
         return 0
     if len(parsed.words) > 1:
         raise UsageError("one PATH is enough")

@@ -5,7 +5,8 @@ A probe runs every few seconds, so this imports neither `leaderlock.health` nor 
 
 from __future__ import annotations
 
-from leaderlock.cli.options import Option, UsageError, help_of, parse, seconds
+from leaderlock.cli.command import Command
+from leaderlock.cli.options import HELP, Option, UsageError, seconds
 from leaderlock.verdict import NotHealthyError, judge, read
 
 TYPE_CHECKING = False
@@ -16,7 +17,7 @@ HEALTHY = 0
 NOT_HEALTHY = 1
 
 OPTIONS = (
-    Option("-h", "--help", help="show this"),
+    HELP,
     Option(
         "--max-age",
         value="SECONDS",
@@ -25,28 +26,39 @@ OPTIONS = (
     ),
 )
 
-HELP = f"""\
-leaderlock health [OPTION...] FILE
-
+COMMAND = Command(
+    "health",
+    "is the newest health report good? A probe",
+    operands="FILE",
+    completes="file",
+    text="""\
 Tells by its exit status whether the report in FILE, as sinks.file(FILE) writes it, is
 new and good, and says why in one line. Its age is by its own time or that of the file,
 whichever is older. A degraded service is healthy: to restart it would not mend it.
 
 A leader that hangs is replaced when its lease is over: where the reporter has one, let
---max-age be longer than the lease, an interval and the slowest check together.
-
-{help_of(OPTIONS)}
-
-Exit status: 0 if the status is ok or degraded; 1 if it is failing, or the report is too
-old, missing, or none; 2 for wrong usage.
-"""
+--max-age be longer than the lease, an interval and the slowest check together.""",
+    groups=(("Options", OPTIONS),),
+    statuses=(
+        ("0", "the status is ok or degraded"),
+        ("1", "it is failing, or the report is too old, missing, or none"),
+        ("2", "wrong usage"),
+    ),
+    examples=(
+        ("leaderlock health /run/app/health.json", "Is it well?"),
+        (
+            'HEALTHCHECK CMD ["leaderlock", "health", "--max-age", "60", "/run/app/health.json"]',
+            "In a Dockerfile: a container without a report for a minute is not healthy.",
+        ),
+    ),
+)
 
 
 def main(words: Sequence[str]) -> int:
     """Print the line, and return the exit status."""
-    parsed = parse(OPTIONS, words, to_first_word=False)
+    parsed = COMMAND.parse(words)
     if parsed.get("help"):
-        print(HELP, end="")
+        print(COMMAND.help(), end="")
         return 0
     if len(parsed.words) != 1:
         raise UsageError("one FILE is needed, that of sinks.file()")

@@ -6,7 +6,8 @@ import os
 import sys
 import time
 
-from leaderlock.cli.options import Option, UsageError, help_of, parse
+from leaderlock.cli.command import Command
+from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.errors import LeaderLockError, Unsupported
 from leaderlock.history import History, history_of
 from leaderlock.summary import Summary, leaderless_since
@@ -32,26 +33,43 @@ def _picture(text: str) -> str:
 
 
 OPTIONS = (
-    Option("-h", "--help", help="show this"),
+    HELP,
     Option("--last", value="N", convert=_number, help="only the last N terms"),
     Option("--json", help="one JSON document in place of text"),
-    Option("--plot", value="FILE", convert=_picture, help="draw them into FILE: .svg, or .png"),
+    Option(
+        "--plot",
+        value="FILE",
+        convert=_picture,
+        help="draw them into FILE: .svg, or .png",
+        completes="file",
+    ),
 )
 
-HELP = f"""\
-leaderlock history [OPTION...] PATH
-
+COMMAND = Command(
+    "history",
+    "who led, for how long, and how it ended",
+    operands="PATH",
+    completes="lock",
+    text="""\
 Shows the last terms of a lock, newest last: who led, since when and for how long, how
 the term ended, and for how long nobody led before it. A time with "<" or ">" in front
-is the bound of one that nobody knows: a leader that is killed cannot say when.
-
-{help_of(OPTIONS)}
-
-A .png needs an extra: pip install 'leaderlock[plot]'.
-
-Exit status: 0; 125 if the lock file is missing or cannot be read, or FILE cannot be
-written; 2 for wrong usage.
-"""
+is the bound of one that nobody knows: a leader that is killed cannot say when.""",
+    groups=(("Options", OPTIONS),),
+    notes="A .png needs an extra: pip install 'leaderlock[plot]'.",
+    statuses=(
+        ("0", "the history is shown, or drawn"),
+        ("125", "the lock file is missing or cannot be read, or FILE cannot be written"),
+        ("2", "wrong usage"),
+    ),
+    examples=(
+        ("leaderlock history --last 10 /run/app/leader.lock", "The last ten terms as a table."),
+        ("leaderlock history --plot terms.svg /run/app/leader.lock", "A drawing for a report."),
+        (
+            "leaderlock history --json /run/app/leader.lock > history.json",
+            "All that the file knows, for another program.",
+        ),
+    ),
+)
 
 _HEADINGS = ("term", "leader", "start", "length", "ended", "gap before")
 _NUMBERS = ("term", "length", "gap before")
@@ -59,9 +77,9 @@ _NUMBERS = ("term", "length", "gap before")
 
 def main(words: Sequence[str]) -> int:
     """Print or draw the history, and return the exit status."""
-    parsed = parse(OPTIONS, words, to_first_word=False)
+    parsed = COMMAND.parse(words)
     if parsed.get("help"):
-        print(HELP, end="")
+        print(COMMAND.help(), end="")
         return 0
     if len(parsed.words) != 1:
         raise UsageError("one PATH is needed, that of a lock file")

@@ -5,69 +5,84 @@ from __future__ import annotations
 import os
 
 from leaderlock._version import __version__
-from leaderlock.cli.options import Option, UsageError, exit_status, help_of, parse
+from leaderlock.cli.command import Command
+from leaderlock.cli.options import HELP, Option, UsageError, exit_status
+from leaderlock.cli.run_options import GROUP, PARENT_DEATH_SIGNAL, SUBREAPER, VERBOSE
 from leaderlock.supervisor import messages
 from leaderlock.supervisor.settings import Settings
-from leaderlock.supervisor.signals import signal_number
 from leaderlock.supervisor.supervisor import Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-OPTIONS = (
-    Option("-s", "--subreaper", help="take in orphans, though this is not PID 1"),
-    Option("-g", "--group", help="send signals to the command's whole process group"),
-    Option(
-        "-p",
-        "--parent-death-signal",
-        value="SIGNAL",
-        convert=signal_number,
-        help="have it sent to this process when its parent ends",
-    ),
-    Option(
-        "-e",
-        "--expect",
-        value="CODE",
-        convert=exit_status,
-        many=True,
-        help="make this exit status of the command 0; repeatable",
-    ),
-    Option("-w", "--warn", help="warn of each orphan that is taken in"),
-    Option("-v", "--verbose", help="say more; repeatable"),
-    Option("-l", "--license", help="show the licence"),
-    Option("-h", "--help", help="show this"),
-    Option("--version", help="show the version"),
-)
-
-
-def _help() -> str:
-    return f"""\
-leaderlock init [OPTION...] -- COMMAND [ARGUMENT...]
-
+COMMAND = Command(
+    "init",
+    "be PID 1 as tini is, with its options",
+    operands="-- COMMAND [ARGUMENT...]",
+    completes="command",
+    text="""\
 Runs a command as a container's PID 1 should: forwards signals, takes in orphans, and
 exits with the command's status. It does no more; `leaderlock run` also stops in order,
-restarts, and watches. The options are tini's.
-
-{help_of(OPTIONS)}
-
+restarts, and watches. The options are tini's.""",
+    groups=(
+        (
+            "Options",
+            (
+                SUBREAPER,
+                GROUP,
+                PARENT_DEATH_SIGNAL,
+                Option(
+                    "-e",
+                    "--expect",
+                    value="CODE",
+                    convert=exit_status,
+                    many=True,
+                    help="make this exit status of the command 0; repeatable",
+                ),
+                Option("-w", "--warn", help="warn of each orphan that is taken in"),
+                VERBOSE,
+                Option("-l", "--license", help="show the licence", is_setting=False),
+                HELP,
+                Option("--version", help="show the version", is_setting=False),
+            ),
+        ),
+    ),
+    notes="""\
 In the environment, LEADERLOCK_SUBREAPER or TINI_SUBREAPER stands for -s,
 LEADERLOCK_KILL_PROCESS_GROUP or TINI_KILL_PROCESS_GROUP for -g, and
-LEADERLOCK_VERBOSITY or TINI_VERBOSITY is a number that outweighs -v, which counts from 1.
-
-Exit status: the command's; 128+N if signal N ended it; 127 if it is not found, 126 if
-it cannot be run; 1 if leaderlock fails or is wrongly used.
-"""
-
-
-FAILED = 1
+LEADERLOCK_VERBOSITY or TINI_VERBOSITY is a number that outweighs -v, which counts from 1.""",
+    statuses=(
+        ("0-255", "the command's; 0 in place of one that -e names"),
+        ("128+N", "signal N ended it"),
+        ("127", "the command is not found"),
+        ("126", "the command cannot be run"),
+        ("1", "leaderlock failed, or wrong usage: as tini"),
+    ),
+    examples=(
+        (
+            'ENTRYPOINT ["leaderlock", "init", "--"]',
+            "In a Dockerfile, where tini would stand: whatever CMD is, it finds a PID 1 that does its "
+            "duties.",
+        ),
+        (
+            "leaderlock init -g -e 143 -- java -jar app.jar",
+            "Signals reach the whole process group, and 143, which is how Java answers SIGTERM, is "
+            "no failure.",
+        ),
+        (
+            "leaderlock init -s -p TERM -- ./start.sh",
+            "Not as PID 1: takes in the orphans all the same, and ends when its own parent does.",
+        ),
+    ),
+)
 
 
 def main(words: Sequence[str]) -> int:
     """Run it, and return the exit status."""
-    parsed = parse(OPTIONS, words, to_first_word=True)
+    parsed = COMMAND.parse(words)
     if parsed.get("help"):
-        print(_help(), end="")
+        print(COMMAND.help(), end="")
         return 0
     if parsed.get("version"):
         print(f"leaderlock {__version__}")

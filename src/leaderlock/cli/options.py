@@ -1,10 +1,15 @@
-"""Options of a subcommand: a table, which is parsed by and which writes the help.
+"""Options of a subcommand: a table, from which all comes that is to know them.
+
+By it the command line and the environment are read, and the help, the completion of the shells and
+the manual pages are written.
 
 `argparse` takes longer to import (6 ms) than all the rest that `leaderlock run` does before its
 command starts, and cannot stop at the command's name as flock(1) does.
 """
 
 from __future__ import annotations
+
+import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +28,15 @@ class Option:
         flags: its names, ``-w`` and ``--wait``.
         help: one line about it.
         value: the name of its value in the help; without one it is a switch.
-        many: whether it may be given several times; its value is a list then.
+        many: whether it may be given several times: its value is a list then, a switch is counted.
         convert: makes the value of its text; raises ValueError with a reason.
+        choices: the only values that it takes.
+        completes: what a shell is to offer as its value: ``lock``, ``name``, ``file``, ``command``, or
+            words.
+        instead_of: the names of options that mean the opposite or the same: where this one is on the
+            command line, their variables do not count.
+        is_setting: whether a variable may stand for it; not so if it asks for something, as ``--help``
+            does.
     """
 
     def __init__(
@@ -33,14 +45,28 @@ class Option:
         help: str,
         value: str = "",
         convert: Callable[[str], Any] = str,
+        choices: Sequence[str] = (),
         many: bool = False,
+        completes: str | Sequence[str] = "",
+        instead_of: Sequence[str] = (),
+        is_setting: bool = True,
     ) -> None:
         self.flags = flags
         self.help = help
         self.value = value
-        self.convert = convert
+        self.convert = one_of(*choices) if choices else convert
         self.many = many
+        self.completes = choices or completes
+        self.instead_of = instead_of
+        self.is_setting = is_setting
         self.name = max(flags, key=len).lstrip("-").replace("-", "_")
+
+    def variable(self, command: str) -> str:
+        """The environment variable that stands for it: ``LEADERLOCK_RUN_STOP``."""
+        return f"LEADERLOCK_{command}_{self.name}".upper()
+
+
+HELP = Option("-h", "--help", help="show this", is_setting=False)
 
 
 class Parsed:
@@ -49,6 +75,8 @@ class Parsed:
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         self.words: list[str] = []
+        self.sources: dict[str, str] = {}
+        """The flag, or the variable, that gave each."""
         self._counts: dict[str, int] = {}
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -59,17 +87,23 @@ class Parsed:
         """How many times a switch was given."""
         return self._counts.get(name, 0)
 
-    def add(self, option: Option, value: Any) -> None:
+    def add(self, option: Option, value: Any, source: str, times: int = 1) -> None:
         """Take note of an option."""
-        self._counts[option.name] = self.count(option.name) + 1
+        self.sources[option.name] = source
+        self._counts[option.name] = self.count(option.name) + times
         if option.many:
             self.values.setdefault(option.name, []).append(value)
         else:
             self.values[option.name] = value
 
 
-def parse(options: Sequence[Option], arguments: Sequence[str], *, to_first_word: bool) -> Parsed:
+def parse(
+    options: Sequence[Option], arguments: Sequence[str], *, to_first_word: bool, command: str = ""
+) -> Parsed:
     """Read the arguments; ``--`` ends the options, as does the first word if `to_first_word`.
+
+    With the name of a command, an option that is not given is looked for in the environment. Its
+    variable is taken out of there: what this process starts must not do the same again by accident.
 
     Raises:
         UsageError: an option is unknown, or lacks its value, or its value is no good.
@@ -93,7 +127,42 @@ def parse(options: Sequence[Option], arguments: Sequence[str], *, to_first_word:
             _take(parsed, by_flag, flag, text if equals else None, rest)
         else:
             _take_short(parsed, by_flag, argument, rest)
+    if command and "help" not in parsed.values:  # whoever asks for help may need it for a variable
+        _take_from_environment(parsed, options, command)
     return parsed
+
+
+def _take_from_environment(parsed: Parsed, options: Sequence[Option], command: str) -> None:
+    given = set(parsed.values)
+    settled = given.union(*(option.instead_of for option in options if option.name in given))
+    for option in options:
+        if not option.is_setting:
+            continue
+        variable = option.variable(command)
+        text = os.environ.pop(variable, "")
+        if not text or option.name in settled:
+            continue
+        try:
+            if not option.value:
+                if times := _times(text, option.many):
+                    parsed.add(option, True, variable, times)
+            else:
+                for line in text.splitlines() if option.many else [text]:
+                    if line.strip():
+                        parsed.add(option, option.convert(line), variable)
+        except ValueError as error:
+            raise UsageError(f"{variable}={text}: {error}") from None
+
+
+def _times(text: str, many: bool) -> int:
+    """How often a switch was given, by the text of its variable."""
+    if many and text.isascii() and text.isdecimal() and len(text) < 4:
+        return int(text)
+    if text.lower() in ("1", "yes", "true", "on"):
+        return 1
+    if text.lower() in ("0", "no", "false", "off"):
+        return 0
+    raise ValueError("1 or 0 is needed (or yes and no, true and false, on and off)")
 
 
 def _take_short(parsed: Parsed, by_flag: dict[str, Option], argument: str, rest: list[str]) -> None:
@@ -117,14 +186,14 @@ def _take(
     if not option.value:
         if text is not None:
             raise UsageError(f"{flag} takes no value")
-        parsed.add(option, True)
+        parsed.add(option, True, flag)
         return
     if text is None:
         if not rest:
             raise UsageError(f"{flag} needs a value: {flag} {option.value}")
         text = rest.pop(0)
     try:
-        parsed.add(option, option.convert(text))
+        parsed.add(option, option.convert(text), flag)
     except ValueError as error:
         raise UsageError(f"{flag} {text}: {error}") from None
 

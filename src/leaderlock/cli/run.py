@@ -5,22 +5,14 @@ from __future__ import annotations
 import os
 import sys
 
-from leaderlock.cli.options import (
-    Option,
-    UsageError,
-    command_words,
-    exit_status,
-    help_of,
-    one_of,
-    parse,
-    seconds,
-)
+from leaderlock.cli.command import Command
+from leaderlock.cli.options import UsageError
+from leaderlock.cli.run_options import CONFLICT, DUTIES, LOCK, SIDECARS, WATCHDOG
 from leaderlock.supervisor import messages, spawn
 from leaderlock.supervisor.command import environment
-from leaderlock.supervisor.restart import RestartPolicy, restart_limit
+from leaderlock.supervisor.restart import RestartPolicy
 from leaderlock.supervisor.schedule import Schedule
 from leaderlock.supervisor.settings import DEFAULT_SCHEDULE, Settings
-from leaderlock.supervisor.signals import signal_number
 from leaderlock.supervisor.supervisor import Conflict, Ended, Supervisor
 
 TYPE_CHECKING = False
@@ -30,149 +22,64 @@ if TYPE_CHECKING:
     from leaderlock.cli.options import Parsed
     from leaderlock.lock import LeaderLock
 
-CONFLICT = 75
-
-LOCK = (
-    Option("--lock", value="PATH", help="the lock file; made if missing, never removed"),
-    Option("--name", value="NAME", help="a lock by name, in place of a path"),
-    Option("-n", "--nonblock", help="do not wait for the lock"),
-    Option("-w", "--wait", value="SECONDS", convert=seconds, help="wait no longer than this"),
-    Option(
-        "-E",
-        "--conflict-exit-code",
-        value="CODE",
-        convert=exit_status,
-        help=f"exit status if the lock is not to be had ({CONFLICT})",
-    ),
-    Option("-F", "--exec", help="become the command, which keeps the lock with its descriptor"),
-)
-
-COMMAND = (
-    Option(
-        "--stop",
-        value="SCHEDULE",
-        convert=Schedule,
-        help=f"signals and seconds by turns ({DEFAULT_SCHEDULE})",
-    ),
-    Option("-g", "--group", help="send signals to the command's whole process group"),
-    Option("-s", "--subreaper", help="take in orphans, though this is not PID 1"),
-    Option(
-        "-p",
-        "--parent-death-signal",
-        value="SIGNAL",
-        convert=signal_number,
-        help="have it sent to leaderlock when its own parent ends",
-    ),
-    Option(
-        "--restart",
-        value="WHEN",
-        convert=one_of("never", "on-failure", "always"),
-        help="start the command again: never (the default), on-failure, always",
-    ),
-    Option(
-        "--restart-limit",
-        value="N/SECONDS",
-        convert=restart_limit,
-        help="no more than N times in so many seconds (5/60)",
-    ),
-    Option("--resign-on-failure", help="give the lock away before a restart after a failure"),
-    Option("-v", "--verbose", help="say what is done; twice, also each signal and orphan"),
-    Option("-h", "--help", help="show this"),
-)
-
-SIDECARS = (
-    Option(
-        "--sidecar",
-        value="COMMAND",
-        convert=command_words,
-        many=True,
-        help="runs beside the command and outlives it; repeatable",
-    ),
-    Option(
-        "--log-sidecar",
-        value="COMMAND",
-        convert=command_words,
-        help="likewise, and reads the command's output as its input",
-    ),
-    Option(
-        "--sidecar-grace",
-        value="SECONDS",
-        convert=seconds,
-        help="to end by itself, once its input is closed (2)",
-    ),
-    Option(
-        "--sidecar-exit",
-        value="WHAT",
-        convert=one_of("stop", "restart", "ignore"),
-        help="when one ends first: stop the command (the default), restart, ignore",
-    ),
-)
-
-WATCHDOG = (
-    Option(
-        "--watchdog",
-        value="SECONDS",
-        convert=seconds,
-        help="the command must send WATCHDOG=1 at least this often (sd_notify)",
-    ),
-    Option(
-        "--ready-timeout",
-        value="SECONDS",
-        convert=seconds,
-        help="the command must send READY=1 within this time",
-    ),
-)
-
-
-def _help() -> str:
-    return f"""\
-leaderlock run [OPTION...] -- COMMAND [ARGUMENT...]
-
+COMMAND = Command(
+    "run",
+    "run a command, alone on this machine or as a container's PID 1",
+    operands="-- COMMAND [ARGUMENT...]",
+    completes="command",
+    text="""\
 Runs a command and does a parent's duties by it: as a container's PID 1, under a lock of
-which one process on the machine runs the command while the others wait, or both.
-
-Under a lock:
-{help_of(LOCK)}
-
-The command:
-{help_of(COMMAND)}
-
-Sidecars, such as a log shipper:
-{help_of(SIDECARS)}
-
-A watchdog, as systemd's, for a command that may hang:
-{help_of(WATCHDOG)}
-
+which one process on the machine runs the command while the others wait, or both.""",
+    groups=(
+        ("Under a lock", LOCK),
+        ("The command", DUTIES),
+        ("Sidecars, such as a log shipper", SIDECARS),
+        ("A watchdog, as systemd's, for a command that may hang", WATCHDOG),
+    ),
+    notes="""\
 Every signal that can be caught goes on to the command; SIGTERM stops it by the schedule,
 whose KILL goes to its whole process group. What the command leaves behind when it ends is
 stopped in the same way, before leaderlock exits. Under a lock the command finds
 LEADERLOCK_TERM, a number that grows with each holder, and LEADERLOCK_PATH in its
 environment; it never holds the lock itself, and is killed if leaderlock is. With --exec
 it holds the lock by descriptor $LEADERLOCK_FD, and so does any child that inherits it:
-prefer that for a single process which must not have one beside it.
-
-Exit status: the command's; 128+N if signal N ended it, or ended the wait; 127 if it is
-not found, 126 if it cannot be run; {CONFLICT} (or -E) if the lock is not to be had; 125 if
-leaderlock fails; 2 for wrong usage.
-
-Examples:
-  leaderlock run --name beat -- celery -A app beat
-      In each of several places on a machine: one runs, the others wait, and one of
-      them takes over at once when it dies.
-  leaderlock run --lock /run/app/backup.lock -n -E 0 -- backup --all
-      From cron: skip this time if the last one still runs.
-  leaderlock run --stop TSTP/0/TERM/25/KILL/5 --log-sidecar 'vector' -- sidekiq
-      In a container: take no more work, end within 25 s, lose no line of the log.
-  leaderlock run --watchdog 10 --restart on-failure -- worker
-      A worker that hangs is ended, and started again.
-"""
+prefer that for a single process which must not have one beside it.""",
+    statuses=(
+        ("0-255", "the command's"),
+        ("128+N", "signal N ended it, or ended the wait"),
+        ("127", "the command is not found"),
+        ("126", "the command cannot be run"),
+        (f"{CONFLICT}", "the lock is not to be had (or what -E says)"),
+        ("125", "leaderlock failed"),
+        ("2", "wrong usage"),
+    ),
+    examples=(
+        (
+            "leaderlock run --name beat -- celery -A app beat",
+            "In each of several places on a machine: one runs, the others wait, and one of them takes "
+            "over at once when it dies.",
+        ),
+        (
+            "leaderlock run --lock /run/app/backup.lock -n -E 0 -- backup --all",
+            "From cron: skip this time if the last one still runs.",
+        ),
+        (
+            "leaderlock run --stop TSTP/0/TERM/25/KILL/5 --log-sidecar 'vector' -- sidekiq",
+            "In a container: take no more work, end within 25 s, lose no line of the log.",
+        ),
+        (
+            "leaderlock run --watchdog 10 --restart on-failure -- worker",
+            "A worker that hangs is ended, and started again.",
+        ),
+    ),
+)
 
 
 def main(words: Sequence[str]) -> int:
     """Run it, and return the exit status."""
-    parsed = parse((*LOCK, *COMMAND, *SIDECARS, *WATCHDOG), words, to_first_word=True)
+    parsed = COMMAND.parse(words)
     if parsed.get("help"):
-        print(_help(), end="")
+        print(COMMAND.help(), end="")
         return 0
     if parsed.get("exec"):
         _refuse_parents_options(parsed)
@@ -192,9 +99,10 @@ def main(words: Sequence[str]) -> int:
 
 
 def _refuse_parents_options(parsed: Parsed) -> None:
-    for option in (*COMMAND, *SIDECARS, *WATCHDOG):
+    for option in (*DUTIES, *SIDECARS, *WATCHDOG):
         if option.name in parsed.values and option.name not in ("verbose", "parent_death_signal"):
-            raise UsageError(f"--exec leaves no parent beside the command, as {option.flags[0]} needs")
+            given = parsed.sources[option.name]
+            raise UsageError(f"--exec leaves no parent beside the command, as {given} needs")
 
 
 def _settings(parsed: Parsed) -> Settings:

@@ -6,7 +6,8 @@ import signal
 import sys
 import threading
 
-from leaderlock.cli.options import Option, UsageError, help_of, parse
+from leaderlock.cli.command import Command
+from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.errors import LeaderLockError
 from leaderlock.web.hosts import is_loopback
 
@@ -33,42 +34,62 @@ def _address(text: str) -> tuple[str, int]:
 
 
 OPTIONS = (
-    Option("-h", "--help", help="show this"),
+    HELP,
     Option(
         "--bind",
         value="ADDRESS",
         convert=_address,
         help=f"where to listen, HOST:PORT (default: 127.0.0.1:{_PORT}; port 0: a free one)",
     ),
-    Option("--health", value="FILE", help="show the newest report in FILE, that of sinks.file()"),
+    Option(
+        "--health",
+        value="FILE",
+        help="show the newest report in FILE, that of sinks.file()",
+        completes="file",
+    ),
     Option("--host", value="NAME", many=True, help="answer to this host name, too; may be repeated"),
 )
 
-HELP = f"""\
-leaderlock serve [OPTION...] [PATH...]
-
+COMMAND = Command(
+    "serve",
+    "a web page of status and history",
+    operands="[PATH...]",
+    completes="lock",
+    text="""\
 Serves a page that shows who leads, who waits, the last terms, and the newest health
 report, live, until SIGINT or SIGTERM. Without a path, every leaderlock lock on the
 machine that can be seen is shown. The page changes nothing.
 
 It knows no passwords, and shows command lines and users: let only those reach it who
-may see them. On a loopback address only the names of that are answered.
-
-{help_of(OPTIONS)}
-
-Below the page: /status.json, /history.json, /events, /metrics, /healthz.
-
-Exit status: 0; 125 if the address cannot be used; 2 for wrong usage.
-"""
+may see them. On a loopback address only the names of that are answered.""",
+    groups=(("Options", OPTIONS),),
+    notes="Below the page: /status.json, /history.json, /events, /metrics, /healthz.",
+    statuses=(
+        ("0", "a signal has ended it"),
+        ("125", "the address cannot be used"),
+        ("2", "wrong usage"),
+    ),
+    examples=(
+        ("leaderlock serve", f"All locks, on http://127.0.0.1:{_PORT}/."),
+        (
+            "leaderlock serve --health /run/app/health.json /run/app/leader.lock",
+            "One lock, and the health report beside it.",
+        ),
+        (
+            "leaderlock serve --bind 10.0.0.5:9100 --host metrics.internal",
+            "For Prometheus on another machine, which scrapes /metrics.",
+        ),
+    ),
+)
 
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 def main(words: Sequence[str]) -> int:
     """Serve until a signal, and return the exit status."""
-    parsed = parse(OPTIONS, words, to_first_word=False)
+    parsed = COMMAND.parse(words)
     if parsed.get("help"):
-        print(HELP, end="")
+        print(COMMAND.help(), end="")
         return 0
     host, port = parsed.get("bind", ("127.0.0.1", _PORT))
     from leaderlock.web.over_wsgi import wsgi  # noqa: PLC0415

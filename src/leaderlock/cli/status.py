@@ -6,7 +6,8 @@ import os
 import sys
 import time
 
-from leaderlock.cli.options import Option, help_of, parse
+from leaderlock.cli.command import Command
+from leaderlock.cli.options import HELP, Option
 from leaderlock.cli.status_text import as_text, printable
 from leaderlock.errors import LeaderLockError, Unsupported
 from leaderlock.status.lock import status_of
@@ -27,27 +28,40 @@ VERSION = 1
 """Of the JSON document."""
 
 OPTIONS = (
-    Option("-h", "--help", help="show this"),
+    HELP,
     Option("--all", help="show everybody who waits, however many"),
     Option("--json", help="one JSON document in place of text"),
     Option("--watch", help="go on, and show each change; Ctrl-C ends it"),
 )
 
-HELP = f"""\
-leaderlock status [OPTION...] [PATH...]
-
+COMMAND = Command(
+    "status",
+    "who leads, and who waits",
+    operands="[PATH...]",
+    completes="lock",
+    text="""\
 Tells who holds each lock, since when and in which term, and which processes wait for
 it, in the order in which they will get it: as the kernel has it, from /proc/locks; and
 what is wrong with it. Without a path, every leaderlock lock on the machine that can be
-seen is shown. What this user may not see is said; root sees all.
-
-{help_of(OPTIONS)}
-
+seen is shown. What this user may not see is said; root sees all.""",
+    groups=(("Options", OPTIONS),),
+    notes="""\
 With --watch, a terminal is redrawn; anything else gets one block, or with --json one
-line, for each change.
-
-Exit status: 0; 125 if a lock file is missing or cannot be read; 2 for wrong usage.
-"""
+line, for each change.""",
+    statuses=(
+        ("0", "everything that was asked for is shown"),
+        ("125", "a lock file is missing or cannot be read"),
+        ("2", "wrong usage"),
+    ),
+    examples=(
+        ("leaderlock status", "Every lock on the machine that can be seen."),
+        ("leaderlock status --watch /run/app/leader.lock", "See a failover as it happens."),
+        (
+            "leaderlock status --json /run/app/leader.lock | jq .locks[0].holder.pid",
+            "The leader's process ID, for a script.",
+        ),
+    ),
+)
 
 
 class Survey:
@@ -82,9 +96,9 @@ class Survey:
 
 def main(words: Sequence[str]) -> int:
     """Print the status of the locks, and return the exit status."""
-    parsed = parse(OPTIONS, words, to_first_word=False)
+    parsed = COMMAND.parse(words)
     if parsed.get("help"):
-        print(HELP, end="")
+        print(COMMAND.help(), end="")
         return 0
     as_json, everything = bool(parsed.get("json")), bool(parsed.get("all"))
     if hasattr(sys.stdout, "reconfigure"):  # "…" where the locale's encoding has none

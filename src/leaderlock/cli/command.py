@@ -1,0 +1,111 @@
+"""A subcommand as its users see it: what it takes, what it returns, and examples of it."""
+
+from __future__ import annotations
+
+from leaderlock.cli.options import help_of, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from leaderlock.cli.options import Option, Parsed
+
+NAMES = ("run", "init", "status", "history", "doctor", "serve", "health", "completion")
+"""Of all of them, each of a module of that name with its `COMMAND`, as the help lists them."""
+
+
+class Command:
+    """One subcommand.
+
+    Args:
+        name: what it is called by.
+        does: what it does, in a few words.
+        operands: what follows the options, as the help writes it.
+        completes: what a shell is to offer for these: ``lock``, ``file``, ``command``, or words.
+        text: what it does, in a paragraph or two.
+        groups: its options, each group with a heading.
+        notes: what else there is to know.
+        statuses: each exit status, or how it comes about, with what it means.
+        examples: command lines, each with what it is good for.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        does: str,
+        *,
+        operands: str,
+        completes: str | Sequence[str],
+        text: str,
+        groups: Sequence[tuple[str, Sequence[Option]]],
+        statuses: Sequence[tuple[str, str]],
+        examples: Sequence[tuple[str, str]],
+        notes: str = "",
+    ) -> None:
+        self.name = name
+        self.does = does
+        self.operands = operands
+        self.completes = completes
+        self.text = text
+        self.groups = groups
+        self.notes = notes
+        self.statuses = statuses
+        self.examples = examples
+        self.options = [option for _, options in groups for option in options]
+
+    @property
+    def runs_a_command(self) -> bool:
+        """Whether the first word that is no option is a command, which has options of its own."""
+        return self.completes == "command"
+
+    def parse(self, words: Sequence[str]) -> Parsed:
+        """Read the command line and the environment.
+
+        Raises:
+            UsageError: they cannot be understood.
+        """
+        return parse(self.options, words, to_first_word=self.runs_a_command, command=self.name)
+
+    def help(self) -> str:
+        """What ``--help`` prints."""
+        import textwrap  # noqa: PLC0415  (needs `re`)
+
+        parts = [f"leaderlock {self.name} [OPTION...] {self.operands}", self.text]
+        parts += [f"{heading}:\n{help_of(options)}" for heading, options in self.groups]
+        if self.notes:
+            parts.append(self.notes)
+        parts.append(
+            textwrap.fill(f"An option may be given by a variable, too: {self.example_variable()}.", 90)
+        )
+        width = max(len(status) for status, _ in self.statuses)
+        hanging = " " * (width + 4)
+        parts.append(
+            "Exit status:\n"
+            + "\n".join(
+                textwrap.fill(f"  {status:<{width}}  {meaning}", 90, subsequent_indent=hanging)
+                for status, meaning in self.statuses
+            )
+        )
+        parts.append(
+            "Examples:\n"
+            + "\n".join(
+                f"  {line}\n{textwrap.fill(why, 86, initial_indent=' ' * 6, subsequent_indent=' ' * 6)}"
+                for line, why in self.examples
+            )
+        )
+        return "\n\n".join(parts) + "\n"
+
+    def example_variable(self) -> str:
+        """``--stop VALUE is LEADERLOCK_RUN_STOP``, of the first option for which that makes sense."""
+        option = next(option for option in self.options if option.is_setting)
+        flag = max(option.flags, key=len)
+        return (
+            f"{option.variable(self.name)}={option.value or 1} is {f'{flag} {option.value}'.rstrip()}"
+        )
+
+
+def all_commands() -> list[Command]:
+    """Every subcommand, with all that its module needs."""
+    from importlib import import_module  # noqa: PLC0415  (one that runs needs its own module alone)
+
+    return [import_module(f"leaderlock.cli.{name}").COMMAND for name in NAMES]

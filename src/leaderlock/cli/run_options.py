@@ -1,0 +1,131 @@
+"""The options of `run`, and those that `init` has as well."""
+
+from __future__ import annotations
+
+from leaderlock.cli.options import HELP, Option, command_words, exit_status, seconds
+from leaderlock.supervisor.restart import restart_limit
+from leaderlock.supervisor.schedule import Schedule
+from leaderlock.supervisor.settings import DEFAULT_SCHEDULE
+from leaderlock.supervisor.signals import signal_number
+
+CONFLICT = 75
+
+GROUP = Option("-g", "--group", help="send signals to the command's whole process group")
+SUBREAPER = Option("-s", "--subreaper", help="take in orphans, though this is not PID 1")
+PARENT_DEATH_SIGNAL = Option(
+    "-p",
+    "--parent-death-signal",
+    value="SIGNAL",
+    convert=signal_number,
+    help="have it sent to leaderlock when its own parent ends",
+    completes=("TERM", "INT", "QUIT", "HUP", "KILL", "USR1", "USR2"),
+)
+VERBOSE = Option(
+    "-v", "--verbose", many=True, help="say what is done; twice, also each signal and orphan"
+)
+
+LOCK = (
+    Option(
+        "--lock",
+        value="PATH",
+        help="the lock file; made if missing, never removed",
+        completes="lock",
+        instead_of=("name",),
+    ),
+    Option(
+        "--name",
+        value="NAME",
+        help="a lock by name, in place of a path",
+        completes="name",
+        instead_of=("lock",),
+    ),
+    Option("-n", "--nonblock", help="do not wait for the lock", instead_of=("wait",)),
+    Option(
+        "-w",
+        "--wait",
+        value="SECONDS",
+        convert=seconds,
+        help="wait no longer than this",
+        instead_of=("nonblock",),
+    ),
+    Option(
+        "-E",
+        "--conflict-exit-code",
+        value="CODE",
+        convert=exit_status,
+        help=f"exit status if the lock is not to be had ({CONFLICT})",
+    ),
+    Option("-F", "--exec", help="become the command, which keeps the lock with its descriptor"),
+)
+
+DUTIES = (
+    Option(
+        "--stop",
+        value="SCHEDULE",
+        convert=Schedule,
+        help=f"signals and seconds by turns ({DEFAULT_SCHEDULE})",
+    ),
+    GROUP,
+    SUBREAPER,
+    PARENT_DEATH_SIGNAL,
+    Option(
+        "--restart",
+        value="WHEN",
+        choices=("never", "on-failure", "always"),
+        help="start the command again: never (the default), on-failure, always",
+    ),
+    Option(
+        "--restart-limit",
+        value="N/SECONDS",
+        convert=restart_limit,
+        help="no more than N times in so many seconds (5/60)",
+    ),
+    Option("--resign-on-failure", help="give the lock away before a restart after a failure"),
+    VERBOSE,
+    HELP,
+)
+
+SIDECARS = (
+    Option(
+        "--sidecar",
+        value="COMMAND",
+        convert=command_words,
+        completes="command",
+        many=True,
+        help="runs beside the command and outlives it; repeatable",
+    ),
+    Option(
+        "--log-sidecar",
+        value="COMMAND",
+        convert=command_words,
+        completes="command",
+        help="likewise, and reads the command's output as its input",
+    ),
+    Option(
+        "--sidecar-grace",
+        value="SECONDS",
+        convert=seconds,
+        help="to end by itself, once its input is closed (2)",
+    ),
+    Option(
+        "--sidecar-exit",
+        value="WHAT",
+        choices=("stop", "restart", "ignore"),
+        help="when one ends first: stop the command (the default), restart, ignore",
+    ),
+)
+
+WATCHDOG = (
+    Option(
+        "--watchdog",
+        value="SECONDS",
+        convert=seconds,
+        help="the command must send WATCHDOG=1 at least this often (sd_notify)",
+    ),
+    Option(
+        "--ready-timeout",
+        value="SECONDS",
+        convert=seconds,
+        help="the command must send READY=1 within this time",
+    ),
+)
