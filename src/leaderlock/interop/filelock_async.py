@@ -1,0 +1,68 @@
+"""filelock's `AsyncFileLock`, whose waiters sleep in the kernel."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+import filelock
+import filelock.asyncio
+
+from leaderlock.interop.filelock import TakesGranted
+from leaderlock.interop.patience import Patience
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_patience: ContextVar[Patience | None] = ContextVar("_patience", default=None)
+
+
+class AsyncFileLock(TakesGranted, filelock.AsyncUnixFileLock):
+    """A `filelock.AsyncFileLock` whose waiter costs no wakeups and is woken by the kernel.
+
+    A native thread is parked in the kernel while a coroutine waits for the file. Coroutines that share
+    one object wait for each other as filelock has it, by `poll_interval`.
+    """
+
+    async def acquire(  # type: ignore[override]  # so is filelock's own
+        self,
+        timeout: float | None = None,
+        poll_interval: float | None = None,
+        *,
+        blocking: bool | None = None,
+        cancel_check: Callable[[], bool] | None = None,
+    ) -> filelock.asyncio.AsyncAcquireReturnProxy:
+        """Acquire the lock as `filelock.BaseAsyncFileLock.acquire` does; see `FileLock.acquire`.
+
+        A coroutine that is cancelled leaves nothing behind that could hold the lock later.
+        """
+        patience = Patience(
+            self.lock_file,
+            self.timeout if timeout is None else timeout,
+            self.poll_interval if poll_interval is None else poll_interval,
+            cancel_check,
+        )
+        waits = self.blocking if blocking is None else blocking
+        token = _patience.set(patience if waits else None)
+        try:
+            return await super().acquire(
+                timeout,
+                poll_interval,
+                blocking=blocking,
+                cancel_check=None if cancel_check is None else patience.is_cancelled,
+            )
+        finally:
+            _patience.reset(token)
+
+    async def _run_acquire_attempt(self) -> None:
+        await super()._run_acquire_attempt()
+        patience = _patience.get()
+        if patience is None or self.is_locked or isinstance(self, filelock.SoftFileLock):
+            return
+        descriptor = await patience.wait_async()
+        if descriptor is not None:
+            self._granted().append(descriptor)
+            try:
+                await super()._run_acquire_attempt()
+            finally:
+                self._take_back(descriptor)

@@ -1,0 +1,59 @@
+"""A native thread that waits for a lock, on behalf of one who has other things to do meanwhile."""
+
+from __future__ import annotations
+
+from leaderlock.kernel.flock import Wait
+from leaderlock.kernel.threads import TIMEOUT_MAX, allocate_lock, start_thread_without_signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Parked:
+    """A wait for the exclusive lock of a descriptor, from the moment it is made until `call_off`.
+
+    Args:
+        fd: after a wait that was called off, a decoy: the caller closes it.
+        tell: called in the thread when the wait has ended.
+
+    Raises:
+        RuntimeError: the system has no thread left.
+    """
+
+    def __init__(self, fd: int, tell: Callable[[], object] = lambda: None) -> None:
+        self._fd = fd
+        self._tell = tell
+        self._wait = Wait()
+        self._running = allocate_lock()
+        self._running.acquire()
+        self._granted = False
+        self._error: BaseException | None = None
+        start_thread_without_signals(self._run)
+
+    def _run(self) -> None:
+        try:
+            self._granted = self._wait.flock(self._fd)
+        except BaseException as error:  # noqa: BLE001  (raised by `granted`, to the one who waits)
+            self._error = error
+        self._running.release()
+        self._tell()
+
+    def has_ended(self, seconds: float | None) -> bool:
+        """Wait for its end, for so long at most; None: as long as it takes."""
+        limit = -1 if seconds is None else min(seconds, TIMEOUT_MAX)
+        if not self._running.acquire(True, limit):
+            return False
+        self._running.release()
+        return True
+
+    def granted(self) -> bool:
+        """Whether the lock was granted; raises what went wrong. After its end."""
+        if self._error is not None:
+            raise self._error
+        return self._granted
+
+    def call_off(self) -> None:
+        """End the wait, if it goes on; when this returns, the thread is done with the descriptor."""
+        self._wait.cancel()
+        self.has_ended(None)

@@ -1,0 +1,145 @@
+"""How one acquisition of a filelock waits: for what file, how long, and who is asked meanwhile."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+
+from leaderlock.interop.parked import Parked
+from leaderlock.kernel.descriptors import Descriptor
+from leaderlock.kernel.flock import Wait
+from leaderlock.kernel.threads import TIMEOUT_MAX
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# No O_CREAT: filelock makes the file, with the mode that it was given. O_NONBLOCK: see `lockfile`.
+_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+class Patience:
+    """The waiting of one acquisition.
+
+    Args:
+        path: of the lock file; made absolute at once, since the program may change its directory.
+        timeout: seconds from now; negative: without limit.
+        poll_interval: seconds between two calls of `cancel_check`, which the kernel cannot make.
+        cancel_check: tells whether to give up.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        timeout: float,
+        poll_interval: float,
+        cancel_check: Callable[[], bool] | None,
+    ) -> None:
+        self._begin = time.monotonic()
+        self._path = os.path.abspath(path)
+        self._timeout = timeout
+        self._poll_interval = poll_interval
+        self._cancel_check = cancel_check
+        self._is_cancelled = False
+
+    def is_cancelled(self) -> bool:
+        """Whether `cancel_check` has told to give up, now or before."""
+        if not self._is_cancelled and self._cancel_check is not None:
+            self._is_cancelled = bool(self._cancel_check())
+        return self._is_cancelled
+
+    def _remaining(self) -> float:
+        if self._timeout < 0:
+            return math.inf
+        return max(self._begin + float(self._timeout) - time.monotonic(), 0)
+
+    def _until_next_look(self) -> float | None:
+        seconds = self._remaining()
+        if self._cancel_check is not None:
+            seconds = min(seconds, float(self._poll_interval))
+        return None if seconds > TIMEOUT_MAX else seconds
+
+    def _is_over(self) -> bool:
+        return self.is_cancelled() or self._remaining() == 0
+
+    def wait(self) -> Descriptor | None:
+        """Wait in this thread for the lock of the file; None if it is over, or the file has gone."""
+        descriptor = self._open()
+        if descriptor is None:
+            return None
+        locked = False
+        try:
+            locked = self._lock(descriptor.fd) and self._leads_to(descriptor)
+        finally:
+            if not locked:
+                descriptor.close()
+        return descriptor if locked else None
+
+    async def wait_async(self) -> Descriptor | None:
+        """The same, without blocking the event loop."""
+        descriptor = self._open()
+        if descriptor is None:
+            return None
+        locked = False
+        try:
+            locked = await self._lock_async(descriptor.fd) and self._leads_to(descriptor)
+        finally:
+            if not locked:
+                descriptor.close()
+        return descriptor if locked else None
+
+    def _open(self) -> Descriptor | None:
+        try:
+            return Descriptor(self._path, _FLAGS)
+        except (FileNotFoundError, BlockingIOError):  # removed; a lease on it is being broken
+            return None
+
+    def _leads_to(self, descriptor: Descriptor) -> bool:
+        """Whether the path still names the file: a waiter may be granted one that was replaced."""
+        try:
+            now = os.lstat(self._path)
+        except FileNotFoundError:
+            return False
+        return (now.st_dev, now.st_ino) == (descriptor.status.st_dev, descriptor.status.st_ino)
+
+    def _lock(self, fd: int) -> bool:
+        if self._is_over():
+            return False
+        if self._cancel_check is None:
+            return Wait().flock(fd, self._until_next_look())
+        parked = Parked(fd)
+        try:
+            while not parked.has_ended(self._until_next_look()):
+                if self._is_over():
+                    return False
+            return parked.granted()
+        finally:
+            parked.call_off()
+
+    async def _lock_async(self, fd: int) -> bool:
+        import asyncio  # noqa: PLC0415  (plain locks need none of it)
+
+        if self._is_over():
+            return False
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def end() -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        def tell() -> None:
+            try:
+                loop.call_soon_threadsafe(end)
+            except RuntimeError:  # the loop was closed: nobody waits any more
+                return
+
+        parked = Parked(fd, tell)
+        try:
+            while not (await asyncio.wait({ended}, timeout=self._until_next_look()))[0]:
+                if self._is_over():
+                    return False
+            return parked.granted()
+        finally:
+            parked.call_off()

@@ -1,0 +1,62 @@
+"""portalocker's `Lock` and `RLock`, whose waiters sleep in the kernel.
+
+All of portalocker's own acquisition is kept but the pauses between its tries: there is one, a flock(2)
+on the file that is open already, and the try after it finds the lock granted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+import portalocker
+from portalocker import portalocker as primitives
+
+from leaderlock.kernel.flock import Wait
+from leaderlock.kernel.threads import TIMEOUT_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+F = TypeVar("F", bound=IO[Any])
+
+
+class Lock(portalocker.Lock[F]):
+    """A `portalocker.Lock` whose waiter costs no wakeups and is woken by the kernel.
+
+    Every argument of the original is accepted; `check_interval` has nothing to do, but for a shared
+    lock (``LockFlags.SHARED``) or where ``portalocker.portalocker.LOCKER`` is not flock(2): these wait
+    as the original does. A wait blocks its thread in a system call: under gevent or eventlet use the
+    original.
+    """
+
+    def _get_lock(self, fh: F) -> F:
+        self._opened().file = fh
+        return super()._get_lock(fh)
+
+    def _opened(self) -> threading.local:
+        """What this thread has opened: threads may come to one object at the same time."""
+        opened: threading.local = self.__dict__.setdefault("_opened_here", threading.local())
+        return opened
+
+    def _timeout_generator(self, timeout: float | None, check_interval: float | None) -> Iterator[int]:
+        # portalocker tries once for each number that comes from here.
+        if self.flags & portalocker.LockFlags.SHARED or primitives.LOCKER is not fcntl.flock:
+            yield from super()._timeout_generator(timeout, check_interval)
+            return
+        opened = self._opened()
+        try:
+            yield 0
+            seconds = self.timeout if timeout is None else timeout
+            # After a time-out the descriptor is a decoy, which portalocker closes.
+            if seconds > 0 and Wait().flock(
+                opened.file.fileno(), None if seconds > TIMEOUT_MAX else seconds
+            ):
+                yield 1
+        finally:
+            opened.file = None
+
+
+class RLock(Lock[F], portalocker.RLock[F]):
+    """A `portalocker.RLock` whose waiter costs no wakeups and is woken by the kernel; see `Lock`."""
