@@ -34,9 +34,18 @@ def view() -> str:
     return str(os.getpid())
 
 
+def fork() -> str:
+    """Fork, as `multiprocessing` does; whether the child stands too."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(leader._tasks[0]._pid == os.getpid())
+    return str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
 def defined_last() -> bool:
     return True
 
 
 app.config["DEFINED_LAST"] = defined_last()
 app.add_url_rule("/", view_func=view)
+app.add_url_rule("/fork", view_func=fork)

@@ -15,6 +15,8 @@ from tests.processes import until
 
 ADMIN = [sys.executable, "-m", "django"]
 GUNICORN = [BIN / "gunicorn", "--no-control-socket", "-b", "127.0.0.1:0", "-w", "4"]
+UVICORN = "uvicorn_worker.UvicornWorker"
+ASGI = "django.core.asgi:get_asgi_application()"
 WSGI = "django.core.wsgi:get_wsgi_application()"
 REPORT = "tests.integrations.django_site.report"
 

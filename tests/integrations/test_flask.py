@@ -76,6 +76,16 @@ def test_a_worker_that_is_terminated_ends_its_task_first(
         fleet.check_one_leader_at_any_time()
 
 
+@pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["lazy", "preload"])
+def test_what_a_worker_forks_does_not_stand(tmp_path: Path, preload: list[str]) -> None:
+    port = free_port()
+    command = [*GUNICORN, "-b", f"127.0.0.1:{port}", *preload, "flask_site:app"]
+    with Fleet(tmp_path, command) as fleet:
+        fleet.until_standing(4)
+        assert get_page(port, "/fork") == "0"
+        assert fleet.candidates() == fleet.workers()
+
+
 @pytest.mark.parametrize("app", ["my_site:app", "my_site:create_app"])
 def test_the_reloaders_parent_never_leads_and_a_reload_ends_the_task_first(
     tmp_path: Path, site: Path, app: str
@@ -127,7 +137,9 @@ def test_under_another_server_a_process_stands_at_its_first_request(tmp_path: Pa
 
 def test_an_application_that_cannot_be_loaded_is_the_servers_affair(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(
-        "from flask_site import Flask, Leader, lead\n"
+        "from flask import Flask\n"
+        "from leaderlock.integrations.flask import Leader\n"
+        "from tests.integrations.served import lead\n"
         "app = Flask(__name__)\n"
         "Leader(app).task(name='example')(lead)\n"
         "raise ArithmeticError('in the midst of it')\n"
@@ -140,7 +152,9 @@ def test_an_application_that_cannot_be_loaded_is_the_servers_affair(tmp_path: Pa
 
 SLOW = """
 import time
-from flask_site import Flask, Leader, lead
+from flask import Flask
+from leaderlock.integrations.flask import Leader
+from tests.integrations.served import lead
 app = Flask(__name__)
 leader = Leader(app)
 @leader.task(name="example")
