@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Any]]
     Send = Callable[[Any], Awaitable[None]]
-    Application = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
+    Application = Callable[..., Coroutine[Any, Any, None]]
     Lifespan = Callable[..., AbstractAsyncContextManager[None]]
 
 
