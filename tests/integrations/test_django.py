@@ -76,7 +76,7 @@ def test_a_worker_that_is_terminated_ends_its_task_first(tmp_path: Path, preload
         fleet.check_one_leader_at_any_time()
 
 
-def test_the_autoreloaders_parent_never_leads_and_a_reload_moves_the_leadership(
+def test_the_autoreloaders_parent_never_leads_and_a_reload_ends_the_task_first(
     tmp_path: Path,
 ) -> None:
     port = free_port()
@@ -90,6 +90,7 @@ def test_the_autoreloaders_parent_never_leads_and_a_reload_moves_the_leadership(
             # Again and again: an edit before the autoreloader has had its first look is none to it.
             until(lambda child=child: edited(own) and fleet.leaders() - {child}, "a reload")  # type: ignore[misc]
             fleet.leader(not_among=[child])
+            assert [note.event for note in fleet.notes() if note.pid == child][-1] == "stop"
         fleet.check_one_leader_at_any_time()
 
 

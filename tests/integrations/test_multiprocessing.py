@@ -106,6 +106,22 @@ def test_a_process_may_campaign_in_the_foreground(tmp_path: Path, path: Path, me
 
 
 @by_every_method
+def test_a_terminated_child_is_cut_off_and_another_one_leads(
+    tmp_path: Path, path: Path, method: str
+) -> None:
+    notes = tmp_path / "notes"
+    context: Any = multiprocessing.get_context(method)
+    election = Election(path)
+    targets = [context.Process(target=election.run, args=[partial(lead, notes)]) for _ in range(2)]
+    with running(targets) as processes:
+        until(lambda: len(noted(notes)) == 1, "a leader")
+        [leader] = [process for process in processes if str(process.pid) == noted(notes)[0][1]]
+        leader.terminate()
+        until(lambda: len(noted(notes)) == 2, "another leader")
+    assert [line[0] for line in noted(notes)] == ["start", "start"]
+
+
+@by_every_method
 @pytest.mark.parametrize(("target", "status"), [(lead_and_return, 0), (lead_and_fail, 7)])
 def test_a_child_that_comes_to_its_end_asks_its_task_to_stop(
     tmp_path: Path, path: Path, method: str, target: Any, status: int

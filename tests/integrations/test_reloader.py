@@ -53,6 +53,14 @@ def test_a_reload_ends_the_task_before_the_next_one_begins(tmp_path: Path, kind:
         fleet.check_one_leader_at_any_time()
 
 
+def test_without_the_condition_the_parent_leads(tmp_path: Path) -> None:
+    own = tmp_path / "my_site.py"
+    own.write_text(SITE.format(kind="stat").replace("if is_running_from_reloader():", "if True:"))
+    with Fleet(tmp_path, [sys.executable, own], PORT=str(free_port())) as fleet:
+        fleet.until_standing(2)
+        assert fleet.leaders() == {fleet.arbiter}
+
+
 def edited(module: Path) -> bool:
     """Change a module as an editor does; True."""
     later = module.stat().st_mtime_ns + 2_000_000_000
