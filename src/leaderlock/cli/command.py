@@ -74,9 +74,10 @@ class Command:
         parts += [f"{heading}:\n{help_of(options)}" for heading, options in self.groups]
         if self.notes:
             parts.append(self.notes)
-        parts.append(
-            textwrap.fill(f"An option may be given by a variable, too: {self.example_variable()}.", 90)
-        )
+        if setting := next((option for option in self.options if option.is_setting), None):
+            flag = f"{max(setting.flags, key=len)} {setting.value}".rstrip()
+            variable = f"{setting.variable(self.name)}={setting.value or 1}"
+            parts.append(f"Each option has a variable: {variable} stands for {flag}.")
         width = max(len(status) for status, _ in self.statuses)
         hanging = " " * (width + 4)
         parts.append(
@@ -94,14 +95,6 @@ class Command:
             )
         )
         return "\n\n".join(parts) + "\n"
-
-    def example_variable(self) -> str:
-        """``--stop VALUE is LEADERLOCK_RUN_STOP``, of the first option for which that makes sense."""
-        option = next(option for option in self.options if option.is_setting)
-        flag = max(option.flags, key=len)
-        return (
-            f"{option.variable(self.name)}={option.value or 1} is {f'{flag} {option.value}'.rstrip()}"
-        )
 
 
 def all_commands() -> list[Command]:

@@ -34,7 +34,6 @@ that the options are read by: print it anew after an upgrade, or at each start."
     statuses=(
         ("0", "it is printed"),
         ("2", "wrong usage: there is no script for such a shell"),
-        ("125", "leaderlock failed"),
     ),
     examples=(
         ('eval "$(leaderlock completion bash)"', "In ~/.bashrc."),

@@ -105,6 +105,7 @@ def main(words: Sequence[str]) -> int:
         server = Server(host, port, application)
     except OSError as error:  # in use, not of this machine, below 1024 and not root, no such name
         raise LeaderLockError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
+    _end_with_a_signal(server)
     address = server.server_name
     shown = f"[{address}]" if ":" in address else address
     print(f"leaderlock serves http://{shown}:{server.server_port}/", flush=True)
@@ -116,16 +117,15 @@ def main(words: Sequence[str]) -> int:
             file=sys.stderr,
             flush=True,
         )
-    _serve(server)
+    with server:
+        server.serve_forever()
     return 0
 
 
-def _serve(server: Server) -> None:
+def _end_with_a_signal(server: Server) -> None:
     def end(number: int, frame: FrameType | None) -> None:
         # `shutdown` waits for the loop, which is in this thread.
         threading.Thread(target=server.shutdown).start()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    with server:
-        server.serve_forever()
