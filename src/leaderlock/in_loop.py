@@ -63,7 +63,7 @@ class Term:
         self._leadership = leadership
         self._call_off: Callable[[], object] | None = call_off
         self._next_beat: asyncio.TimerHandle | None = None
-        self._ended = NativeEvent()
+        self._begun, self._ended = NativeEvent(), NativeEvent()
 
     def sit_out(self, begin: Callable[[], object], context: contextvars.Context | None = None) -> None:
         """In the candidate's thread: call `begin` in the loop, and wait until somebody calls `end`.
@@ -73,18 +73,23 @@ class Term:
         """
 
         def begin_and_beat() -> None:
-            self._beat()
             begin()
+            self._begun.set()
+            self._beat()
 
+        leadership = self._leadership
+        news, leadership._news = leadership._news, None
         try:
             self._loop.call_soon_threadsafe(begin_and_beat, context=context)
         except RuntimeError as error:
             raise SystemExit from error
-        self._leadership.tell()
-        stopping = self._leadership._stopping
+        stopping = leadership._stopping
         stopping._waiters.append(self)
         if stopping.is_set():  # before it knew of us
             self.release()
+        self._begun.wait()  # or the loop would have to wait for the GIL while this thread tells
+        if news is not None:
+            news(leadership)
         self._ended.wait()
         with contextlib.suppress(ValueError):  # it was called off
             stopping._waiters.remove(self)
@@ -93,10 +98,12 @@ class Term:
         """What `NativeEvent.set` does with each waiter: here, when the work is to be called off."""
         try:
             self._loop.call_soon_threadsafe(self._call_off_once)
+            if self._loop.is_running():
+                return
         except RuntimeError:  # closed
-            self._ended.set()
-        if not self._loop.is_running():  # the process exits: the work has been left where it stood
-            self._ended.set()
+            pass
+        self._ended.set()  # the process exits: the work has been left where it stood
+        self._begun.set()
 
     def _call_off_once(self) -> None:
         call_off, self._call_off = self._call_off, None
