@@ -15,13 +15,15 @@ TYPED := $(wildcard src tests examples benchmarks)
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv packages check lint types format test test-slow demo bench man build clean
+.PHONY: help venv packages check lint types format test test-slow matrix demo bench docs docs-serve man build clean
 
 help:
 	@echo "make demo       see a leader killed and replaced, five times"
 	@echo "make check      format, lint and types"
 	@echo "make test       the tests; make test-slow: the ones that take long"
+	@echo "make matrix     docs/matrix.md: what each server can do, by its tests"
 	@echo "make bench      the benchmarks, side by side"
+	@echo "make docs       the documentation, in site/; make docs-serve: look at it"
 	@echo "make format     format the code and fix what ruff can fix"
 	@echo "make man        write the manual pages anew, in docs/man"
 	@echo "make build      wheel and sdist, in dist/"
@@ -66,19 +68,35 @@ test: venv packages
 test-slow: venv packages
 	$(RUN) -m pytest -m slow $(ARGS) || [ $$? -eq 5 ]
 
+# One at a time: failover is measured.
+matrix: venv packages
+	rm -f .matrix
+	MATRIX=$(CURDIR)/.matrix $(RUN) -m pytest -q tests/integrations/test_matrix.py -k test_cell
+	$(RUN) -m tests.integrations.matrix .matrix
+	rm -f .matrix
+
 demo: venv
 	@$(RUN) examples/demo.py
 
 bench: venv packages
 	@$(RUN) -m benchmarks $(ARGS)
+	@$(RUN) -m benchmarks.comparison
+
+# Strict: a link that leads nowhere is an error.
+docs: venv
+	$(RUN) -m sphinx --quiet --fail-on-warning --keep-going -b html -d .cache/doctrees docs site
+
+docs-serve: docs
+	$(RUN) -m http.server --bind 127.0.0.1 --directory site 8000
 
 man: venv
 	$(RUN) -m leaderlock.cli.manual docs/man
 
 build: venv
 	rm -rf dist
-	$(RUN) -m hatchling build
+	$(RUN) -m build --no-isolation
+	$(RUN) -m twine check --strict dist/*
 
 clean:
-	rm -rf $(VENV) dist .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) dist site .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
