@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -378,6 +379,17 @@ def test_a_result_that_json_cannot_hold_is_a_clear_error(tmp_path: Path) -> None
     tests = Project(tmp_path, work, "def test(thing): pass")
     said = tests.run()
     assert "TypeError: the result of thing, under once_per_run, must be something that JSON can" in said
+
+
+def test_the_example(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "pytest_once"
+    project = tmp_path / "project"
+    shutil.copytree(example, project, ignore=shutil.ignore_patterns("__pycache__"))
+    tests = Project(tmp_path, NOTHING)
+    (tmp_path / "conftest.py").unlink()
+    assert "8 passed" in tests.run("-n", "4", "project")
+    assert [path.name for path in (tmp_path / "temporary").glob("example-*")] == []
+    assert tests.left_behind() == []
 
 
 def test_without_the_plugin_the_error_says_how_to_load_it(tmp_path: Path) -> None:

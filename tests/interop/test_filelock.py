@@ -22,6 +22,7 @@ import pytest
 
 from leaderlock import LeaderLock
 from leaderlock.interop import FileLock
+from tests.filesystems import made
 from tests.interop.waiting import after, at_rest
 from tests.processes import (
     Child,
@@ -556,6 +557,30 @@ def test_a_lease_on_the_file_makes_it_poll(path: Path) -> None:
         child.tell(f"fcntl.fcntl(fd, {fcntl.F_SETLEASE}, {fcntl.F_UNLCK})")
         with FileLock(path).acquire(60):
             assert holds(path)
+
+
+def test_on_a_file_system_without_flock_it_becomes_a_soft_lock(locks: Locks, tmp_path: Path) -> None:
+    with made("fuse-refused", tmp_path) as mounted:
+        path = mounted / "lock"
+        lock = locks(path)
+        with pytest.warns(UserWarning, match="falling back to SoftFileLock"):
+            lock.acquire()
+        assert isinstance(lock, filelock.SoftFileLock)
+        waiting = locks(path)
+        asked: list[int] = []
+
+        def free_it() -> bool:
+            asked.append(1)
+            if len(asked) == 3:
+                lock.release()
+            return False
+
+        with pytest.warns(UserWarning, match="falling back to SoftFileLock"):
+            waiting.acquire(60, 0.02, cancel_check=free_it)
+        assert len(asked) == 3
+        waiting.release()
+        with pytest.raises(OSError, match="Function not implemented"):
+            locks(path, fallback_to_soft=False).acquire()
 
 
 def test_without_filelock_the_error_says_what_to_install(path: Path) -> None:

@@ -13,6 +13,7 @@ import filelock
 import pytest
 
 from leaderlock.interop import AsyncFileLock
+from tests.filesystems import made
 from tests.interop.waiting import at_rest
 from tests.processes import (
     Child,
@@ -213,6 +214,22 @@ def test_a_file_that_is_replaced_while_one_waits(locks: Locks, path: Path, held:
             assert holds(path)
 
     asyncio.run(main())
+
+
+def test_on_a_file_system_without_flock_it_becomes_a_soft_lock(locks: Locks, tmp_path: Path) -> None:
+    async def main(path: Path) -> None:
+        lock, waiting = locks(path), locks(path)
+        with pytest.warns(UserWarning, match="falling back to SoftFileLock"):
+            await lock.acquire()
+        assert isinstance(lock, filelock.SoftFileLock)
+        with pytest.warns(UserWarning, match="falling back"), pytest.raises(filelock.Timeout):
+            await waiting.acquire(0.2)
+        await lock.release()
+        async with waiting:
+            assert waiting.is_locked
+
+    with made("fuse-refused", tmp_path) as mounted:
+        asyncio.run(main(mounted / "lock"))
 
 
 WAIT = """

@@ -107,13 +107,12 @@ class FileLock(TakesGranted):
 
         def wait() -> bool:  # filelock calls it when a try has failed, before it would sleep
             nonlocal descriptor
-            if patience.is_cancelled():
-                return True
-            if isinstance(self, FileLock):  # and has not become a soft lock
-                descriptor = patience.wait()
-                if descriptor is not None:
-                    self._granted().append(descriptor)
-            return descriptor is None and patience.is_cancelled()
+            if isinstance(self, filelock.SoftFileLock):  # it has become one
+                return patience.is_cancelled()
+            descriptor = patience.wait()
+            if descriptor is not None:
+                self._granted().append(descriptor)
+            return patience.was_cancelled
 
         try:
             return super().acquire(timeout, poll_interval, blocking=blocking, cancel_check=wait)

@@ -22,6 +22,9 @@ _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 class Patience:
     """The waiting of one acquisition.
 
+    Attributes:
+        was_cancelled: whether `cancel_check` has told to give up.
+
     Args:
         path: of the lock file; made absolute at once, since the program may change its directory.
         timeout: seconds from now; negative: without limit.
@@ -41,13 +44,13 @@ class Patience:
         self._timeout = timeout
         self._poll_interval = poll_interval
         self._cancel_check = cancel_check
-        self._is_cancelled = False
+        self.was_cancelled = False
 
     def is_cancelled(self) -> bool:
         """Whether `cancel_check` has told to give up, now or before."""
-        if not self._is_cancelled and self._cancel_check is not None:
-            self._is_cancelled = bool(self._cancel_check())
-        return self._is_cancelled
+        if not self.was_cancelled and self._cancel_check is not None:
+            self.was_cancelled = bool(self._cancel_check())
+        return self.was_cancelled
 
     def _remaining(self) -> float:
         if self._timeout < 0:
@@ -65,7 +68,7 @@ class Patience:
 
     def wait(self) -> Descriptor | None:
         """Wait in this thread for the lock of the file; None if it is over, or the file has gone."""
-        descriptor = self._open()
+        descriptor = None if self._is_over() else self._open()
         if descriptor is None:
             return None
         locked = False
@@ -78,7 +81,7 @@ class Patience:
 
     async def wait_async(self) -> Descriptor | None:
         """The same, without blocking the event loop."""
-        descriptor = self._open()
+        descriptor = None if self._is_over() else self._open()
         if descriptor is None:
             return None
         locked = False
@@ -104,8 +107,6 @@ class Patience:
         return (now.st_dev, now.st_ino) == (descriptor.status.st_dev, descriptor.status.st_ino)
 
     def _lock(self, fd: int) -> bool:
-        if self._is_over():
-            return False
         if self._cancel_check is None:
             return Wait().flock(fd, self._until_next_look())
         parked = Parked(fd)
@@ -120,8 +121,6 @@ class Patience:
     async def _lock_async(self, fd: int) -> bool:
         import asyncio  # noqa: PLC0415  (plain locks need none of it)
 
-        if self._is_over():
-            return False
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
 
