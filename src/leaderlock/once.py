@@ -132,9 +132,9 @@ def call_once(
             arguments of the call play no part.
         name, path: as for `only_once`.
 
-    Raises, when called:
-        TypeError: the result, or the key, cannot be held by JSON. (The result is what JSON makes of
-            it, for the runner too: a tuple comes back as a list.)
+    Raises:
+        TypeError: when it is called, as all of these: the result, or the key, cannot be held by JSON.
+            (The result is what JSON makes of it, for the runner too: a tuple comes back as a list.)
         CorruptLockFile: the file of outcomes holds something else.
         LeaderLockError: the lock or the file of outcomes cannot be used.
     """

@@ -1,0 +1,68 @@
+"""docs/comparison.md says what was measured, and what the others do."""
+
+from __future__ import annotations
+
+import copy
+import fcntl
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import fasteners
+import filelock
+import portalocker
+import pytest
+
+from benchmarks.comparison import PAGE, RESULTS, filled
+from leaderlock import LeaderLock
+
+
+def test_the_figures_are_those_that_were_measured() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    assert filled(page, results) == page, "run: python -m benchmarks.comparison"
+
+    others = copy.deepcopy(results)
+    for figure in others["figures"]:
+        figure["samples"] = {name: [77.7] for name in figure["samples"]}
+    assert filled(page, others).count("77.7") == 5 * 4 + 4 * 4
+
+
+LOCKS: dict[str, tuple[Callable[[Path], object], bool]] = {
+    "leaderlock": (lambda path: LeaderLock(path).acquire(), False),
+    "filelock": (lambda path: filelock.FileLock(path).acquire(), False),
+    "portalocker": (lambda path: portalocker.Lock(path, "w").acquire(), True),
+    "fasteners": (lambda path: fasteners.InterProcessLock(path).acquire(), False),
+}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_whether_a_forked_child_keeps_a_killed_holders_lock(path: Path, name: str) -> None:
+    acquire, keeps = LOCKS[name]
+    told, tell = os.pipe()
+    kept, keep = os.pipe()  # the child lives for as long as we hold its other end
+    holder = os.fork()
+    if holder == 0:
+        held = acquire(path)
+        if os.fork() == 0:
+            os.close(keep)
+            os.write(tell, b"x")
+            os.read(kept, 1)
+            os._exit(held is None)
+        os.close(keep)
+        signal.pause()
+    os.close(tell)
+    assert os.read(told, 1) == b"x"  # by the child, after all that it does at a fork
+    os.kill(holder, signal.SIGKILL)
+    os.waitpid(holder, 0)
+    with path.open("a") as file:
+        try:
+            (fcntl.lockf if name == "fasteners" else fcntl.flock)(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            assert not keeps
+        except BlockingIOError:
+            assert keeps
+        finally:
+            for end in (told, kept, keep):
+                os.close(end)
