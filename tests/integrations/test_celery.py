@@ -31,7 +31,7 @@ def test_the_example_with_the_prefork_pool(tmp_path: Path) -> None:
     with Fleet(tmp_path, worker("celery_app", "prefork", 4)) as fleet:
         fleet.check_failover(4, replaced=True)
         until_ready(fleet)
-        assert fleet.candidates() == fleet.workers()
+        assert fleet.until_standing(4) == fleet.workers()
 
 
 @pytest.mark.parametrize("pool", ["solo", "threads", "gevent"])

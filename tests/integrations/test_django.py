@@ -46,7 +46,7 @@ def test_the_example_in_gunicorn(tmp_path: Path, worker_class: str, preload: lis
     command = [*GUNICORN, "-k", worker_class, *preload, WSGI]
     with site(tmp_path, command, settings="django_settings") as fleet:
         fleet.check_failover(4, replaced=True)
-        assert fleet.candidates() == fleet.workers()
+        assert fleet.until_standing(4) == fleet.workers()
 
 
 def test_the_example_in_four_development_servers(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_the_example_in_uwsgi(tmp_path: Path) -> None:
     command += ["--need-app", "--die-on-term", "--module", WSGI, "--binary-path", sys.executable]
     with site(tmp_path, command, settings="django_settings") as fleet:
         fleet.check_failover(4, replaced=True)
-        assert fleet.candidates() == fleet.workers()
+        assert fleet.until_standing(4) == fleet.workers()
 
 
 @pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["lazy", "preload"])

@@ -45,7 +45,7 @@ def test_the_example_in_gunicorn(tmp_path: Path, worker_class: str, preload: lis
     command = [*GUNICORN, "-k", worker_class, *preload, "flask_app:app"]
     with Fleet(tmp_path, command) as fleet:
         fleet.check_failover(4, replaced=True)
-        assert fleet.candidates() == fleet.workers()
+        assert fleet.until_standing(4) == fleet.workers()
         assert "leads" in fleet.output().split("[INFO]", 1)[1], "the server's log says who leads"
 
 
@@ -59,7 +59,7 @@ def test_the_example_in_four_development_servers(tmp_path: Path) -> None:
 def test_the_example_in_uwsgi(tmp_path: Path, lazy: list[str]) -> None:
     with Fleet(tmp_path, [*UWSGI, *lazy, "--module", "flask_app:app"]) as fleet:
         fleet.check_failover(4, replaced=True)
-        assert fleet.candidates() == fleet.workers()
+        assert fleet.until_standing(4) == fleet.workers()
 
 
 @pytest.mark.parametrize("app", ["flask_site:app", "flask_site:create_app()"])
@@ -83,7 +83,7 @@ def test_what_a_worker_forks_does_not_stand(tmp_path: Path, preload: list[str]) 
     with Fleet(tmp_path, command) as fleet:
         fleet.until_standing(4)
         assert get_page(port, "/fork") == "0"
-        assert fleet.candidates() == fleet.workers()
+        assert fleet.until_standing(4) == fleet.workers()
 
 
 @pytest.mark.parametrize("app", ["my_site:app", "my_site:create_app"])
