@@ -29,8 +29,12 @@ _BEATS = 4
 """In a lease: one that a busy loop puts off is not death."""
 
 
-def running_loop(what: str) -> asyncio.AbstractEventLoop:
+def running_loop(what: str, remedy: str) -> asyncio.AbstractEventLoop:
     """The loop of the caller.
+
+    Args:
+        what: needs it.
+        remedy: does not.
 
     Raises:
         Unsupported: there is none of asyncio's kind, as under Trio.
@@ -39,8 +43,8 @@ def running_loop(what: str) -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
     except RuntimeError as error:
         raise Unsupported(
-            f"{what} needs an event loop of asyncio's kind (uvloop's is one), which does not run here: "
-            f"under Trio, give a plain function, which runs in a thread"
+            f"{what} needs an event loop of asyncio's kind (uvloop's is one), and none runs here; "
+            f"under Trio, {remedy}, which runs in a thread of its own"
         ) from error
 
 

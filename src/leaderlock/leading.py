@@ -54,7 +54,7 @@ async def _ticks(leadership: Leadership, seconds: float) -> AsyncIterator[int]:
 @contextlib.asynccontextmanager
 async def lead(election: Election) -> AsyncIterator[Leadership]:
     """What `Election.lead` returns."""
-    stay = _Stay(election, running_loop("lead()"))
+    stay = _Stay(election, running_loop("lead()", "use start()"))
     leadership = await stay.begin()
     token = _current.set(leadership)
     try:

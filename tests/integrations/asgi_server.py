@@ -23,14 +23,15 @@ COMMANDS = {
     "hypercorn-uvloop": "hypercorn -k uvloop -b unix:{socket} --workers",
     "hypercorn-trio": "hypercorn -k trio -b unix:{socket} --workers",
     "granian": "granian --interface asgi --uds {socket} --respawn-failed-workers --workers",
+    "granian-plain": "granian --interface asgi --uds {socket} --workers",
     "gunicorn": "gunicorn -k asgi -b unix:{socket} --no-control-socket -w",
     "uvicorn-worker": (
         "gunicorn -k uvicorn_worker.UvicornWorker -b unix:{socket} --no-control-socket -w"
     ),
 }
-SERVERS = list(COMMANDS)
-END_WITH_A_WORKER = ("hypercorn", "hypercorn-uvloop", "hypercorn-trio")
-"""Hypercorn does not replace a worker that has died, but ends. Its status says nothing."""
+SERVERS = [kind for kind in COMMANDS if kind != "granian-plain"]
+END_WITH_A_WORKER = ("hypercorn", "hypercorn-uvloop", "hypercorn-trio", "granian-plain")
+"""They do not replace a worker that has died, but end. Hypercorn's status says nothing of it."""
 
 
 class AsgiServer(Server):
@@ -82,9 +83,6 @@ class AsgiServer(Server):
     def standing(self) -> set[int]:
         """The workers that lead or wait for it."""
         return {pid for pid, _ in flocks_of(self.lock)} if self.lock.exists() else set()
-
-    def _standing_and_ready(self) -> set[int]:
-        return self.standing()
 
     @staticmethod
     def now() -> int:

@@ -11,6 +11,8 @@ import os
 import time
 from typing import Any
 
+import trio
+
 from leaderlock import Leadership, current_leadership
 from leaderlock.integrations.asgi import every, in_one_worker
 from tests.integrations.served import fail, lead, note
@@ -137,4 +139,21 @@ def wrapped(app: Any) -> Any:
     )
 
 
-app = wrapped(globals()[os.environ.get("APP", "full")])
+served = wrapped(globals()[os.environ.get("APP", "full")])
+
+
+async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def send_and_note(message: dict[str, Any]) -> None:
+        await send(message)
+        if message["type"] == "lifespan.startup.complete":
+            note_when_the_loop_runs_on()
+
+    await served(scope, receive, send_and_note if scope["type"] == "lifespan" else send)
+
+
+def note_when_the_loop_runs_on() -> None:
+    """Granian's runs on when it is ready for signals; one that comes before may be lost."""
+    if trio.lowlevel.in_trio_run():
+        note("ready")
+    else:
+        asyncio.get_running_loop().call_later(0.05, note, "ready")

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from websockets.sync.client import unix_connect
 
+from leaderlock import Leadership
+from leaderlock.at_exit import candidates
 from leaderlock.integrations.asgi import in_one_worker
 from tests.integrations.asgi_server import END_WITH_A_WORKER, SERVERS, AsgiServer
-from tests.processes import until
+from tests.processes import flocks_of, until
 
 every_server = pytest.mark.parametrize("kind", SERVERS)
 each_kind_of_task = pytest.mark.parametrize(
@@ -39,7 +44,7 @@ def stopped_terms(server: AsgiServer) -> list[int]:
     return sorted(note.term for note in server.notes() if note.event == "stop")
 
 
-@every_server
+@pytest.mark.parametrize("kind", [*SERVERS, "granian-plain"])
 def test_one_worker_leads_while_all_serve_and_another_one_when_it_is_killed(
     directory: Path, kind: str
 ) -> None:
@@ -168,6 +173,31 @@ def test_a_server_whose_startup_fails_has_no_leader(directory: Path, kind: str) 
     assert "no database" in server.output()
 
 
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [("uvicorn", signal.SIGINT), ("gunicorn", signal.SIGINT), ("gunicorn", signal.SIGQUIT)],
+)
+def test_a_server_that_is_hurried_has_the_task_end_too(directory: Path, kind: str, number: int) -> None:
+    """gunicorn then leaves the application's shutdown out, and cancels what runs."""
+    with AsgiServer(directory, kind) as server:
+        server.until_serving()
+        kill(server.arbiter, number)
+        assert server.wait() == 0
+        assert stopped_terms(server) == [note.term for note in server.terms()]
+        server.check_one_leader_at_any_time()
+
+
+def test_an_application_that_gunicorn_has_preloaded_leads_in_its_workers(directory: Path) -> None:
+    with AsgiServer(directory, "gunicorn", "lead_in_loop", "full", "--preload") as server:
+        assert server.until_serving() in server.standing()
+        assert server.arbiter not in server.standing()
+        first = server.leader()
+        kill(first.pid)
+        server.leader(not_among=[first.pid])
+        server.until_complete()
+        server.check_one_leader_at_any_time()
+
+
 @each_kind_of_task
 def test_a_plain_function_and_a_coroutine_lead_alike(directory: Path, task: str) -> None:
     with AsgiServer(directory, "uvicorn", task) as server:
@@ -202,6 +232,15 @@ def test_a_coroutine_that_returns_keeps_the_leadership(directory: Path) -> None:
         until(lambda: len(server.terms()) == 2, "another one to run it")
 
 
+def test_a_server_whose_lock_cannot_be_used_serves_and_says_why(directory: Path) -> None:
+    lock = str(directory / "later" / "leader.lock")
+    with AsgiServer(directory, "uvicorn", LOCK=lock).started() as server:
+        server.until_serving()
+        server.said("cannot stand for election", lock)
+        (directory / "later").mkdir()
+        until(server.terms, "a worker to lead as soon as it can")
+
+
 def test_a_server_that_sends_no_lifespan_says_that_the_task_never_runs(directory: Path) -> None:
     with AsgiServer(
         directory, "uvicorn", "lead_in_loop", "bare", "--lifespan", "off"
@@ -216,6 +255,54 @@ def test_a_coroutine_is_refused_under_trio(directory: Path) -> None:
         server.wait()
         server.said("needs an event loop of asyncio's kind", "give a plain function")
         assert server.notes() == []
+
+
+@pytest.mark.parametrize("of_thread", [False, True], ids=["main thread", "other thread"])
+def test_a_lifespan_of_its_own_is_left_as_it_was_entered(path: Path, of_thread: bool) -> None:
+    """As tests of an application do, in a thread too."""
+
+    def count_up(leadership: Leadership) -> None:
+        terms.append(leadership.term)
+        leadership.stopping.wait()
+
+    async def main() -> None:
+        for _ in range(2):
+            began = len(terms)
+            async with in_one_worker(count_up, path=path)():
+                while len(terms) == began:
+                    await asyncio.sleep(0.001)
+            assert flocks_of(path) == []
+
+    terms: list[int] = []
+    before = signal.getsignal(signal.SIGTERM)
+    if of_thread:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(asyncio.run, main()).result()
+    else:
+        asyncio.run(main())
+    assert terms == [1, 2]
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert not candidates
+
+
+def test_a_task_that_does_not_stop_is_named_and_the_shutdown_goes_on(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_later(_: Leadership) -> None:
+        began.set()
+        may_stop.wait()
+
+    async def main() -> None:
+        async with in_one_worker(stop_later, path=path)():
+            await asyncio.to_thread(began.wait)
+
+    monkeypatch.setattr("leaderlock.integrations.asgi.EXIT_GRACE", 0.1)
+    began, may_stop = threading.Event(), threading.Event()
+    asyncio.run(main())
+    assert f"the task for {path} did not stop within 0.1 s" in caplog.text
+    assert [waits for _, waits in flocks_of(path)] == [False]  # one leader, as long as it works
+    may_stop.set()
+    until(lambda: flocks_of(path) == [], "it to resign")
 
 
 async def takes_nothing() -> None: ...

@@ -146,7 +146,7 @@ def _require_one_argument(task: Task) -> None:
 
 
 def _require_asyncio() -> asyncio.AbstractEventLoop:
-    return running_loop("a coroutine function as a task")
+    return running_loop("a coroutine function as a task", "give a plain function")
 
 
 @contextlib.asynccontextmanager
