@@ -79,6 +79,7 @@ demo: venv
 	@$(RUN) examples/demo.py
 
 bench: venv packages
+	@scripts/debian-packages wrk
 	@$(RUN) -m benchmarks $(ARGS)
 	@$(RUN) -m benchmarks.comparison
 

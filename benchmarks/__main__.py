@@ -23,6 +23,7 @@ MEASURES = [
     "deadman",
     "lease",
     "inbox",
+    "requests",
     "supervised_start",
     "supervised_memory",
     "supervised_signals",

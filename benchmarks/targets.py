@@ -9,6 +9,7 @@ from benchmarks.cycle import RAW
 from benchmarks.figure import Figure, Interval
 from benchmarks.lease import HANGS
 from benchmarks.memory import PREPARED
+from benchmarks.requests import SERVERS
 from benchmarks.supervised_start import BARE
 from benchmarks.supervisors import BECOME, INIT, RUN, TINI
 
@@ -89,6 +90,27 @@ TARGETS = [
         _ratio("with history", "without history"),
         1.05,
         "×",
+    ),
+    *(
+        target
+        for server in SERVERS
+        for target in [
+            Target(
+                f"{server}: requests with the hook, against without",
+                "requests",
+                _ratio(f"{server}, with", f"{server}, without"),
+                0.98,
+                "×",
+                at_least=True,
+            ),
+            Target(
+                f"{server}: the latency of 99 of 100 with the hook, against without",
+                "latency",
+                _ratio(f"{server}, with", f"{server}, without"),
+                1.05,
+                "×",
+            ),
+        ]
     ),
     Target("wakeups of a standby in 10 s, the most of any", "wakeups", _worst("leaderlock"), 0, ""),
     Target(
