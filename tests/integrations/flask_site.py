@@ -38,7 +38,7 @@ def fork() -> str:
     """Fork, as `multiprocessing` does; whether the child stands too."""
     pid = os.fork()
     if pid == 0:
-        os._exit(leader._tasks[0]._pid == os.getpid())
+        os._exit(os.getpid() in leader._tasks[0]._claims)
     return str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 

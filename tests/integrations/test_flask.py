@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -161,7 +162,7 @@ leader = Leader(app)
 def report(leadership):
     needed_by_the_task
     lead(leadership)
-while not leader._tasks[0].stand().is_leader:
+while not leader._tasks[0].election.lock.locked():
     time.sleep(0.01)
 time.sleep(0.3)  # in which the task would begin, and fail
 needed_by_the_task = True
@@ -194,3 +195,35 @@ def test_start_stands_at_once(tmp_path: Path) -> None:
     leader.task(path=path, on_return="resign")(lambda _leadership: None)
     leader.start()
     until(lambda: path.exists() and LeaderLock(path).holder() is None, "the task to be done")
+
+
+def test_first_requests_in_many_threads_make_one_candidate(tmp_path: Path) -> None:
+    app = Flask(__name__)
+    app.add_url_rule("/", view_func=lambda: "")
+    leader = Leader(app)
+    ran: list[int] = []
+    for number in range(20):
+        path = tmp_path / f"{number}.lock"
+        leader.task(path=path, on_return="resign")(lambda leadership: ran.append(leadership.term))
+    threads = 8
+    together = threading.Barrier(threads)
+
+    def ask() -> None:
+        together.wait()
+        app.test_client().get("/")
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        askers = [threading.Thread(target=ask) for _ in range(threads)]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+    finally:
+        sys.setswitchinterval(before)
+    until(lambda: len(ran) >= 20, "the tasks")
+    for number in range(20):
+        lock = LeaderLock(tmp_path / f"{number}.lock")
+        with lock:
+            assert lock.term == 2, "a second candidate of the same process has led"

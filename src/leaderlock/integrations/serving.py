@@ -10,6 +10,7 @@ import os
 import sys
 
 from leaderlock.election import Election, require_task
+from leaderlock.log import log
 from leaderlock.once import function_name
 
 TYPE_CHECKING = False
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from gunicorn.workers.base import Worker
 
-    from leaderlock.candidate import Candidate
     from leaderlock.leadership import Leadership
 
 
@@ -55,15 +55,18 @@ class ServedTask:
             name = function_name(task)
         self.election = Election(path, name=name, lease=lease, on_return=on_return, backoff=backoff)
         self._name, self._path, self._lease = name, path, lease
-        self._candidate: Candidate | None = None
-        self._pid = 0
+        self._claims: dict[int, object] = {}
 
-    def stand(self) -> Candidate:
+    def stand(self) -> None:
         """Stand for election in this process, if it does not yet."""
-        if self._candidate is None or self._pid != os.getpid():
-            self._pid = os.getpid()
-            self._candidate = self.election.start_unchecked(self.run)
-        return self._candidate
+        mine = object()
+        # One step, as the first requests may come in several threads at once.
+        if self._claims.setdefault(os.getpid(), mine) is not mine:
+            return
+        try:
+            self.election.start_unchecked(self.run)
+        except RuntimeError as error:  # the system has no thread left
+            log().error("process %d does not stand for election: %s", os.getpid(), error)
 
     def stand_in_workers(self) -> bool:
         """Stand in each worker of gunicorn or uWSGI, once it is ready; to be called as the app loads.
