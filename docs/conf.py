@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, ClassVar
@@ -61,6 +62,15 @@ class Help(Directive):
         return [nodes.literal_block(said, said, language="text")]
 
 
+def with_octal_modes(
+    app: Sphinx, what: str, name: str, thing: object, options: object, signature: str, result: str
+) -> tuple[str, str] | None:
+    """Show a file's mode as it was written: 0o600, and not 384."""
+    if not signature:
+        return None
+    return re.sub(r"(?<=\bmode: int = )\d+", lambda mode: oct(int(mode[0])), signature), result
+
+
 def without_directories(app: Sphinx, page: nodes.document, name: str) -> None:
     """Make plain text of what leads to a directory of the repository."""
     for link in list(page.findall(nodes.reference)):
@@ -71,4 +81,5 @@ def without_directories(app: Sphinx, page: nodes.document, name: str) -> None:
 def setup(app: Sphinx) -> None:
     """Add what this site alone has."""
     app.add_directive("help", Help)
+    app.connect("autodoc-process-signature", with_octal_modes)
     app.connect("doctree-resolved", without_directories)

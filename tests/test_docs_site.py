@@ -43,6 +43,7 @@ PUBLIC = [
     "leaderlock.health",
     "leaderlock.health.checks",
     "leaderlock.health.sinks",
+    "leaderlock.interop",
     "leaderlock.kernel",
     "leaderlock.status",
     "leaderlock.web",
