@@ -81,6 +81,25 @@ def test_who_only_sends_messages_does_not_stand(tmp_path: Path) -> None:
     assert not fleet.lock.exists()
 
 
+HANGING = """
+from celery import Celery
+from leaderlock.integrations.celery import in_one_worker
+from tests.integrations.served import HangsInItsFirstTerm, stop
+app = Celery(broker="memory://")
+in_one_worker(HangsInItsFirstTerm(stop), name="example", lease=2)
+"""
+
+
+def test_a_leader_that_hangs_is_killed_by_its_lease(tmp_path: Path) -> None:
+    (tmp_path / "hanging.py").write_text(HANGING)
+    with Fleet(tmp_path, worker("hanging", "prefork", 2)) as fleet:
+        until(lambda: "hang" in {note.event for note in fleet.notes()}, "the leader to hang")
+        [hung] = [note.pid for note in fleet.notes() if note.event == "hang"]
+        assert fleet.leader(not_among=[hung]).term > 1
+        fleet.until_standing(2)
+        fleet.check_one_leader_at_any_time()
+
+
 def beats(fleet: Fleet) -> set[int]:
     """The PIDs of the processes that are `celery beat`."""
     found = set()

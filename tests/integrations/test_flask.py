@@ -151,6 +151,24 @@ def test_an_application_that_cannot_be_loaded_is_the_servers_affair(tmp_path: Pa
     assert not fleet.leaders()
 
 
+HANGING = """
+from flask import Flask
+from leaderlock.integrations.flask import Leader
+from tests.integrations.served import HangsInItsFirstTerm, stop
+app = Flask(__name__)
+Leader(app).task(name="example", lease=2)(HangsInItsFirstTerm(stop))
+"""
+
+
+def test_a_leader_that_hangs_is_killed_by_its_lease(tmp_path: Path) -> None:
+    (tmp_path / "hanging.py").write_text(HANGING)
+    with Fleet(tmp_path, [*GUNICORN, "hanging:app"]) as fleet:
+        until(lambda: "hang" in {note.event for note in fleet.notes()}, "the leader to hang")
+        [hung] = [note.pid for note in fleet.notes() if note.event == "hang"]
+        assert fleet.leader(not_among=[hung]).term > 1
+        fleet.check_one_leader_at_any_time()
+
+
 SLOW = """
 import time
 from flask import Flask
