@@ -414,6 +414,20 @@ def test_a_lock_that_was_waited_for_is_not_kept_alive_by_a_forked_child(
         assert forked(lambda: str(path) not in descriptors_of()) == 0
 
 
+def test_a_forked_child_keeps_a_file_that_has_the_locks_number_now(
+    locks: Locks, path: Path, held: Child
+) -> None:
+    numbers: list[int] = []
+    with after(0.2, lambda: held.signal(signal.SIGKILL)), locks(path, on_acquired=numbers.append):
+        pass
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        assert fd == numbers[0]
+        assert forked(lambda: os.fstat(fd)) == 0
+    finally:
+        os.close(fd)
+
+
 def test_a_child_that_is_forked_while_one_waits_does_not_keep_the_lock_alive(
     locks: Locks, path: Path, held: Child
 ) -> None:

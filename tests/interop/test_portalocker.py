@@ -168,12 +168,21 @@ def test_shared_locks_wait_as_in_the_original(locks: Locks, path: Path, held: Ch
     shared = SHARED | NON_BLOCKING
     with pytest.raises(portalocker.AlreadyLocked):
         locks(path, timeout=0.1, flags=shared).acquire()
+    held.kill()
     first, second = (locks(path, timeout=60, flags=shared) for _ in range(2))
-    with after(0.2, lambda: held.signal(signal.SIGKILL)), first, second:
-        pass
     with first, second, pytest.raises(portalocker.AlreadyLocked):
         locks(path, timeout=0.1).acquire()
     assert not holds(path)
+
+
+@both
+def test_a_shared_lock_does_not_wait_for_other_shared_ones(locks: Locks, path: Path) -> None:
+    with Child(path) as child:
+        child.tell("import fcntl; file = open(argv[0], 'a'); fcntl.flock(file, fcntl.LOCK_EX)")
+        share = after(0.2, lambda: child.begin("fcntl.flock(file, fcntl.LOCK_SH)"))
+        with share, locks(path, timeout=30, flags=SHARED | NON_BLOCKING):
+            child.answer()
+            assert len(flocks_of(path)) == 2
 
 
 @both
