@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -339,3 +340,33 @@ def test_in_such_a_container_named_locks_work_on_a_read_only_root(owner: str, mo
         pytest.skip(f"no namespaces here: {container.stderr.strip()}")
     assert container.stdout.splitlines() == ["10001", "1 1 /run/app/locks/job.lock", "ro"]
     assert (container.returncode, container.stderr) == (0, "")
+
+
+def test_hadolint_has_nothing_to_say_of_the_dockerfile(tmp_path: Path) -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+
+    def faults(text: str) -> str:
+        (tmp_path / "Dockerfile").write_text(text)
+        words = [str(hadolint), "--no-color", str(tmp_path / "Dockerfile")]
+        return subprocess.run(words, capture_output=True, text=True, timeout=60).stdout
+
+    text = (CONTRIB / "Dockerfile").read_text()
+    assert faults(text) == ""
+    assert "DL3000" in faults(text.replace("WORKDIR /app", "WORKDIR app"))
+
+
+def test_the_deployment_is_of_kubernetes_own_schema() -> None:
+    deployment = loaded("kubernetes.yaml")
+    for version in ("1.30", "1.37"):
+        kubernetes_validate.validate(deployment, version, strict=True)
+    deployment["spec"]["template"]["spec"]["containers"][0]["livenessProb"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(deployment, "1.37", strict=True)
+
+
+def test_the_readme_names_every_file() -> None:
+    named = set(re.findall(r"^\| \[(\S+)\]\((\S+)\)", (CONTRIB / "README.md").read_text(), re.M))
+    assert all(shown == target for shown, target in named)
+    files = {str(path.relative_to(CONTRIB)) for path in CONTRIB.rglob("*") if path.is_file()}
+    files = {name for name in files if "__pycache__" not in name}
+    assert {shown for shown, _ in named} >= files - {"README.md"}
