@@ -46,12 +46,16 @@ in_each_mode = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 
 
 class Build(NamedTuple):
-    """One uWSGI: its program, what it needs on its command line, and how to have gevent in it."""
+    """One uWSGI: its program, what it needs on its command line, and whether all is built in."""
 
     program: Path
     options: list[str]
-    gevent: list[str]
     environment: dict[str, str]
+    is_whole: bool
+
+    def plugin(self, name: str) -> list[str]:
+        """What loads a plugin, where it is not built in."""
+        return [] if self.is_whole else ["--plugin", name]
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -64,7 +68,7 @@ def _from_pypi() -> Build:
     script = program.read_bytes()[:200].partition(b"\n")[0]
     # A reload executes the interpreter, but not the venv's by itself.
     options = ["--binary-path", os.fsdecode(script[2:].strip())] if script.startswith(b"#!") else []
-    return Build(program, options, [], {})
+    return Build(program, options, {}, is_whole=True)
 
 
 def _from_debian() -> Build:
@@ -72,8 +76,8 @@ def _from_debian() -> Build:
     return Build(
         Path("/usr/bin/uwsgi-core"),
         ["--plugin", "python3"],
-        ["--plugin", "gevent_python3"],
         {"PYTHONPATH": str(ROOT / "src")},
+        is_whole=False,
     )
 
 
@@ -264,7 +268,7 @@ def serve(tmp_path: Path, build: Build) -> Iterator[Serve]:
 
     def start(*arguments: str, app: str | None = None, processes: int = PROCESSES) -> Server:
         if "--gevent" in arguments:
-            arguments = (*build.gevent, *arguments)
+            arguments = (*build.plugin("gevent_python3"), *arguments)
         server = served(tmp_path, build, *arguments, app=app, processes=processes)
         started.append(server)
         return server
@@ -325,7 +329,12 @@ def main() -> None:
         build = make()
         if not build.program.exists():
             continue
-        for mode in ([], ["--lazy-apps"], [*build.gevent, "--gevent", "10"], ["--threads", "2"]):
+        for mode in (
+            [],
+            ["--lazy-apps"],
+            [*build.plugin("gevent_python3"), "--gevent", "10"],
+            ["--threads", "2"],
+        ):
             found = measure_failover(build, *mode)
             words = " ".join(mode[-2:]) or "default"
             print(

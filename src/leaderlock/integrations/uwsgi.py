@@ -1,4 +1,4 @@
-"""uWSGI: a task in one of the workers, and in another one as soon as that one is gone.
+"""uWSGI: a task in one of the workers (or mules), and in another one as soon as that one is gone.
 
     # in the module that holds the application
     from leaderlock.integrations.uwsgi import in_one_worker
@@ -38,7 +38,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What uWSGI's master, an operator or a terminal ends a worker with."""
 
 _is_set_up = False
-"""Whether this worker's end and log are seen to; False in the master, whatever it has loaded."""
+"""Whether this process's end and log are seen to; False in the master, whatever it has loaded."""
 
 
 def in_one_worker(
@@ -54,9 +54,10 @@ def in_one_worker(
 
     To be called while the application is loaded, once for each task: where the master loads it, every
     worker stands for election as soon as it is forked; with ``lazy-apps``, at once. The master itself,
-    spoolers and mules never do. Hooks of the application's own (``uwsgi.post_fork_hook`` and
-    ``uwsgi.atexit`` set before, `uwsgidecorators.postfork` at any time) are called as before; whoever
-    sets ``uwsgi.post_fork_hook`` by hand *after* this call puts it out of action.
+    spoolers and mules never do, whatever they load; for mules there is `in_one_mule`. Hooks of the
+    application's own (``uwsgi.post_fork_hook`` and ``uwsgi.atexit`` set before,
+    `uwsgidecorators.postfork` at any time) are called as before; whoever sets ``uwsgi.post_fork_hook``
+    by hand *after* this call puts it out of action.
 
     The task runs in a native thread, beside the requests; see `Election.start`. A worker that ends in
     good order (a reload, ``max-requests``, SIGTERM) asks it to stop and waits up to 5 seconds for that;
@@ -83,25 +84,78 @@ def in_one_worker(
             server; it was started without ``enable-threads``; or it has loaded the application in a
             subinterpreter.
     """
-    require_task(task)
-    if name is None and path is None:
-        # uWSGI compiles a file under the name that it was given, which may be a relative one.
-        place = os.path.realpath(sys._getframe(1).f_code.co_filename)
-        name = function_name(task, place=place)
-    election = Election(path, name=name, on_return=on_return, backoff=backoff, lease=lease)
+    election = _election(task, name, path, on_return, backoff, lease)
     _require_threads()
     _require_main_interpreter()
     if uwsgi.worker_id() > 0:  # loaded by a worker, for which post_fork_hook will not be called again
-        _stand(election, task)
-    else:
+        _stand(uwsgi.worker_id, election, task)
+    elif uwsgi.mule_id() == 0:
         rehearse_before_fork()
-        _after_fork(lambda: _stand(election, task))
+        _after_fork(lambda: _stand(uwsgi.worker_id, election, task))
 
 
-def _stand(election: Election, task: Callable[[Leadership], object]) -> None:
-    if uwsgi.worker_id() == 0:  # a spooler or a mule, whose post_fork_hook is the same
+def in_one_mule(
+    task: Callable[[Leadership], object],
+    *,
+    name: str | None = None,
+    path: str | os.PathLike[str] | None = None,
+    on_return: Literal["hold", "resign"] = "hold",
+    backoff: tuple[float, float] = (1.0, 60.0),
+    lease: float | None = None,
+) -> None:
+    """Let one mule of this uWSGI server run the task, while the other mules stand by.
+
+    For a task that is to share no interpreter with requests, and that no ``harakiri``,
+    ``max-requests`` or reload of the workers alone is to end. All else is as for `in_one_worker`. Two
+    mules (``mules = 2``) are what a failover within milliseconds needs: a single one is forked anew
+    by the master first.
+
+    To be called while the master loads the application; every mule stands as soon as it is forked,
+    whether it has a module of its own or not. With ``lazy-apps`` no mule loads the application: let a
+    module of the mule's own campaign (``mule = module.py``), by `Election.run`, in its main thread.
+
+    Raises:
+        TypeError, ValueError, Unsupported: as `in_one_worker`; Unsupported, too, if there is no mule,
+            or if a worker or a mule calls it.
+    """
+    election = _election(task, name, path, on_return, backoff, lease)
+    _require_threads()
+    _require_main_interpreter()
+    if uwsgi.worker_id() > 0 or uwsgi.mule_id() > 0:  # newer uWSGI would end such a mule without notice
+        raise Unsupported(
+            "in_one_mule is for an application that the master loads: without lazy-apps, outside of a "
+            "mule's own module. Let such a module campaign by leaderlock.Election(...).run(task)"
+        )
+    if not {"mule", "mules"} & uwsgi.opt.keys():
+        raise Unsupported(
+            "this uWSGI server has no mule to run the task: start it with --mules 2 (mules = 2), or "
+            "use in_one_worker"
+        )
+    rehearse_before_fork()
+    _after_fork(lambda: _stand(uwsgi.mule_id, election, task))
+
+
+def _election(
+    task: Callable[[Leadership], object],
+    name: str | None,
+    path: str | os.PathLike[str] | None,
+    on_return: Literal["hold", "resign"],
+    backoff: tuple[float, float],
+    lease: float | None,
+) -> Election:
+    require_task(task)
+    if name is None and path is None:
+        # uWSGI compiles a file under the name that it was given, which may be a relative one.
+        place = os.path.realpath(sys._getframe(2).f_code.co_filename)
+        name = function_name(task, place=place)
+    return Election(path, name=name, on_return=on_return, backoff=backoff, lease=lease)
+
+
+def _stand(number: Callable[[], int], election: Election, task: Callable[[Leadership], object]) -> None:
+    """Stand if this process has such a number; all that uWSGI forks call the same hook."""
+    if number() == 0:
         return
-    global _is_set_up  # noqa: PLW0603  (of this worker, whatever the number of tasks)
+    global _is_set_up  # noqa: PLW0603  (of this process, whatever the number of tasks)
     if not _is_set_up:
         _is_set_up = True
         _send_log_to_server()
@@ -114,7 +168,7 @@ def _stand(election: Election, task: Callable[[Leadership], object]) -> None:
         election.start_unchecked(task)
     except RuntimeError as error:  # the system has no thread left
         logging.getLogger("leaderlock").error(
-            "worker %d does not stand for election: %s", uwsgi.worker_id(), error
+            "process %d does not stand for election: %s", os.getpid(), error
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -147,7 +201,7 @@ def _require_main_interpreter() -> None:
         )
 
 
-def _after_fork(call: Callable[[], None]) -> None:
+def _after_fork(call: Callable[[], object]) -> None:
     """Call something in every process that uWSGI forks, after whatever is called there already."""
     by_hand = getattr(uwsgi, "post_fork_hook", None)
     _import_decorators()
@@ -179,7 +233,7 @@ def _import_decorators() -> None:
 
 
 def _ask_to_stop_at_end() -> None:
-    """Have the tasks asked to stop when uWSGI ends this worker.
+    """Have the tasks asked to stop when uWSGI ends this process.
 
     Python's exit handlers alone would not do: ``skip-atexit-teardown`` leaves them out.
     """
