@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block; its first line may say more than the language: ``python file=job.py``."""
+    """A block of code; a fence may say more than the language: ``python file=job.py``."""
 
     document: str
     line: int
@@ -27,7 +27,7 @@ class Block:
 
 def blocks_of(document: Path) -> Iterator[Block]:
     for token in MarkdownIt().parse(document.read_text(encoding="utf-8")):
-        if token.type == "fence" and token.map is not None:
+        if token.type in {"fence", "code_block"} and token.map is not None:
             language, *options = token.info.split() or [""]
             yield Block(
                 str(document.relative_to(ROOT)),
