@@ -129,6 +129,9 @@ async def full(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await bare(scope, receive, send)
 
 
+with_another_task = in_one_worker(merely_wait, app=full, path=f"{os.environ['LOCK']}.other")
+
+
 def wrapped(app: Any) -> Any:
     return in_one_worker(
         globals()[os.environ["TASK"]],

@@ -180,6 +180,20 @@ def test_a_server_whose_startup_fails_has_no_leader(directory: Path, kind: str) 
     assert "no database" in server.output()
 
 
+@pytest.mark.parametrize("kind", ["uvicorn", "hypercorn"])
+def test_an_application_may_have_several_tasks_each_with_its_own_leader(
+    directory: Path, kind: str
+) -> None:
+    with AsgiServer(directory, kind, app="with_another_task") as server:
+        other = Path(f"{server.lock}.other")
+        until(lambda: {pid for pid, _ in flocks_of(other)} == server.standing(), "all to stand twice")
+        assert [waits for _, waits in flocks_of(other)] == [False, True, True, True]
+        assert server.until_serving() in server.standing()
+        kill(server.arbiter, signal.SIGTERM)
+        assert server.wait() == 0
+        assert flocks_of(other) == flocks_of(server.lock) == []
+
+
 @pytest.mark.parametrize(
     ("kind", "number"),
     [("uvicorn", signal.SIGINT), ("gunicorn", signal.SIGINT), ("gunicorn", signal.SIGQUIT)],

@@ -185,7 +185,7 @@ async def _stop(candidate: Candidate) -> None:
 async def _in_thread(call: Callable[[], bool]) -> bool:
     try:
         loop = asyncio.get_running_loop()
-    except RuntimeError:  # hypercorn's worker class of that name
+    except RuntimeError:  # under Hypercorn's worker class of Trio
         import trio  # noqa: PLC0415  (which runs already)
 
         return await trio.to_thread.run_sync(call)
@@ -198,15 +198,15 @@ def _ending_in_good_order() -> Iterator[None]:
 
     Hypercorn sends one to all workers that still shut down when the first one has done so.
     """
-    try:
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    is_ours = False
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        with contextlib.suppress(ValueError):  # not the main thread: a server, or a test, in a thread
             signal.signal(signal.SIGTERM, _stop_and_die)
-    except ValueError:  # not the main thread: somebody runs a server, or a test, in a thread
-        pass
+            is_ours = True
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGTERM) is _stop_and_die:
+        if is_ours and signal.getsignal(signal.SIGTERM) is _stop_and_die:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
