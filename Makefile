@@ -43,7 +43,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 packages:
-	@scripts/debian-packages util-linux procps openssl tini dumb-init systemd docker-compose netdata-core prometheus chromium fonts-dejavu-core qemu-system-x86 e2fsprogs xfsprogs btrfs-progs fuse3 zsh fish mandoc logrotate
+	@scripts/debian-packages util-linux procps openssl tini dumb-init systemd docker-compose netdata-core prometheus chromium fonts-dejavu-core qemu-system-x86 e2fsprogs xfsprogs btrfs-progs fuse3 bash-completion zsh fish mandoc logrotate
 	@scripts/debian-packages uwsgi-core uwsgi-plugin-python3 uwsgi-plugin-gevent-python3 python3-uwsgidecorators
 	@# What the machine of tests/nfs is made of: unpacked, since nothing of it is to run here.
 	@scripts/unpack-debian-packages .cache/debian busybox-static iproute2 linux-image-cloud-amd64 netbase nfs-common nfs-kernel-server rpcbind

@@ -244,6 +244,8 @@ def test_no_variable_stands_for_two_things() -> None:
     assert len(set(variables)) == len(variables)
     others = ["TERM", "PATH", "FD", "DIR", "SUBREAPER", "KILL_PROCESS_GROUP", "VERBOSITY"]
     assert not {f"LEADERLOCK_{name}" for name in others} & set(variables)
+    # What Kubernetes sets for a service called leaderlock-run.
+    assert not any(re.search(r"_(SERVICE_HOST|SERVICE_PORT\w*|PORT\w*)$", name) for name in variables)
 
 
 def run_with(variables: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
@@ -296,7 +298,7 @@ def test_a_variable_has_one_value_on_each_line_and_counts(monkeypatch: pytest.Mo
         ("LEADERLOCK_RUN_GROUP", "2", "1 or 0 is needed"),
         ("LEADERLOCK_RUN_VERBOSE", "-1", "1 or 0 is needed"),
         ("LEADERLOCK_RUN_RESTART", "often", "never, on-failure or always is needed"),
-        ("LEADERLOCK_RUN_WAIT", "5", "there is no lock to wait for"),
+        ("LEADERLOCK_RUN_WAIT", "5", "LEADERLOCK_RUN_WAIT needs a lock: give --lock PATH"),
     ],
 )
 def test_a_variable_that_is_no_good_is_wrong_usage(variable: str, value: str, why: str) -> None:

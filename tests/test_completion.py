@@ -69,7 +69,7 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-def candidates(shell: str, line: str, home: Path) -> set[str]:
+def candidates(shell: str, line: str, home: Path, before: str = "") -> set[str]:
     """What the shell would offer at the end of this line."""
     script = run("completion", shell)
     assert (script.returncode, script.stderr) == (0, "")
@@ -77,7 +77,7 @@ def candidates(shell: str, line: str, home: Path) -> set[str]:
     if shell == "fish":
         return asked_of_fish(line, home)
     start = home / "start"
-    start.write_text(BASH if shell == "bash" else ZSH)
+    start.write_text(before + (BASH if shell == "bash" else ZSH))
     quiet = ["--norc", "--noprofile", "-i"] if shell == "bash" else ["-f", "-i"]
     with on_a_terminal([shell, *quiet], home) as (terminal, output):
         os.write(terminal, f". {start}; echo rea''dy\n".encode())
@@ -215,6 +215,65 @@ def test_the_options_of_the_command_that_is_run_are_not_ours(shell: str, home: P
     assert "--stop" not in candidates(shell, "leaderlock run -n sleep --s", home)
     (home / "told").unlink(missing_ok=True)
     assert "--stop" in candidates(shell, "leaderlock run -n --s", home)
+
+
+@in_every_shell
+def test_what_a_shell_would_take_for_something_else_is_quoted(shell: str, home: Path) -> None:
+    (home / "locks" / "a b$(reboot).lock").touch(mode=0o600)
+    line = "leaderlock run --name a"
+    if shell == "fish":  # tells the words, and quotes one when it is chosen
+        assert candidates(shell, line, home) == {"a b$(reboot)"}
+        return
+    assert typed(shell, line, home) == r"--name a\ b\$\(reboot\)"
+
+
+def typed(shell: str, line: str, home: Path) -> str:
+    """What stands on the line after a Tab: the shell is asked when the words have been taken apart."""
+    (home / "script").write_text(run("completion", shell).stdout)
+    start = home / "start"
+    tells = r"""leaderlock() { if [ "$1" = completion ]; then command leaderlock "$@"; else
+        printf '%q ' "${@:2}" > "$TOLD"; echo to''ld; fi; }
+"""
+    load = "autoload -Uz compinit; compinit -u -d $HOME/dump\n" if shell == "zsh" else ""
+    start.write_text(f"{load}. $SCRIPT\n{tells}")
+    quiet = ["--norc", "--noprofile", "-i"] if shell == "bash" else ["-f", "-i"]
+    with on_a_terminal([shell, *quiet], home) as (terminal, output):
+        os.write(terminal, f". {start}; echo rea''dy\n".encode())
+        until(lambda: b"ready" in output(), "the shell to be ready")
+        os.write(terminal, line.encode() + b"\t\n")
+        until(lambda: b"told" in output(), "the line to be taken")
+    return (home / "told").read_text().strip()
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+def test_zsh_finds_the_script_in_its_path_of_functions(home: Path) -> None:
+    functions = home / "functions"
+    functions.mkdir()
+    (functions / "_leaderlock").write_text(run("completion", "zsh").stdout)
+    script = ZSH.replace('. "$SCRIPT"\n', "")
+    assert script != ZSH
+    start = home / "start"
+    start.write_text(f"fpath=({functions} $fpath)\n{script}")
+    with on_a_terminal(["zsh", "-f", "-i"], home) as (terminal, output):
+        os.write(terminal, f". {start}; echo rea''dy\n".encode())
+        until(lambda: b"ready" in output(), "the shell to be ready")
+        told = home / "told"
+        for _ in range(2):  # the first one loads the function
+            os.write(terminal, b"leaderlock hist\t")
+            until(lambda: told.exists() and "end" in told.read_text(), "candidates")
+            assert "history" in told.read_text().split()
+            told.unlink()
+            os.write(terminal, b"\x15")  # Ctrl-U
+
+
+BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
+
+
+@pytest.mark.skipif(not BASH_COMPLETION.exists(), reason="bash-completion is not installed")
+def test_with_bash_completion_the_command_that_is_run_completes_itself(home: Path) -> None:
+    before = f". {BASH_COMPLETION}\n"
+    line = "leaderlock run -n -- leaderlock history --pl"
+    assert candidates("bash", line, home, before) == {"--plot"}
 
 
 def test_the_list_of_names_leaves_out_what_a_shell_would_misread(

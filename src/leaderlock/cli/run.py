@@ -138,11 +138,12 @@ def _settings(parsed: Parsed) -> Settings:
 def _lock(parsed: Parsed) -> LeaderLock | None:
     path, name = parsed.get("lock"), parsed.get("name")
     if path is not None and name is not None:
-        raise UsageError("give --lock or --name, not both")
+        raise UsageError(f"give {parsed.sources['lock']} or {parsed.sources['name']}, not both")
     if path is None and name is None:
         for option in ("nonblock", "wait", "conflict_exit_code", "exec", "resign_on_failure"):
             if option in parsed.values:
-                raise UsageError("there is no lock to wait for: give --lock PATH or --name NAME")
+                given = parsed.sources[option]
+                raise UsageError(f"{given} needs a lock: give --lock PATH or --name NAME")
         return None
     from leaderlock.lock import LeaderLock  # noqa: PLC0415  (only with a lock)
 

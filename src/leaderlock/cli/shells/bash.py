@@ -75,16 +75,22 @@ _leaderlock() {
         esac
     fi
     case $kind in
-    lock | name)
+    name)
+        while IFS= read -r candidate; do
+            [[ $candidate == "$current"* ]] && COMPREPLY+=("$(printf %q "$candidate")")
+        done < <(leaderlock completion --list names 2>/dev/null)
+        ;;
+    lock)
         while IFS= read -r candidate; do
             [[ $candidate == "$current"* ]] && COMPREPLY+=("$candidate")
-        done < <(leaderlock completion --list "${kind}s" 2>/dev/null)
+        done < <(leaderlock completion --list locks 2>/dev/null)
         ;;&
     lock | file)
-        compopt -o filenames
+        compopt -o filenames # which has readline quote them
         while IFS= read -r candidate; do
             COMPREPLY+=("$candidate")
         done < <(compgen -f -- "$current")
+        ((${#COMPREPLY[@]})) || compopt -o default # which knows what ~ is
         ;;
     command)
         mapfile -t COMPREPLY < <(compgen -c -- "$current")
