@@ -181,6 +181,7 @@ def test_a_worker_that_needs_it_when_the_others_have_finished_gets_the_same(tmp_
     assert len(tests.noted("made")) == len(tests.noted("dropped")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)"])
 def test_the_next_worker_calls_it_when_one_crashes_half_way(tmp_path: Path, end: str) -> None:
     tests = Project(
@@ -198,6 +199,7 @@ def test_the_next_worker_calls_it_when_one_crashes_half_way(tmp_path: Path, end:
     assert tests.left_behind() == []
 
 
+@pytest.mark.slow
 def test_a_worker_that_crashes_later_counts_no_more(tmp_path: Path) -> None:
     tests = Project(
         tmp_path,
@@ -242,6 +244,7 @@ def test_if_it_always_raises_each_worker_tries_and_nothing_is_torn_down(tmp_path
     assert tests.noted("dropped") == []
 
 
+@pytest.mark.slow
 def test_two_runs_at_a_time_have_one_each(tmp_path: Path) -> None:
     first = Project(tmp_path, NOTHING, FOUR, log="first")
     second = Project(tmp_path, NOTHING, FOUR, log="second")
