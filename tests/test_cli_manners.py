@@ -298,7 +298,7 @@ def test_a_variable_has_one_value_on_each_line_and_counts(monkeypatch: pytest.Mo
         ("LEADERLOCK_RUN_GROUP", "2", "1 or 0 is needed"),
         ("LEADERLOCK_RUN_VERBOSE", "-1", "1 or 0 is needed"),
         ("LEADERLOCK_RUN_RESTART", "often", "never, on-failure or always is needed"),
-        ("LEADERLOCK_RUN_WAIT", "5", "LEADERLOCK_RUN_WAIT needs a lock: give --lock PATH"),
+        ("LEADERLOCK_RUN_WAIT", "5", "LEADERLOCK_RUN_WAIT: there is no lock to wait for"),
     ],
 )
 def test_a_variable_that_is_no_good_is_wrong_usage(variable: str, value: str, why: str) -> None:

@@ -143,7 +143,9 @@ def _lock(parsed: Parsed) -> LeaderLock | None:
         for option in ("nonblock", "wait", "conflict_exit_code", "exec", "resign_on_failure"):
             if option in parsed.values:
                 given = parsed.sources[option]
-                raise UsageError(f"{given} needs a lock: give --lock PATH or --name NAME")
+                raise UsageError(
+                    f"{given}: there is no lock to wait for: give --lock PATH or --name NAME"
+                )
         return None
     from leaderlock.lock import LeaderLock  # noqa: PLC0415  (only with a lock)
 
