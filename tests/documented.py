@@ -220,7 +220,7 @@ RUNS = {
 
 NOT_RUN = {
     "README.md: pip install": "a download; test_demo.py runs the demo",
-    "docs/cli.md: completion bash": "for an interactive shell; test_cli_manners.py runs those",
+    "docs/cli.md: completion bash": "for an interactive shell; test_completion.py runs those",
     "docs/frameworks.md: manage.py leader": "needs a project; integrations/test_django.py has one",
 }
 """With the reason."""
