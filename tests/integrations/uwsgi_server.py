@@ -329,12 +329,8 @@ def main() -> None:
         build = make()
         if not build.program.exists():
             continue
-        for mode in (
-            [],
-            ["--lazy-apps"],
-            [*build.plugin("gevent_python3"), "--gevent", "10"],
-            ["--threads", "2"],
-        ):
+        gevent = [*build.plugin("gevent_python3"), "--gevent", "10"]
+        for mode in ([], ["--lazy-apps"], gevent, ["--threads", "2"]):
             found = measure_failover(build, *mode)
             words = " ".join(mode[-2:]) or "default"
             print(
