@@ -126,6 +126,9 @@ RUNS = {
     "README.md: def export": Run(IN_GUNICORN, under=CONFIGURATION, shows="push_metrics ran term"),
     "README.md: checks.inbox(inbox)": Run(IN_GUNICORN, under=CONFIGURATION, shows='{"version"'),
     "README.md: integrations.uwsgi": Run("export = told('export')", under=UWSGI, shows="export ran"),
+    "README.md: integrations.asgi": Run(
+        "from fastapi import FastAPI\nexport = told('export')", under=UVICORN, shows="export ran"
+    ),
     "README.md: @call_once": Run("RELEASE = '1.0'"),
     "README.md: leaderlock health": Run(shows="not healthy"),
     "README.md: leaderlock history": Run(RAN_ONCE, statuses=(0, 1)),  # 1: a doubtful place
