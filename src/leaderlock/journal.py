@@ -19,8 +19,9 @@ TERMS = 500
 """So many terms are kept."""
 
 _TAIL = Struct("<dddd16s")
-_TAIL_END = record.COPY_SIZE + _TAIL.size
-SLOT_SIZE = record.COPY_SIZE + 64
+_CHECKSUM_SIZE = 4
+_TAIL_END = record.COPY_SIZE + 2 * (_TAIL.size + _CHECKSUM_SIZE)
+SLOT_SIZE = record.COPY_SIZE + 128
 
 SIZE = record.SIZE + TERMS * SLOT_SIZE
 """Bytes that a lock file may grow to."""
@@ -50,13 +51,19 @@ def slot(
         ended: how: ``resigned``, for example.
     """
     tail = _TAIL.pack(waited, lease or 0, beat, until, ended.encode())
-    return content[: record.COPY_SIZE] + tail + crc32(tail).to_bytes(4, "little")
+    # In hexadecimal digits: the file stays a text.
+    whole = tail + crc32(tail).to_bytes(_CHECKSUM_SIZE, "little")
+    return b"%b%b\n" % (content[: record.COPY_SIZE], whole.hex().encode())
 
 
 def read_tail(content: bytes) -> tuple[float, float | None, float, float, str] | None:
     """What `slot` was given behind the copy; None if it is not whole."""
-    tail, checksum = content[record.COPY_SIZE : _TAIL_END], content[_TAIL_END : _TAIL_END + 4]
-    if len(tail) != _TAIL.size or checksum != crc32(tail).to_bytes(4, "little"):
+    try:
+        whole = bytes.fromhex(content[record.COPY_SIZE : _TAIL_END].decode("ascii"))
+    except ValueError:
+        return None
+    tail, checksum = whole[: _TAIL.size], whole[_TAIL.size :]
+    if len(tail) != _TAIL.size or checksum != crc32(tail).to_bytes(_CHECKSUM_SIZE, "little"):
         return None
     waited, lease, beat, until, ended = _TAIL.unpack(tail)
     return waited, lease or None, beat, until, ended.rstrip(b"\0").decode("ascii", "replace")
