@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tests.integrations.uwsgi_server import Serve, Server, build, serve
+from tests.integrations.uwsgi_server import Build, Serve, Server, build, serve
 from tests.processes import until
 
 __all__ = ["build", "serve"]  # fixtures
@@ -64,8 +64,11 @@ def test_workers_that_come_and_go_have_one_leader(serve: Serve, loading: list[st
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS)
-def test_load_brings_candidates_and_rest_takes_them_away(serve: Serve, algorithm: list[str]) -> None:
-    server = serve(*COMMON, "--cheaper", "1", *algorithm, app=SLOW, processes=3)
+def test_load_brings_candidates_and_rest_takes_them_away(
+    serve: Serve, build: Build, algorithm: list[str]
+) -> None:
+    plugin = build.plugin("cheaper_busyness") if "busyness" in algorithm else []
+    server = serve(*plugin, *COMMON, "--cheaper", "1", *algorithm, app=SLOW, processes=3)
     leads_alone(server, 1)
     clients = [threading.Thread(target=server.get, args=["/slow"]) for _ in range(12)]
     for client in clients:
