@@ -152,7 +152,7 @@ def page(cells: dict[tuple[str, str], str]) -> str:
         "Each cell is a test with the real server and four workers",
         "(`integrations/test_matrix.py::test_cell`); `make matrix` runs them and writes this page.",
         "At no time did two lead. A failover is from the kill to the first line of the next leader's",
-        f"task; a leader that hangs has a lease of {LEASE:g} s, and the time is from the moment it hangs.",
+        f"task; a leader that hangs has a lease of {LEASE:g} s, and the time is from when it hangs.",
         "",
         "| server, workers | " + " | ".join(COLUMNS.values()) + " |",
         "| --- " * (len(COLUMNS) + 1) + "|",
