@@ -81,6 +81,14 @@ def test_load_brings_candidates_and_rest_takes_them_away(
     leads_alone(server, 1)
 
 
+def test_in_cheap_mode_nobody_leads_before_the_first_request(serve: Serve) -> None:
+    server = serve(*COMMON, "--cheap", app="from uwsgi_app import application", processes=2)
+    server.logs("cheap mode enabled")
+    assert not server.candidates()
+    server.get()
+    leads_alone(server, 2)
+
+
 def test_a_leader_that_is_cheaped_hands_over(serve: Serve) -> None:
     """The last worker goes first, and leads if those before it were killed."""
     server = serve(*COMMON, "--cheaper", "1", "--cheaper-initial", "2", app=SLOW, processes=2)
