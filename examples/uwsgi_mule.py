@@ -1,6 +1,6 @@
 """A mule with a program of its own, which campaigns by itself; several exclude each other.
 
-uwsgi --ini uwsgi.ini --mule=uwsgi_mule.py --mule=uwsgi_mule.py
+uwsgi --ini examples/uwsgi.ini --mule=examples/uwsgi_mule.py --mule=examples/uwsgi_mule.py
 """
 
 import os
@@ -29,6 +29,5 @@ def report(leadership: Leadership) -> None:
 # uWSGI's own handlers end a mule in the midst of whatever it does; Python's let it finish.
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, lambda *_: sys.exit())
-Election(os.environ.get("EXAMPLE_LOCK"), name=None if "EXAMPLE_LOCK" in os.environ else "report").run(
-    report
-)
+lock = os.environ.get("EXAMPLE_LOCK")
+Election(lock, name=None if lock else "report").run(report)
