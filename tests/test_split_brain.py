@@ -186,6 +186,29 @@ def test_the_look_out_ends_with_the_term_and_is_not_a_childs(path: Path) -> None
         leader.tell("os.kill(pid, 9)")
 
 
+def test_the_look_out_does_not_hold_up_the_next_leader(path: Path) -> None:
+    """A dying process's descriptors end from the highest number down, and an inotify's takes 10 ms."""
+    with leading(path, 0.05) as leader:
+        until(lambda: watched(leader.pid))
+        numbers = {
+            os.readlink(f"/proc/{leader.pid}/fd/{number}"): int(number)
+            for number in os.listdir(f"/proc/{leader.pid}/fd")
+        }
+        assert numbers[str(path)] > numbers["anon_inode:inotify"]
+
+
+def test_where_the_lock_has_a_low_number_there_is_no_look_out(path: Path) -> None:
+    with Child(path, path.with_name("steps")) as leader:
+        leader.tell("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (500, 500))")
+        leader.tell(STEPS.replace("SECONDS", "0.05"))
+        leader.tell("start()")
+        assert leader.tell("candidate.wait(30)")
+        until(lambda: len(steps(path)) > 5)
+        assert not watched(leader.pid)
+        path.unlink()
+        until(lambda: [line.split()[1] for line in steps(path)].count("begins") == 2)
+
+
 def test_an_anonymous_lock_needs_no_look_out() -> None:
     with Child() as leader:
         leader.tell("lock = LeaderLock.anonymous()")

@@ -78,6 +78,8 @@ class Hold:
         deadline = None if not timeout else time.monotonic() + timeout
         while True:
             descriptor = self._descriptor = file.open()
+            if wait is not None:  # an election's, or a supervisor's: the leader will have a look-out
+                descriptor.move_up()
             fd = descriptor.fd
             try:
                 locked = self._lock(fd, timeout, wait)

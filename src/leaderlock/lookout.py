@@ -6,6 +6,7 @@ native thread that is parked in read(2) meanwhile, and costs nothing until somet
 
 from __future__ import annotations
 
+import errno
 import os
 
 from leaderlock.kernel.inotify import FileWatch
@@ -33,6 +34,8 @@ class LookOut:
         self._look = look
         self._watch = FileWatch(fd)
         try:
+            if self._watch.fileno() > fd:  # see `Descriptor.move_up`
+                raise OSError(errno.EMFILE, "its end would hold up the next leader")
             start_thread_without_signals(self._run)
         except BaseException:
             self._watch.close()

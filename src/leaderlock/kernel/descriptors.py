@@ -20,6 +20,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_HIGH = 960
+"""Below 1024, which is many a process's limit, and the most that select(2) takes."""
+
 _mutex = RLock()  # reentrant: a signal handler may fork while its thread is inside
 _registered: dict[int, os.stat_result] = {}  # with fstat(2), to know it again
 owner_pid = os.getpid()
@@ -56,6 +59,24 @@ class Descriptor:
                 os.close(made.fd)
                 raise
         return made
+
+    def move_up(self) -> None:
+        """Give it a high number, if one is to be had.
+
+        The kernel closes what a dying process has open from the highest number down, and takes some 10
+        ms for an inotify (tests/test_split_brain.py). Who waits for the lock need not wait for that.
+        """
+        import fcntl  # noqa: PLC0415  (Windows has none; who gets here has imported it)
+
+        with _mutex:
+            try:
+                high = fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+            except OSError:  # EINVAL: the limit (RLIMIT_NOFILE) is lower; EMFILE
+                return
+            low, self.fd = self.fd, high
+            _registered[high] = self.status
+            del _registered[low]
+            os.close(low)
 
     def is_open(self) -> bool:
         """Whether the number still leads to the file: no other code has closed or reused it."""
