@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# Most tests wait for processes: two of them for each processor.
+JOBS ?= $(shell expr 2 \* $$(nproc 2>/dev/null || echo 1))
 
 VENV := .venv
 # Always `python -m`: a console script's first line names the directory it was installed in.
@@ -62,11 +64,13 @@ format: venv
 	$(RUN) -m ruff format .
 
 test: venv packages
-	$(RUN) -m pytest -n auto -m "not slow" $(ARGS)
+	$(RUN) -m pytest -n $(JOBS) -m "not slow" $(ARGS)
 
-# One at a time: these measure, or load the machine. Status 5 is pytest's "no test was selected".
+# Those that measure, or load the machine, run one at a time. Status 5 is pytest's "no test was selected".
+# By groups: tests/nfs boots one machine for all of its tests.
 test-slow: venv packages
-	$(RUN) -m pytest -m slow $(ARGS) || [ $$? -eq 5 ]
+	$(RUN) -m pytest -n $(JOBS) --dist loadgroup -m "slow and not alone" $(ARGS) || [ $$? -eq 5 ]
+	$(RUN) -m pytest -m "slow and alone" $(ARGS) || [ $$? -eq 5 ]
 
 # One at a time: failover is measured.
 matrix: venv packages

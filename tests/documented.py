@@ -217,6 +217,7 @@ RUNS = {
     ),
     "docs/status.md: $ leaderlock status": Run(RAN_ONCE),
     "docs/status.md: status_of": Run(LOCKED.format("/run/app/leader.lock")),
+    "docs/uwsgi.md: in_one_mule": Run(under=f"{UWSGI} --mule --mule", shows="job ran"),
     "docs/uwsgi.md: in_one_worker": Run(under=UWSGI, shows="do_it ran term"),
     "docs/web.md: leaderlock serve": Run(RAN_ONCE, shows="http://127.0.0.1"),
 }

@@ -199,6 +199,7 @@ def test_a_process_that_beats_is_not_killed(log: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_process_that_beats_on_a_busy_machine_is_not_killed(log: Path) -> None:
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(8)]
     try:

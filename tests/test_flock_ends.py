@@ -97,6 +97,7 @@ def is_dumping(child: Child) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_big_holder_is_followed_later_than_a_small_one(path: Path) -> None:
     """The kernel takes a dying process's memory apart before it closes its descriptors."""
     small = statistics.median(handover(path, megabytes=1) for _ in range(5))

@@ -290,6 +290,7 @@ def test_64_processes_at_once_and_leaders_killed_lose_no_more_than_one_message_e
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_million_messages_and_20_kills_lose_no_more_than_20(tmp_path: Path) -> None:
     outcome = Flood(tmp_path / "inbox", workers=64, each=15625).run(kills=20)
     assert outcome.sent == 1_000_000

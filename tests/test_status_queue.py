@@ -76,6 +76,7 @@ def test_those_who_share_come_before_those_who_wait_for_them(path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_500_who_wait_are_told_within_100_ms_of_pythons_start(path: Path) -> None:
     def fastest(*command: str) -> float:
         """Seconds of a processor, which others on the machine take away less than those of a clock."""

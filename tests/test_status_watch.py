@@ -244,12 +244,16 @@ def test_on_a_terminal_watch_redraws_and_leaves_it_as_it_was(path: Path) -> None
     assert terminal.shown.rindex(b"\x1b[?25h") > terminal.shown.rindex(b"\x1b[?25l")
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_between_events_it_looks_every_other_second_alone(path: Path) -> None:
     with holder(path) as leader, watching(path) as watched:
         watched.until(leads(leader.pid))
         assert_it_is_calm(watched)
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_a_leader_that_nobody_waited_for_keeps_it_no_busier(path: Path) -> None:
     """Its pidfd stays readable, and its lock is kept by a child: it stands in the table."""
     program = (

@@ -74,6 +74,7 @@ def test_a_parked_waiter_is_never_woken(path: Path, waiter: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("waiter", PARKED.values(), ids=PARKED)
 def test_a_parked_waiter_is_never_woken_in_ten_seconds(path: Path, waiter: str) -> None:
     require_no_wakeups(path, waiter, 10)

@@ -59,6 +59,7 @@ candidate = leaderlock.Election(argv[0]).start(reporter)
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_all_checks_of_four_workers_cost_a_hundredth_of_a_core_and_ticks_are_on_time(
     path: Path,
 ) -> None:

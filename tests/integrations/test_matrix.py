@@ -109,6 +109,7 @@ def hung(row: Row) -> str:
 CELLS = {"start": start, "failover": failover, "reload": reload, "recycling": recycling, "hung": hung}
 
 
+@pytest.mark.slow
 @every_row
 @pytest.mark.parametrize("column", COLUMNS)
 def test_cell(row: Row, column: str) -> None:

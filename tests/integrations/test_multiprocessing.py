@@ -159,7 +159,7 @@ def test_a_killed_worker_breaks_an_executor_whose_successor_leads(
     context = multiprocessing.get_context(method)
     with ProcessPoolExecutor(2, context, initializer=start, initargs=arguments) as pool:
         pool.submit(abs, 1).result()
-        until(notes.exists, "a worker to lead")
+        until(lambda: notes.exists() and noted(notes), "a worker to lead")
         os.kill(int(noted(notes)[0][1]), signal.SIGKILL)
         with pytest.raises(BrokenProcessPool):
             until(lambda: pool.submit(abs, 1).result() != 1, "the pool to break")

@@ -12,6 +12,8 @@ import pytest
 from tests.integrations.uwsgi_server import ACCEPTS, EXAMPLES, Build, Server, build
 from tests.processes import until
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["build"]  # a fixture
 
 

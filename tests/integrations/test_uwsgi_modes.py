@@ -8,6 +8,8 @@ import pytest
 
 from tests.integrations.uwsgi_server import Serve, build, serve
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["build", "serve"]  # fixtures
 
 MODES = {

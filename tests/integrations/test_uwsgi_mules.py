@@ -12,6 +12,8 @@ from leaderlock import Unsupported
 from leaderlock.integrations.uwsgi import in_one_mule
 from tests.integrations.uwsgi_server import EXAMPLES, Serve, Server, build, serve
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["build", "serve"]  # fixtures
 
 IN_ONE_MULE = """

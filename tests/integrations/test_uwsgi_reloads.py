@@ -11,6 +11,8 @@ import pytest
 from tests.integrations.uwsgi_server import Serve, build, serve
 from tests.processes import until
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["build", "serve"]  # fixtures
 
 LOADING = pytest.mark.parametrize("loading", [[], ["--lazy-apps"]], ids=["by the master", "lazy-apps"])

@@ -10,7 +10,7 @@ import pytest
 from tests.nfs.conftest import Start
 from tests.nfs.mounts import LOCAL, VERSIONS, directory
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("nfs")]
 LOCALLY = {"ext4": "/srv", "tmpfs": "/run"}
 READ_ONLY = "a read-only descriptor"
 

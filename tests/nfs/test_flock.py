@@ -21,7 +21,7 @@ from tests.nfs.mounts import (
 )
 from tests.processes import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("nfs")]
 each_version = pytest.mark.parametrize("version", VERSIONS)
 
 

@@ -9,7 +9,7 @@ from tests.nfs.machine import Machine
 from tests.nfs.mounts import LOCAL, VERSIONS, Everywhere, error_of, with_lock
 from tests.processes import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("nfs")]
 each_version = pytest.mark.parametrize("version", VERSIONS)
 
 

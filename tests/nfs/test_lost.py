@@ -12,7 +12,7 @@ from tests.nfs.machine import Machine, Process
 from tests.nfs.mounts import TRY, VERSIONS, Everywhere, error_of, is_granted, locked, opened, with_lock
 from tests.processes import ChildError, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("nfs")]
 OF_4 = ("vers=4.0", "vers=4.2")
 
 SAY_SO = "run(*inside('b'), 'sm-notify', '-f') and None"

@@ -15,7 +15,6 @@ from leaderlock.health.outlet import Outlet
 from leaderlock.health.runner import Runner, run_together
 from leaderlock.kernel.event import NativeEvent
 from leaderlock.kernel.threads import start_new_thread
-from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,10 +108,8 @@ class HealthReporter:
                     self._begun = time.monotonic()
                 try:
                     self.report(leadership)
-                except _StopError:
+                except (_StopError, LeadershipLost):  # while the checks ran: others report by now
                     break
-                except LeadershipLost as error:  # while the checks ran: others report by now
-                    log().error("leadership lost: %s", error)
         finally:
             self._end(leadership)
 
@@ -130,7 +127,7 @@ class HealthReporter:
         entries = run_together(self._runners, self._bell, leadership.stopping)
         if entries is None:
             raise _StopError("asked to stop while the checks ran")
-        if not leadership.stopping.is_set():
+        if leadership.lost or not leadership.stopping.is_set():
             leadership.beat()  # a hung check may have taken all of the interval
         now = time.time()
         report = {
