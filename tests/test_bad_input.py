@@ -18,8 +18,16 @@ from leaderlock import (
     LockFileUnusable,
     UnsafeLockFile,
 )
-from leaderlock.kernel import mounts
-from tests.processes import Child, ChildError, descriptors_of, flocks_of, holder, until_parked
+from leaderlock.kernel import lock_table, mounts
+from tests.processes import (
+    Child,
+    ChildError,
+    descriptors_of,
+    flocks_of,
+    holder,
+    until,
+    until_parked,
+)
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 NOBODY = 65534
@@ -398,7 +406,7 @@ def test_a_waiter_can_be_called_off_at_the_descriptor_limit(path: Path) -> None:
             "waiter = threading.Thread(target=lock.acquire, kwargs={'timeout': 2})\n"
             "waiter.start()\n"
         )
-        until_parked(path, child.pid)
+        until(lambda: sum(lock.waiting for lock in lock_table(path) or ()) == 2, "both to queue")
         child.tell("import leaderlock.kernel.handlers")  # ctypes opens files itself when first loaded
         child.tell("filler = leave(0)")
         assert child.tell("candidate.stop(30)") is True

@@ -14,15 +14,16 @@ from leaderlock import CorruptLockFile, LeaderLock, LockFileReplaced, record
 from tests.processes import Child, ChildError, flocks_of, holder, until_parked
 
 # Reports every term in the order of acquisition: O_APPEND, inside the lock. Killed at any instant, so a
-# line may be missing, but none can be out of order.
+# line may be missing, but none can be out of order; 8 bytes each, or SIGKILL could break one off at the
+# end of a page.
 CYCLE = """
             lock.acquire()
-            os.write(log, b'%d\\n' % lock.term)
+            os.write(log, b'%7d\\n' % lock.term)
             lock.release()
 """
 TIMED_CYCLE = """
             if lock.acquire(timeout=0.0003):
-                os.write(log, b'%d\\n' % lock.term)
+                os.write(log, b'%7d\\n' % lock.term)
                 lock.release()
 """
 # Forks its workers, having imported everything: an interpreter's start would take longer than the rest.

@@ -21,7 +21,8 @@ TERMS = 500
 _TAIL = Struct("<dddd16s")
 _CHECKSUM_SIZE = 4
 _TAIL_END = record.COPY_SIZE + 2 * (_TAIL.size + _CHECKSUM_SIZE)
-SLOT_SIZE = record.COPY_SIZE + 128
+SLOT_SIZE = 512
+"""So that none lies across two pages: SIGKILL can break off a write(2) between them."""
 
 SIZE = record.SIZE + TERMS * SLOT_SIZE
 """Bytes that a lock file may grow to."""

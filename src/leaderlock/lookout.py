@@ -10,11 +10,15 @@ import errno
 import os
 
 from leaderlock.kernel.inotify import FileWatch
-from leaderlock.kernel.threads import start_thread_without_signals
+from leaderlock.kernel.threads import allocate_lock, get_ident, start_thread_without_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+_PATIENCE = 1.0
+"""Seconds; the thread has nothing to wait for."""
 
 
 class LookOut:
@@ -32,6 +36,9 @@ class LookOut:
     def __init__(self, fd: int, look: Callable[[], object]) -> None:
         self._pid = os.getpid()
         self._look = look
+        self._thread = 0
+        self._ended = allocate_lock()
+        self._ended.acquire()
         self._watch = FileWatch(fd)
         try:
             if self._watch.fileno() > fd:  # see `Descriptor.move_up`
@@ -42,14 +49,18 @@ class LookOut:
             raise
 
     def _run(self) -> None:
+        self._thread = get_ident()
         try:
             self._look()  # what happened before there was a watch
             while self._watch.wait():
                 self._look()
         finally:
             self._watch.close()
+            self._ended.release()
 
     def end(self) -> None:
-        """Look no more."""
+        """Look no more; its thread and its descriptor are gone then, unless this is that thread."""
         if self._pid == os.getpid():
             self._watch.end()
+            if self._thread != get_ident():
+                self._ended.acquire(True, _PATIENCE)

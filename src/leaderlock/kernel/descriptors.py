@@ -11,6 +11,7 @@ they make or use a lock.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 
@@ -91,7 +92,8 @@ class Descriptor:
             try:
                 del _registered[fd]
             finally:
-                os.close(fd)
+                with contextlib.suppress(OSError):  # EBADF: a wait was called off that way (`Wait`)
+                    os.close(fd)
 
     def forget(self) -> None:
         """Leave it unclosed: the number is somebody else's by now."""

@@ -123,7 +123,10 @@ class Wait:
 
     def _interrupt_flock(self) -> None:
         _open_decoy()
-        os.dup2(_decoy_fd, self._fd, inheritable=False)
+        try:
+            os.dup2(_decoy_fd, self._fd, inheritable=False)
+        except OSError:  # EBADF: the limit has been lowered below the number, which nobody can get then
+            os.close(self._fd)
         signal.pthread_kill(self._thread, _install_handler())
 
 
