@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from leaderlock.kernel.mounts import place_of
+
 PATIENCE = 60.0
 """Seconds after which something that should have happened has not, on the slowest machine."""
 
@@ -142,14 +144,14 @@ def until(condition: Callable[[], object], what: str = "it to happen") -> None:
         time.sleep(0.002)
 
 
-def flocks(inode: int | None = None) -> list[tuple[int, bool]]:
+def flocks(place: str = "") -> list[tuple[int, bool]]:
     """PID, and whether it waits, of each flock (on a file) in /proc/locks, holders first."""
     found = []
     for line in _lock_table().splitlines():
         fields = line.split()
         waits = fields[1] == "->"
-        kind, _, _, pid, place = fields[1 + waits : 6 + waits]
-        if kind == "FLOCK" and inode in (None, int(place.split(":")[2])):
+        kind, _, _, pid, found_at = fields[1 + waits : 6 + waits]
+        if kind == "FLOCK" and found_at.endswith(place):
             found.append((int(pid), waits))
     return sorted(dict.fromkeys(found), key=lambda entry: entry[1])
 
@@ -166,7 +168,13 @@ def _lock_table() -> str:
 
 
 def flocks_of(path: str | os.PathLike[str]) -> list[tuple[int, bool]]:
-    return flocks(os.stat(path).st_ino)
+    fd = os.open(path, os.O_PATH)
+    try:
+        # Not by the inode's number alone: those of two small file systems are soon the same.
+        (major, minor), inode = place_of(fd)
+    finally:
+        os.close(fd)
+    return flocks(f"{major:02x}:{minor:02x}:{inode}")
 
 
 def until_parked(path: str | os.PathLike[str], *pids: int) -> None:

@@ -130,6 +130,6 @@ def test_any_user_sees_the_lock_table_and_only_ones_own_descriptors(path: Path) 
             # Not found where /proc is mounted with hidepid.
             with pytest.raises((PermissionError, FileNotFoundError)):
                 os.listdir(f"/proc/{first.pid}/fdinfo")
-            return (first.pid, False) in flocks(inode)
+            return (first.pid, False) in flocks(f":{inode}")
 
         assert forked(looks) == 0
