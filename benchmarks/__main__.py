@@ -37,6 +37,9 @@ RESULTS = Path(__file__).parent / "results"
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", choices=MEASURES, action="append", help="measure this; repeatable")
+    parser.add_argument(
+        "--update", action="store_true", help="put what --only names into the results, beside the rest"
+    )
     parser.add_argument("--quick", action="store_true", help="few samples: does it run at all?")
     arguments = parser.parse_args()
 
@@ -50,7 +53,9 @@ def main() -> None:
             print(f"{time.monotonic() - begin:.0f} s", flush=True)
     from benchmarks import report  # with all that was compared, and this process is forked from
 
-    if arguments.only or arguments.quick:
+    if arguments.update:
+        figures = report.updated(figures, RESULTS)
+    elif arguments.only or arguments.quick:
         print(report.markdown(figures, load))
         return
     from benchmarks.plots import draw

@@ -31,7 +31,7 @@ def measure(directory: Path, *, quick: bool) -> list[Figure]:
         "from the kill to the first line of the next leader's task; both by turns",
         {WITH.name: [], WITHOUT.name: []},
     )
-    for number in range(2 if quick else 24):
+    for number in range(2 if quick else 16):
         paths = {c.name: str(directory / f"history-{number}-{c.name}.lock") for c in (WITH, WITHOUT)}
         for name, milliseconds in apart(lambda p=paths: kills([WITH, WITHOUT], p, 4)):  # type: ignore[misc]
             figure.add(name, milliseconds)

@@ -53,6 +53,18 @@ def write(figures: list[Figure], load: float, directory: Path) -> None:
     (directory / "results.json").write_text(text + "\n", encoding="utf-8")
 
 
+def updated(figures: list[Figure], directory: Path) -> list[Figure]:
+    """Those of the results, in which these take the place of earlier ones."""
+    document = json.loads((directory / "results.json").read_text(encoding="utf-8"))
+    earlier = [
+        Figure(old["name"], old["title"], old["unit"], old["note"], old["samples"])
+        for old in document["figures"]
+    ]
+    new = {figure.name: figure for figure in figures}
+    kept = [new.pop(figure.name, figure) for figure in earlier]
+    return [*kept, *new.values()]
+
+
 def markdown(figures: list[Figure], load: float) -> str:
     about = ", ".join(f"{name} {value}" for name, value in list(machine().items())[3:])
     what = machine()

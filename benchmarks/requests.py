@@ -61,7 +61,7 @@ def measure(directory: Path, *, quick: bool) -> list[Figure]:
             }
             for port in ports.values():
                 _wrk(port, 1)
-            for _ in range(1 if quick else 10):
+            for _ in range(1 if quick else 8):
                 for contender, port in random.sample(list(ports.items()), 2):
                     requests, milliseconds = _wrk(port, 2)
                     rate.add(contender, requests)
