@@ -476,7 +476,7 @@ def test_a_task_may_stop_its_own_candidate(path: Path, start: Callable[..., Cand
     started.set()
     until(lambda: candidate.state == "stopped")
     assert answers == [False]
-    assert flocks_of(path) == []
+    until(lambda: flocks_of(path) == [])
 
 
 def test_a_leader_that_holds_on_after_its_task_can_be_stopped(

@@ -128,6 +128,8 @@ def test_a_lock_that_proc_locks_leaves_out_in_a_container_is_found(path: Path) -
     assert "descriptors=((1, 3),)" in told
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_ten_thousand_locks_are_read_in_a_moment(path: Path) -> None:
     with Child(path) as child:
         child.tell("fd = os.open(argv[0], os.O_RDWR | os.O_CREAT)")

@@ -34,6 +34,8 @@ def test_it_agrees_with_the_truth_on_every_file_system(filesystem: Path, count: 
         assert (status.warnings, status.hidden) == ([], None)
 
 
+@pytest.mark.slow
+@pytest.mark.alone  # others that lock all the time would have the kernel skip entries of its table
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_order_is_that_in_which_500_get_the_lock(tmp_path: Path, kind: str) -> None:
     with mounted(kind, tmp_path) as point:

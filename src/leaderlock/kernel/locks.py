@@ -60,8 +60,8 @@ def lock_table(path: str | os.PathLike[str] | None = None) -> list[Lock] | None:
     Raises:
         OSError: the path is missing, or may not be looked at.
     """
-    lines = read_locks()
-    if path is None or lines is None:
+    if path is None:
+        lines = read_locks()
         return None if lines is None else [_parse(line) for line in lines]
     fd = os.open(path, getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
     try:
@@ -69,8 +69,8 @@ def lock_table(path: str | os.PathLike[str] | None = None) -> list[Lock] | None:
         status = os.fstat(fd)
     finally:
         os.close(fd)
-    place = b" %02x:%02x:%d " % (major, minor, inode)
-    return _with_descriptors([_parse(line) for line in lines if place in line], status)
+    lines = read_locks(b" %02x:%02x:%d " % (major, minor, inode))
+    return None if lines is None else _with_descriptors([_parse(line) for line in lines], status)
 
 
 def _with_descriptors(table: list[Lock], status: os.stat_result) -> list[Lock]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_ONE_PIECE = 3500
-"""Bytes; the kernel hands out a longer table in pieces, each of at most a page."""
-
-_READINGS = 5
-"""A long table that changes all the time is taken as it was read at last."""
+_READINGS = 20
+"""A table that changes all the time is taken as it was read at last."""
 
 
 class FlockEntry:
@@ -36,31 +35,39 @@ class FlockEntry:
         self.inode = inode
 
 
-def read_locks() -> list[bytes] | None:
-    """The lines of ``/proc/locks``; None where there is none.
+def read_locks(place: bytes = b"") -> list[bytes] | None:
+    """The lines of ``/proc/locks`` that hold some bytes; None where there is none.
 
-    Between the pieces of a long table others lock and unlock, so that an entry could be missed or come
-    twice: such a table is read until two readings agree, but no more than five times.
+    It is read until two readings agree on these lines: see `readings`.
     """
-    table = None
+    found: list[bytes] | None = None
+    before: list[bytes] = []
     for reading in readings():
-        if reading == table or len(reading) < _ONE_PIECE:
-            return reading.splitlines()
-        table = reading
-    return None if table is None else table.splitlines()
+        found = [line for line in reading.splitlines() if place in line]
+        unnumbered = [line.partition(b":")[2] for line in found]
+        if found and unnumbered == before:
+            break
+        before = unnumbered
+    return found
 
 
 def readings() -> Iterator[bytes]:
-    """The table, read anew each time, five times; nothing where there is none.
+    """The table, read anew each time, twenty times; nothing where there is none.
 
-    From one descriptor: the kernel's buffer grows to the largest piece, and stays so large for the
-    next reading, which it then breaks off the less often.
+    It comes in pieces (of a page, or as much as one lock and its queue take), between which others lock
+    and unlock, so that an entry is missed or comes twice; also the last one, and nothing tells. It is
+    read from one descriptor: the kernel's buffer grows to the largest piece, and stays so large.
     """
     try:
-        file = open("/proc/locks", "rb", buffering=0)  # noqa: SIM115  (closed below, after the last)
+        fd = os.open("/proc/locks", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return
-    with file:
+    try:
         for _ in range(_READINGS):
-            file.seek(0)
-            yield file.read()
+            os.lseek(fd, 0, os.SEEK_SET)
+            pieces = []
+            while piece := os.read(fd, 1 << 20):
+                pieces.append(piece)
+            yield b"".join(pieces)
+    finally:
+        os.close(fd)
