@@ -7,6 +7,8 @@ import signal
 import pytest
 
 from tests.integrations.uwsgi_server import Serve, build, serve
+from tests.processes import until
+from tests.supervisor.pid1 import state_of
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +53,9 @@ def test_one_worker_leads_through_kills_and_a_reload(serve: Serve, mode: list[st
 def test_the_task_is_asked_to_stop_when_the_server_ends(serve: Serve, mode: list[str]) -> None:
     server = serve(*mode, processes=1)
     server.complete()
-    assert server.get() == server.leader().pid  # gevent's handlers come later than all else
+    worker = server.leader().pid
+    assert server.get() == worker  # gevent's handlers come later than all else
+    until(lambda: state_of(worker) == "S", "uWSGI to be done with the request, after its answer")
     server.kill(server.process.pid, signal.SIGTERM)
     server.process.wait(30)
     assert server.events()[-1].what == "stop"
