@@ -8,6 +8,7 @@ import time
 
 from leaderlock.at_exit import candidates
 from leaderlock.errors import LeaderLockError, LeadershipLost
+from leaderlock.journal import AT_ONCE
 from leaderlock.kernel.event import NativeEvent
 from leaderlock.kernel.flock import Wait
 from leaderlock.kernel.threads import RLock, get_ident
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from leaderlock.election import Election
 
     State = Literal["standby", "leading", "resigned", "stopped"]
-
-_AT_ONCE = 0.01
-"""Seconds that a free lock may take to be had; who waits longer takes over from another leader."""
 
 
 class Candidate(OfThisProcess):
@@ -192,7 +190,7 @@ class Candidate(OfThisProcess):
             return None
         finally:
             self._wait = None
-        self._takes_over = time.monotonic() - began > _AT_ONCE
+        self._takes_over = time.monotonic() - began > AT_ONCE
         leadership = Leadership(self._lock, self._election.switch)
         with self._mutex:
             self._leadership = leadership

@@ -18,9 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-WAITED = 0.01
-"""Seconds: who waited longer for the lock was there when its predecessor ended."""
-
 _NOTHING_MORE = {"waited": 0.0, "lease": None, "beat": 0.0, "until": 0.0, "ended": ""}
 """What is known of a term that only its record tells of."""
 
@@ -76,7 +73,7 @@ class Term:
 
     def _follow(self, before: Term) -> None:
         """Say how the term before this one ended, if it did not say so itself, and the gap between."""
-        was_there = self.waited > WAITED
+        was_there = self.waited > journal.AT_ONCE
         if before.until is not None:
             self.gap = max(self.since - before.until, 0.0)
         elif was_there:

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from leaderlock.lockfile import LockFile
     from leaderlock.memoryfile import MemoryFile
 
-_AT_ONCE = 0.01
-"""Seconds that a free lock may take to be had."""
-
 
 class Hold:
     """One acquisition of a file's lock, from its beginning to its end, and of one acquirer.
@@ -111,7 +108,7 @@ class Hold:
         except OSError as error:
             raise unusable(error, "write the record", file.path) from error
         file.last_written = (content, term)
-        if self._waited > _AT_ONCE:
+        if self._waited > journal.AT_ONCE:
             self.journal()
         return True
 

@@ -18,6 +18,9 @@ from leaderlock import record
 TERMS = 500
 """So many terms are kept."""
 
+AT_ONCE = 0.01
+"""Seconds that a free lock may take to be had; who waits longer takes over from somebody else."""
+
 _TAIL = Struct("<dddd16s")
 _CHECKSUM_SIZE = 4
 _TAIL_END = record.COPY_SIZE + 2 * (_TAIL.size + _CHECKSUM_SIZE)

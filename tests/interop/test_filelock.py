@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -31,8 +30,6 @@ from tests.processes import (
     flocks_of,
     forked,
     handling,
-    holder,
-    threads_of,
     until,
     until_parked,
     wakeups_of,
@@ -46,21 +43,6 @@ def locks(request: pytest.FixtureRequest) -> Locks:
     """The class under test."""
     kind: Locks = request.param
     return kind
-
-
-@pytest.fixture
-def held(path: Path) -> Iterator[Child]:
-    """Another process holds the lock."""
-    with holder(path) as child:
-        yield child
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_behind(path: Path) -> Iterator[None]:
-    before = len(threads_of())
-    yield
-    assert str(path) not in descriptors_of()
-    until(lambda: len(threads_of()) <= before, "its threads to end")
 
 
 def holds(path: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,10 +17,7 @@ from tests.filesystems import made
 from tests.interop.waiting import at_rest
 from tests.processes import (
     Child,
-    descriptors_of,
     flocks_of,
-    holder,
-    threads_of,
     until,
     until_parked,
     wakeups_of,
@@ -34,21 +31,6 @@ def locks(request: pytest.FixtureRequest) -> Locks:
     """The class under test."""
     kind: Locks = request.param
     return kind
-
-
-@pytest.fixture
-def held(path: Path) -> Iterator[Child]:
-    """Another process holds the lock."""
-    with holder(path) as child:
-        yield child
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_behind(path: Path) -> Iterator[None]:
-    before = len(threads_of())
-    yield
-    assert str(path) not in descriptors_of()
-    until(lambda: len(threads_of()) <= before, "its threads to end")
 
 
 def holds(path: Path) -> bool:

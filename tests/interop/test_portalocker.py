@@ -8,7 +8,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -22,11 +21,8 @@ from tests.interop.waiting import after, at_rest
 from tests.processes import (
     Child,
     ChildError,
-    descriptors_of,
     flocks_of,
     handling,
-    holder,
-    threads_of,
     until,
     until_parked,
     wakeups_of,
@@ -44,21 +40,6 @@ both_and_reentrant = pytest.mark.parametrize(
     ids=["original", "ours", "original-RLock", "our-RLock"],
 )
 reentrant = pytest.mark.parametrize("locks", [portalocker.RLock, RLock], ids=["original", "ours"])
-
-
-@pytest.fixture
-def held(path: Path) -> Iterator[Child]:
-    """Another process holds the lock."""
-    with holder(path) as child:
-        yield child
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_behind(path: Path) -> Iterator[None]:
-    before = len(threads_of())
-    yield
-    assert str(path) not in descriptors_of()
-    until(lambda: len(threads_of()) <= before, "its threads to end")
 
 
 def holds(path: Path) -> bool:

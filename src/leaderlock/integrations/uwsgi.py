@@ -19,6 +19,7 @@ import sys
 from leaderlock.at_exit import stop_at_exit
 from leaderlock.election import Election, require_task
 from leaderlock.errors import Unsupported
+from leaderlock.integrations.stderr_log import log_to_stderr
 from leaderlock.once import function_name
 from leaderlock.rehearsal import rehearse_before_fork
 
@@ -158,7 +159,7 @@ def _stand(number: Callable[[], int], election: Election, task: Callable[[Leader
     global _is_set_up  # noqa: PLW0603  (of this process, whatever the number of tasks)
     if not _is_set_up:
         _is_set_up = True
-        _send_log_to_server()
+        log_to_stderr()  # which is uWSGI's log
         _ask_to_stop_at_end()
     # uWSGI's handler ends the process from the thread that the kernel gives the signal to, and CPython
     # waits for ever for its main thread if that is another one. So the task's thread and all that it
@@ -259,16 +260,3 @@ def _ignore_further_signals() -> None:
     with contextlib.suppress(ValueError):  # not the main thread
         for number in _ENDING:
             signal.signal(number, signal.SIG_IGN)
-
-
-def _send_log_to_server() -> None:
-    logger = logging.getLogger("leaderlock")
-    if logger.hasHandlers():
-        return
-    handler = logging.StreamHandler()  # stderr is uWSGI's log
-    handler.setFormatter(logging.Formatter("leaderlock: %(message)s"))
-    # The application may set up its logging later.
-    handler.addFilter(lambda _record: not logging.root.handlers)
-    logger.addHandler(handler)
-    if logger.level == logging.NOTSET:
-        logger.setLevel(logging.INFO)
