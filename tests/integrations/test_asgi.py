@@ -9,6 +9,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -93,6 +94,17 @@ def test_a_coroutine_that_takes_its_time_to_stop_gets_it(directory: Path, kind: 
         assert server.wait() == 0
         assert stopped_terms(server) == [note.term for note in server.terms()]
         server.check_one_leader_at_any_time()
+
+
+def test_a_worker_told_to_end_again_and_again_lets_the_task_stop_first(directory: Path) -> None:
+    with AsgiServer(directory, "hypercorn", "stop_slowly").started() as server:
+        server.until_begun()
+        [first] = server.terms()
+        for _ in range(10):  # Hypercorn's parent does so twice, a few milliseconds apart
+            kill(first.pid, signal.SIGTERM)
+            time.sleep(0.01)
+        server.wait()
+        assert first.term in stopped_terms(server)
 
 
 @every_server

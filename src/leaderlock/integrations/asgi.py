@@ -196,25 +196,39 @@ async def _in_thread(call: Callable[[], bool]) -> bool:
 def _ending_in_good_order() -> Iterator[None]:
     """Have the task asked to stop also where the server leaves it to the kernel to end by SIGTERM.
 
-    Hypercorn sends one to all workers that still shut down when the first one has done so.
+    Hypercorn sends two to all workers that still shut down when the first one has done so: one from its
+    loop, and one as `multiprocessing` ends its daemons.
     """
+    handler = _StopAndDie()
     is_ours = False
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         with contextlib.suppress(ValueError):  # not the main thread: a server, or a test, in a thread
-            signal.signal(signal.SIGTERM, _stop_and_die)
+            signal.signal(signal.SIGTERM, handler)
             is_ours = True
     try:
         yield
     finally:
-        if is_ours and signal.getsignal(signal.SIGTERM) is _stop_and_die:
+        if is_ours and not handler.is_called and signal.getsignal(signal.SIGTERM) is handler:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _stop_and_die(number: int, _frame: object) -> None:
-    signal.signal(number, signal.SIG_DFL)
+class _StopAndDie:
+    """A signal's handler: the process dies of the signal as soon as its tasks have ended."""
 
-    def stop_and_die() -> None:
+    def __init__(self) -> None:
+        self.is_called = self._have_ended = False
+
+    def __call__(self, number: int, _frame: object) -> None:
+        if self._have_ended:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif not self.is_called:
+            self.is_called = True
+            start_new_thread(
+                self._stop, (number,)
+            )  # this thread may be a coroutine's, which has to end
+
+    def _stop(self, number: int) -> None:
         stop_at_exit()
+        self._have_ended = True
         os.kill(os.getpid(), number)
-
-    start_new_thread(stop_and_die, ())  # a coroutine could not stop while this thread waits for that
