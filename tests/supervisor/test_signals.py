@@ -142,17 +142,40 @@ def test_a_storm_of_signals_hides_neither_the_commands_end_nor_a_term() -> None:
     storm = (
         "import os, signal, sys\n"
         "pid = int(sys.argv[1])\n"
-        "for n in range(200_000): os.kill(pid, signal.SIGUSR1 if n % 2 else signal.SIGRTMIN)\n"
+        "for n in range(200_000):\n"
+        "    if n == 20_000: print('in it', flush=True)\n"
+        "    os.kill(pid, signal.SIGUSR1 if n % 2 else signal.SIGRTMIN)\n"
     )
-    ignoring = (
-        "trap '' USR1 RTMIN 34; echo up; sleep 1000 & trap 'kill $!; exit 5' TERM; wait; wait; wait"
-    )
+    ignoring = "trap '' USR1 RTMIN; trap 'kill $!; exit 5' TERM; sleep 1000 & echo up; wait; wait; wait"
     with Running("run", "--", "bash", "-c", ignoring) as running:
         assert running.line() == "up"
-        sender = subprocess.Popen([sys.executable, "-c", storm, str(running.pid)])
-        running.signal(signal.SIGTERM)
-        assert running.wait() == 5
-        sender.wait(PATIENCE)
+        with Running("-c", storm, str(running.pid), program=[sys.executable]) as sender:
+            assert sender.line() == "in it"
+            running.signal(signal.SIGTERM)
+            assert running.wait() == 5
+
+
+def test_a_signal_that_finds_no_place_in_the_pipe_is_not_lost() -> None:
+    """As one that comes after 65,536 others in one go."""
+    source = (
+        "import os, signal\n"
+        "from leaderlock.supervisor.loop import Loop\n"
+        "loop, came = Loop(), []\n"
+        "def callback(number):\n"
+        "    came.append(number)\n"
+        "    if number == signal.SIGINT: loop.stop()\n"
+        "loop.on_signals([signal.SIGTERM, signal.SIGUSR1, signal.SIGINT], callback)\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "while True:\n"
+        "    try: os.write(loop._signals_in, bytes([signal.SIGUSR1]))\n"
+        "    except BlockingIOError: break\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "loop.call_later(0.1, lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+        "loop.run()\n"
+        "print(*map(int, came))\n"
+    )
+    said = subprocess.run([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True, timeout=60)
+    assert said.stdout.split() == ["10", "15", "2"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])

@@ -56,6 +56,7 @@ class Loop:
         self._readers: dict[int, Callable[[], None]] = {}
         self._poll = select.poll()
         self._signals, self._signals_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._unread: set[int] = set()
 
     def on_signals(self, numbers: Iterable[int], callback: Callable[[int], None]) -> None:
         """Have `callback` called with the number of each signal that arrives."""
@@ -63,19 +64,28 @@ class Loop:
             # What was ignored when we started stays so, here and in the command: nohup(1)'s SIGHUP.
             # But not SIGCHLD: the kernel would then take in our children itself, status and all.
             if signal.getsignal(number) != signal.SIG_IGN or number in _NEVER_IGNORED:
-                signal.signal(number, _noticed)
+                signal.signal(number, self._notice)
         signal.set_wakeup_fd(self._signals_in, warn_on_full_buffer=False)
         # A parent may have started us with some of them blocked.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
         def read() -> None:
             numbers = os.read(self._signals, _PIPE_SIZE)
-            if len(numbers) == _PIPE_SIZE:  # it was full, and what came then is lost
-                numbers += bytes([signal.SIGCHLD])
+            self._unread.difference_update(numbers)
+            if len(numbers) == _PIPE_SIZE:  # it was full: what came then is not in it
+                numbers += bytes(self._unread)
+                self._unread.clear()
             for number in merged(numbers):
                 callback(number)
 
         self.on_readable(self._signals, read)
+
+    def _notice(self, number: int, _frame: object) -> None:
+        """Python's handler: its C part has written the number to the pipe, or found that full.
+
+        It comes later than that, and once for several of a number; but it comes for each number.
+        """
+        self._unread.add(number)
 
     def on_readable(self, fd: int, callback: Callable[[], None]) -> None:
         """Have `callback` called whenever the descriptor can be read, or is at its end."""
@@ -138,7 +148,3 @@ def merged(numbers: bytes) -> list[int]:
         for place, number in enumerate(numbers)
         if place == last[number] or number >= signal.SIGRTMIN
     ]
-
-
-def _noticed(_number: int, _frame: object) -> None:
-    """Python's handler has nothing to do: its C part has written the number to the wakeup pipe."""
