@@ -459,8 +459,8 @@ def test_the_leadership_is_not_given_up_while_the_task_runs(
     assert candidate.is_leader
     assert flocks_of(path) == [(os.getpid(), False)]
     let_go.set()
-    until(lambda: candidate.state == "stopped")
-    assert flocks_of(path) == []
+    until(lambda: flocks_of(path) == [])
+    assert candidate.state == "stopped"
 
 
 def test_a_task_may_stop_its_own_candidate(path: Path, start: Callable[..., Candidate]) -> None:

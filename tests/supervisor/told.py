@@ -23,7 +23,7 @@ if address:
 def notify(text):
     manager.send(text if isinstance(text, bytes) else text.encode())
 def say(*words):
-    print(*words, flush=True)
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # in one go: children speak too
 say("up", os.getpid())
 for line in sys.stdin:
     exec(line)
