@@ -256,6 +256,18 @@ def test_the_descriptor_is_the_locked_file_and_is_closed_on_exec(path: Path) -> 
         assert not os.get_inheritable(lock.fileno())
 
 
+def test_reading_the_record_is_no_write_of_the_inode(path: Path) -> None:
+    lock = LeaderLock(path)
+    with lock:
+        pass
+    path.read_bytes()  # may move it, unless the file system is mounted noatime
+    before = path.stat().st_atime_ns
+    for _ in range(3):
+        with lock:
+            time.sleep(0.01)  # more than a tick of the kernel's coarse clock
+    assert path.stat().st_atime_ns == before
+
+
 def test_an_execed_program_inherits_nothing_even_if_everything_is_inherited(path: Path) -> None:
     lock = LeaderLock(path)
     with lock:

@@ -10,7 +10,7 @@ slot cannot be written (a full disk), the leader leads all the same.
 from __future__ import annotations
 
 import os
-from binascii import crc32
+from binascii import crc32, hexlify
 from struct import Struct
 
 from leaderlock import record
@@ -56,8 +56,8 @@ def slot(
     """
     tail = _TAIL.pack(waited, lease or 0, beat, until, ended.encode())
     # In hexadecimal digits: the file stays a text.
-    whole = tail + crc32(tail).to_bytes(_CHECKSUM_SIZE, "little")
-    return b"%b%b\n" % (content[: record.COPY_SIZE], whole.hex().encode())
+    whole = hexlify(tail + crc32(tail).to_bytes(_CHECKSUM_SIZE, "little"))
+    return content[: record.COPY_SIZE] + whole + b"\n"
 
 
 def read_tail(content: bytes) -> tuple[float, float | None, float, float, str] | None:

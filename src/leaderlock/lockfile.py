@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _FLAGS = 0
 for _flag in ("O_RDWR", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"):
     _FLAGS |= getattr(os, _flag, 0)
+_NOATIME: int = getattr(os, "O_NOATIME", 0)
+"""Reading costs no write of the inode then; for the file's owner only."""
 
 _REMEDIES = {
     errno.ENOENT: "make its directory first",
@@ -90,6 +92,7 @@ class LockFile(LockedFile):
         self._given = None if path is None else _absolute(path)
         self._found: tuple[int, str] | None = None
         self._seen = False
+        self._flags = _FLAGS | _NOATIME
         self.name = require_name(name) if name is not None else _stem(self.path)
         self.label = host_and_name(self.name)
         # Here, and so before the fork of a server: each worker would copy 400 KiB of pages for it.
@@ -128,9 +131,13 @@ class LockFile(LockedFile):
                     # others.
                     if not self._seen:
                         _require_safe(os.lstat(path), path)
-                    descriptor = Descriptor(path, _FLAGS)
+                    descriptor = Descriptor(path, self._flags)
                 except FileNotFoundError:
                     descriptor = self._create(path)
+                except PermissionError as error:
+                    if error.errno != errno.EPERM or self._flags == _FLAGS:
+                        raise
+                    self._flags = _FLAGS  # the file is root's
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise _symlink(path) from error

@@ -11,7 +11,6 @@ they make or use a lock.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 
@@ -41,11 +40,11 @@ class Descriptor:
 
     def __init__(self, path: str, flags: int, mode: int = 0o777) -> None:
         with _mutex:
-            self.fd = os.open(path, flags, mode)
+            self.fd = fd = os.open(path, flags, mode)
             try:
-                self.status = _registered[self.fd] = os.fstat(self.fd)
+                self.status = _registered[fd] = os.fstat(fd)
             except BaseException:  # a signal handler's
-                os.close(self.fd)
+                os.close(fd)
                 raise
 
     @classmethod
@@ -92,8 +91,10 @@ class Descriptor:
             try:
                 del _registered[fd]
             finally:
-                with contextlib.suppress(OSError):  # EBADF: a wait was called off that way (`Wait`)
+                try:  # not contextlib.suppress, which takes longer than all the rest
                     os.close(fd)
+                except OSError:  # EBADF: a wait was called off that way (`Wait`)
+                    pass
 
     def forget(self) -> None:
         """Leave it unclosed: the number is somebody else's by now."""
