@@ -15,6 +15,7 @@ import pytest
 from leaderlock.kernel import Lock, lock_table
 from leaderlock.kernel.mounts import place_of
 from leaderlock.kernel.queues import queue_on
+from leaderlock.kernel.table import once
 from tests.filesystems import LOCAL, made
 from tests.processes import Child, forked, needs_root
 from tests.raw_flock import locked, mounted_at, queued
@@ -191,3 +192,14 @@ def test_a_process_that_ends_meanwhile_is_no_error(path: Path) -> None:
         for _ in range(20):
             assert forked(lambda: True) == 0
             assert [lock.pid for lock in table_of(path)] == [holder.pid]
+
+
+def test_a_lock_that_the_kernel_gives_twice_is_told_once() -> None:
+    """As between two pieces of the table, when others lock meanwhile."""
+    holder = b": FLOCK  ADVISORY  WRITE 417 fe:00:131 0 EOF"
+    waiter = b": -> FLOCK  ADVISORY  WRITE %d fe:00:131 0 EOF"
+    other = b": FLOCK  ADVISORY  WRITE 90 fe:00:132 0 EOF"
+    given = [b"1" + holder, b"1" + waiter % 500, b"2" + other]
+    again = [b"3" + holder, b"3" + waiter % 501]
+    assert once([*given, *again]) == [*again, b"2" + other]
+    assert once(given) == given

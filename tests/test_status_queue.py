@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -75,6 +76,11 @@ def test_those_who_share_come_before_those_who_wait_for_them(path: Path) -> None
         assert [process.pid for process in status_of(path).waiting] == [writer.pid]
         assert status_of(path).warnings[0].code == "foreign-holder"
         assert "and 1 more, as they share it" in status_of(path).warnings[0].text
+
+
+def processor_time_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 @pytest.mark.slow

@@ -75,6 +75,7 @@ class Watcher:
         self._looks: deque[float] = deque()
         self._most_pidfds = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
         self._places: set[Place] = set()
+        self._is_told_to_end = False
         self._names: dict[int, set[bytes]] = {}
 
     def look(self) -> Survey:
@@ -141,6 +142,8 @@ class Watcher:
 
     def wait(self) -> None:
         """Wait for an event, or for the time of the next look after one."""
+        if self._is_told_to_end:
+            raise KeyboardInterrupt
         now = time.monotonic()
         while self._looks and self._looks[0] <= now:
             self._looks.popleft()
@@ -160,6 +163,14 @@ class Watcher:
         names = self._names.get(number)
         return not (names and name) or name in names or (b"*" in names and name.endswith(b".lock"))
 
+    def end(self, _number: int, _frame: FrameType | None) -> None:
+        """Handle a signal that is to end it.
+
+        What a handler raises is lost where Python runs a finalizer just then, so it is noted too.
+        """
+        self._is_told_to_end = True
+        raise KeyboardInterrupt
+
     def close(self) -> None:
         """Let go of everything."""
         for path in list(self._watched):
@@ -171,9 +182,11 @@ class Watcher:
 
 def watch(paths: Sequence[str], as_json: bool, everything: bool) -> int:
     """Show the locks, and each change, until Ctrl-C or SIGTERM; returns the exit status."""
-    signal.signal(signal.SIGTERM, _end)
     watcher = Watcher(paths)
     try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, watcher.end)
         if not as_json and drawing() is not draw_plain:
             _on_screen(watcher, everything)
         else:
@@ -183,10 +196,6 @@ def watch(paths: Sequence[str], as_json: bool, everything: bool) -> int:
     finally:
         watcher.close()
     return 0
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _changes(watcher: Watcher) -> Iterator[Survey]:

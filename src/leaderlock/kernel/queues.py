@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from itertools import islice
 
-from leaderlock.kernel.table import FlockEntry, readings
+from leaderlock.kernel.table import FlockEntry, once, readings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,19 +33,20 @@ def queue_on(device: tuple[int, int], inode: int) -> list[FlockEntry] | None:
         None where there is no ``/proc/locks``.
     """
     place = b" %02x:%02x:%d " % (*device, inode)
-    for table in readings():
-        lines = [line for line in table.splitlines() if place in line and b" FLOCK " in line]
-        if lines:
-            found = [(_depth(line), _entry(line, device, inode)) for line in _once(lines)]
-            return [entry for _, entry in sorted(found, key=lambda pair: pair[0])]
+    with closing(readings()) as tables:
+        for table in tables:
+            lines = [line for line in table.splitlines() if place in line and b" FLOCK " in line]
+            if lines:
+                found = [(_depth(line), _entry(line, device, inode)) for line in once(lines)]
+                return [entry for _, entry in sorted(found, key=lambda pair: pair[0])]
     return [] if os.path.exists("/proc/locks") else None
 
 
 def holders() -> dict[Place, int]:
     """Who holds a flock on which file: one of them, where several share it."""
     found: dict[Place, int] = {}
-    for table in islice(readings(), 5):  # one may miss a lock: see `queue_on`
-        for line in table.splitlines():
+    with closing(readings()) as tables:
+        for line in b"".join(islice(tables, 5)).splitlines():  # one may miss a lock: see `queue_on`
             if b" FLOCK " in line and b"->" not in line:
                 major, minor, inode = line.split()[5].split(b":")
                 found[(int(major, 16), int(minor, 16)), int(inode)] = _pid(line)
@@ -56,15 +58,6 @@ def shows_whole_queue() -> bool:
     major, minor, *_ = os.uname().release.split("-")[0].split(".")
     version = (int(major), int("".join(c for c in minor if c.isdigit())))
     return not (4, 20) <= version < (5, 13)
-
-
-def _once(lines: list[bytes]) -> list[bytes]:
-    """The lines without those of a lock that comes again: each lock has a number, and its holder."""
-    pieces: dict[bytes, list[bytes]] = {}
-    for line in lines:
-        pieces.setdefault(line.partition(b":")[0], []).append(line)
-    by_holder = {_pid(piece[0]): piece for piece in pieces.values()}
-    return [line for piece in by_holder.values() for line in piece]
 
 
 def _depth(line: bytes) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 _READINGS = 20
 """A table that changes all the time is taken as it was read at last."""
@@ -42,17 +43,31 @@ def read_locks(place: bytes = b"") -> list[bytes] | None:
     """
     found: list[bytes] | None = None
     before: list[bytes] = []
-    for reading in readings():
-        found = [line for line in reading.splitlines() if place in line]
-        unnumbered = [line.partition(b":")[2] for line in found]
-        if found and unnumbered == before:
-            break
-        before = unnumbered
+    with closing(readings()) as tables:
+        for table in tables:
+            found = once([line for line in table.splitlines() if place in line])
+            unnumbered = [line.partition(b":")[2] for line in found]
+            if found and unnumbered == before:
+                break
+            before = unnumbered
     return found
 
 
-def readings() -> Iterator[bytes]:
-    """The table, read anew each time, twenty times; nothing where there is none.
+def once(lines: list[bytes]) -> list[bytes]:
+    """The lines without those of a lock that the kernel has given twice, of which the last one counts.
+
+    Each has a number of its own, which it shares with those who wait for it. Two locks of one process
+    that are alike (shared ones) are told as one.
+    """
+    pieces: dict[bytes, list[bytes]] = {}
+    for line in lines:
+        pieces.setdefault(line.partition(b":")[0], []).append(line)
+    by_holder = {piece[0].partition(b":")[2]: piece for piece in pieces.values()}
+    return [line for piece in by_holder.values() for line in piece]
+
+
+def readings() -> Generator[bytes, None, None]:
+    """The table, read anew each time, twenty times; nothing where there is none. To be closed.
 
     It comes in pieces (of a page, or as much as one lock and its queue take), between which others lock
     and unlock, so that an entry is missed or comes twice; also the last one, and nothing tells. It is
