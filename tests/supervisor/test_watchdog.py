@@ -14,7 +14,7 @@ import pytest
 
 from leaderlock import LeaderLock
 from tests.processes import until, until_parked
-from tests.supervisor.pid1 import Running, needs_namespaces, run, state_of, until_ended
+from tests.supervisor.pid1 import Running, needs_namespaces, run, state_of
 from tests.supervisor.told import TOLD, Told, managing
 
 PID1 = pytest.param(True, marks=needs_namespaces, id="as PID 1")
@@ -182,7 +182,7 @@ def test_mainpid_makes_another_process_the_one_that_counts() -> None:
         assert running.line() == "ok"
         running.tell(f"notify('MAINPID={child}')")
         running.begin("os._exit(9)")
-        until_ended(running.command_pid)
+        until(lambda: state_of(running.command_pid) == "", "the command to be taken in")
         running.signal(signal.SIGUSR1)
         assert running.wait() == 128 + signal.SIGUSR1
 
@@ -199,7 +199,7 @@ def test_mainpid_of_a_process_that_is_not_our_child_is_watched_too() -> None:
         main = int(next(line for line in lines if line.startswith("main")).split()[1])
         running.tell(f"notify('MAINPID={main}')")
         running.begin("os._exit(9)")
-        until_ended(running.command_pid)
+        until(lambda: state_of(running.command_pid) == "", "the command to be taken in")
         os.kill(main, signal.SIGKILL)
         assert running.wait() == 0  # its parent has the status; we cannot know it
 
