@@ -108,7 +108,7 @@ class Hold:
         except OSError as error:
             raise unusable(error, "write the record", file.path) from error
         file.last_written = (content, term)
-        if self._waited > journal.AT_ONCE:
+        if wait is not None or self._waited > journal.AT_ONCE:  # the history knows who leads now
             self.journal()
         return True
 

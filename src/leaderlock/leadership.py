@@ -69,7 +69,6 @@ class Leadership(OfThisProcess):
         self.term = hold.term
         self.since = hold.since
         self._next_note = time.monotonic() + self._note_every
-        hold.journal()
         if in_earnest:
             _of_this_process.append(self)
 

@@ -86,8 +86,9 @@ def last_term(content: bytes, path: str) -> int:
     if not content:
         return 0
     first, second = content[:COPY_SIZE], content[COPY_SIZE:]
-    terms = [_term(copy) for copy in ((first,) if first == second else (first, second))]
-    term = max(terms)
+    term = _term(first)
+    if first != second:
+        term = max(term, _term(second))
     if term < 1:
         raise CorruptLockFile(
             f"{path} holds something else than a leaderlock record, so the next term is not known. "

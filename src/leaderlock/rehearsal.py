@@ -70,6 +70,7 @@ def _rehearse(make: Callable[[], LeaderLock]) -> None:
         election.is_rehearsal = True
         for _ in range(_TIMES):
             lock._pid = 0  # as in a forked child, to which it is new
+            lock._file.last_written, lock._file.journalled = (b"", 0), 0  # as if another one had led
             Candidate(election, _lead).campaign(in_foreground=True)
     except LeaderLockError:  # not Linux, no descriptor left, a temporary directory on a network
         return
