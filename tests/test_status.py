@@ -16,6 +16,7 @@ from leaderlock import LeaderLock
 from leaderlock.status import status_of
 from tests.processes import holder
 from tests.test_run import end_of, line_of, run, start, wait_until_queued
+from tests.test_term import crafted
 
 SCHEMA = json.loads(
     Path(leaderlock.status.__file__).with_name("status.schema.json").read_text(encoding="utf-8")
@@ -120,9 +121,13 @@ def test_what_is_no_lock_file_is_an_error(tmp_path: Path, kind: str) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_garbage_in_the_file_does_not_hide_the_holder(lock: LeaderLock) -> None:
+@pytest.mark.parametrize(
+    "garbage",
+    [b"garbage", crafted(b'{"term":7}'), crafted(b'{"term":7,"pid":"me"'), crafted(b'[{"term":7,')],
+)
+def test_garbage_in_the_file_does_not_hide_the_holder(lock: LeaderLock, garbage: bytes) -> None:
     with lock:
-        Path(lock.path).write_text("garbage")
+        Path(lock.path).write_bytes(garbage)
         (shown,) = json.loads(run("status", "--json", lock.path).stdout)["locks"]
     assert shown["holder"]["pid"] == os.getpid()
     assert shown["holder"]["term"] is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import os
 import random
 from pathlib import Path
@@ -159,7 +160,23 @@ def test_garbage_is_never_taken_for_a_record(content: bytes) -> None:
 
 # The file.
 
-GARBAGE = [b"x", b"0\n", b"1234", b"\0" * 512, os.urandom(512), b"leaderlock 1 " + b"0" * 499]
+
+def crafted(text: bytes) -> bytes:
+    """A file's content with the right checksum, as anybody can make who may write the file."""
+    body = b" " + text.ljust(record.COPY_SIZE - 23) + b"\n"
+    return (b"leaderlock 1 %08x" % binascii.crc32(body) + body) * 2
+
+
+GARBAGE = [
+    b"x",
+    b"0\n",
+    b"1234",
+    b"\0" * 512,
+    os.urandom(512),
+    b"leaderlock 1 " + b"0" * 499,
+    crafted(b'{"term":soon,"pid":1}'),
+    crafted(b'{"term":1'),
+]
 
 
 @pytest.mark.parametrize("garbage", GARBAGE, ids=range(len(GARBAGE)))

@@ -22,6 +22,7 @@ SIZE = 2 * COPY_SIZE
 _MAGIC = b"leaderlock 1 "
 _CRC_END = len(_MAGIC) + 8
 _TERM_START = _CRC_END + len(b' {"term":')
+_FORM: dict[str, Any] = {"term": int, "pid": int, "since": (int, float), "host": str, "name": str}
 _LABEL_LENGTH = 64
 """Bytes that the host's and the lock's name may each take in JSON: longer ones are cut."""
 
@@ -106,8 +107,18 @@ def decode(content: bytes) -> dict[str, Any] | None:
         return None
     import json  # noqa: PLC0415  (8 ms that only a reader needs)
 
-    fields: dict[str, Any] = json.loads(newest[_CRC_END:])
-    return fields
+    try:
+        fields = json.loads(newest[_CRC_END:])
+    except ValueError:
+        return None
+    return fields if _is_of_our_form(fields) else None
+
+
+def _is_of_our_form(fields: object) -> bool:
+    """Whether it is a record: who may write the file can give anything the right checksum."""
+    return isinstance(fields, dict) and all(
+        isinstance(fields.get(key), kind) for key, kind in _FORM.items()
+    )
 
 
 def whole_copy(content: bytes, term: int) -> bytes | None:
@@ -122,7 +133,10 @@ def _term(copy: bytes) -> int:
         return 0
     if b"%08x" % crc32(copy[_CRC_END:]) != copy[len(_MAGIC) : _CRC_END]:
         return 0
-    return int(copy[_TERM_START : copy.index(b",", _TERM_START)])
+    try:
+        return int(copy[_TERM_START : copy.index(b",", _TERM_START)])
+    except ValueError:  # no record, though its checksum is right
+        return 0
 
 
 def _json_string(text: str) -> str:
