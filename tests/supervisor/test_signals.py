@@ -178,6 +178,29 @@ def test_a_signal_that_finds_no_place_in_the_pipe_is_not_lost() -> None:
     assert said.stdout.split() == ["10", "15", "2"]
 
 
+def test_a_signal_that_came_first_is_acted_on_first() -> None:
+    """Its byte is written when the thread goes back to Python: poll(2) has looked by then."""
+    source = (
+        "import os, select, signal\n"
+        "from leaderlock.supervisor.loop import Loop\n"
+        "loop, came = Loop(), []\n"
+        "read, write = os.pipe()\n"
+        "class Interrupted:\n"
+        "    def poll(self, timeout):\n"
+        "        ready = poll.poll(timeout)\n"
+        "        os.kill(os.getpid(), signal.SIGTSTP)\n"
+        "        return ready\n"
+        "loop.on_signals([signal.SIGTSTP], came.append)\n"
+        "loop.on_readable(read, lambda: (came.append('lock'), loop.stop()))\n"
+        "poll, loop._poll = loop._poll, Interrupted()\n"
+        "os.write(write, b'x')\n"
+        "loop.run()\n"
+        "print(*came)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True, timeout=60)
+    assert said.stdout.split() == [str(int(signal.SIGTSTP)), "lock"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_that_was_ignored_at_the_start_stays_so_for_the_command_too(
     number: signal.Signals,

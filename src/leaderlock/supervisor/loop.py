@@ -57,6 +57,7 @@ class Loop:
         self._poll = select.poll()
         self._signals, self._signals_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._unread: set[int] = set()
+        self._on_signal: Callable[[int], None] = _ignore
 
     def on_signals(self, numbers: Iterable[int], callback: Callable[[int], None]) -> None:
         """Have `callback` called with the number of each signal that arrives."""
@@ -68,17 +69,20 @@ class Loop:
         signal.set_wakeup_fd(self._signals_in, warn_on_full_buffer=False)
         # A parent may have started us with some of them blocked.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+        self._on_signal = callback
+        self.on_readable(self._signals, self._read_signals)
 
-        def read() -> None:
+    def _read_signals(self) -> None:
+        try:
             numbers = os.read(self._signals, _PIPE_SIZE)
-            self._unread.difference_update(numbers)
-            if len(numbers) == _PIPE_SIZE:  # it was full: what came then is not in it
-                numbers += bytes(self._unread)
-                self._unread.clear()
-            for number in merged(numbers):
-                callback(number)
-
-        self.on_readable(self._signals, read)
+        except BlockingIOError:
+            return
+        self._unread.difference_update(numbers)
+        if len(numbers) == _PIPE_SIZE:  # it was full: what came then is not in it
+            numbers += bytes(self._unread)
+            self._unread.clear()
+        for number in merged(numbers):
+            self._on_signal(number)
 
     def _notice(self, number: int, _frame: object) -> None:
         """Python's handler: its C part has written the number to the pipe, or found that full.
@@ -114,7 +118,11 @@ class Loop:
     def run(self) -> None:
         """Wait and call back, until `stop`, which may have been called already."""
         while not self._stopped:
-            for fd, _ in self._poll.poll(self._milliseconds_to_next_timer()):
+            ready = self._poll.poll(self._milliseconds_to_next_timer())
+            # A signal's byte may have been written after the kernel had looked what is ready, and the
+            # signal may have been sent before that.
+            self._read_signals()
+            for fd, _ in ready:
                 if fd in self._readers:  # else another callback of this round has forgotten it
                     self._readers[fd]()
             self._call_due_timers()
@@ -148,3 +156,7 @@ def merged(numbers: bytes) -> list[int]:
         for place, number in enumerate(numbers)
         if place == last[number] or number >= signal.SIGRTMIN
     ]
+
+
+def _ignore(_number: int) -> None:
+    """Before anybody asks for signals, none comes."""
