@@ -36,6 +36,13 @@ class Figure:
     def ratio(self, contender: str, base: str) -> Interval:
         return self._compare(contender, base, lambda a, b: a / b)
 
+    def ratio_of_pairs(self, contender: str, base: str) -> Interval:
+        """The median ratio of samples that were taken at the same time, one of each."""
+        ratios = [a / b for a, b in zip(self.rows[contender], self.rows[base], strict=True)]
+        chance = random.Random(1)
+        resamples = sorted(median(chance.choices(ratios, k=len(ratios))) for _ in range(1000))
+        return Interval(median(ratios), resamples[25], resamples[974])
+
     def interval(self, contender: str) -> Interval:
         return self._compare(contender, contender, lambda a, _: a)
 

@@ -1,6 +1,8 @@
 """Requests a second and their latency, of each server with a leader among its workers and without one.
 
-The load comes from wrk. Both servers run at the same time and are asked by turns.
+The load comes from wrk. Both servers run on one processor, and are asked at the same time from another:
+what the machine does meanwhile befalls both. Each request has a connection of its own, so that a worker
+does not get more of them than the others for a whole round.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from benchmarks.stamps import PATIENCE
 from benchmarks.workers import await_queue
 
 CONNECTIONS = 16
+ROUNDS, SECONDS = 12, 3
 GUNICORN = "gunicorn -c benchmarks/confs/serving.py --no-control-socket -b {address} -w {workers} -k"
 UWSGI = (
     "uwsgi --master --enable-threads --die-on-term --disable-logging --need-app "
@@ -48,7 +51,12 @@ _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 
 def measure(directory: Path, *, quick: bool) -> list[Figure]:
-    rate = Figure("requests", "requests with a leader among the workers", "1/s", "as wrk counts them")
+    rate = Figure(
+        "requests",
+        "requests with a leader among the workers",
+        "1/s",
+        "as wrk counts them, of both at once",
+    )
     latency = Figure(
         "latency", "latency of requests, 99th of 100", "ms", "as wrk measures it, in the same runs"
     )
@@ -60,10 +68,11 @@ def measure(directory: Path, *, quick: bool) -> list[Figure]:
                 f"{name}, without": stack.enter_context(_serving(command, name, "")),
             }
             for port in ports.values():
-                _wrk(port, 1)
-            for _ in range(1 if quick else 8):
-                for contender, port in random.sample(list(ports.items()), 2):
-                    requests, milliseconds = _wrk(port, 2)
+                _answer(_ask(port))
+            for _ in range(1 if quick else ROUNDS):
+                asked = {name: _ask(port) for name, port in random.sample(list(ports.items()), 2)}
+                for contender, wrk in asked.items():
+                    requests, milliseconds = _answer(wrk)
                     rate.add(contender, requests)
                     latency.add(contender, milliseconds)
     return [rate, latency]
@@ -78,7 +87,7 @@ def _serving(command: str, name: str, lock: str) -> Iterator[int]:
         address=f"127.0.0.1:{port}", port=port, workers=WORKERS, python=sys.executable
     ).split()
     process = subprocess.Popen(
-        [os.path.join(sysconfig.get_path("scripts"), words[0]), *words[1:]],
+        [*_on(-1), os.path.join(sysconfig.get_path("scripts"), words[0]), *words[1:]],
         cwd=ROOT,
         env={
             **os.environ,
@@ -118,19 +127,37 @@ def _await_answer(port: int) -> None:
             time.sleep(0.05)
 
 
-def _wrk(port: int, seconds: int) -> tuple[float, float]:
-    """Requests a second, and the 99th percentile of their latency in ms."""
-    run = subprocess.run(
+def _ask(port: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [
-            *("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency"),
+            *_on(0),
+            *(
+                "wrk",
+                "-t1",
+                f"-c{CONNECTIONS}",
+                f"-d{SECONDS}s",
+                "--latency",
+                "-H",
+                "Connection: close",
+            ),
             f"http://127.0.0.1:{port}/",
         ],
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
-        check=True,
     )
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", run.stdout)
-    late = re.search(r"99%\s+([\d.]+)(us|ms|s)", run.stdout)
-    assert rate, run.stdout
-    assert late, run.stdout
+
+
+def _answer(wrk: subprocess.Popen[str]) -> tuple[float, float]:
+    """Requests a second, and the 99th percentile of their latency in ms."""
+    said, _ = wrk.communicate()
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    late = re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
+    assert rate, said
+    assert late, said
     return float(rate[1]), float(late[1]) * _UNITS[late[2]]
+
+
+def _on(number: int) -> list[str]:
+    """The beginning of a command line that keeps a program to one processor, if there are two."""
+    processors = sorted(os.sched_getaffinity(0))
+    return ["taskset", "-c", str(processors[number])] if len(processors) > 1 else []
