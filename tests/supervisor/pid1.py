@@ -130,9 +130,10 @@ class Running:
     ) -> None:
         self.process.kill()
         self.process.wait()
-        for pid in in_session(self.process.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, 9)
+        while left := in_session(self.process.pid):  # one of them may be about to fork
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, 9)
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
