@@ -224,9 +224,8 @@ class _StopAndDie:
             os.kill(os.getpid(), number)
         elif not self.is_called:
             self.is_called = True
-            start_new_thread(
-                self._stop, (number,)
-            )  # this thread may be a coroutine's, which has to end
+            # This thread may be that of a coroutine, which could not end while it waits.
+            start_new_thread(self._stop, (number,))
 
     def _stop(self, number: int) -> None:
         stop_at_exit()
