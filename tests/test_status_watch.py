@@ -303,3 +303,26 @@ def wakeups(pid: int) -> int:
     text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     line = next(line for line in text.splitlines() if line.startswith("voluntary_ctxt"))
     return int(line.split()[1])
+
+
+def test_a_ctrl_c_that_python_drops_in_a_finalizer_ends_it_at_the_next_look(path: Path) -> None:
+    """What a signal's handler raises within `__del__` is printed and forgotten."""
+    source = (
+        "import os, signal, sys\n"
+        "from leaderlock.cli import status_watch\n"
+        "class Interrupted:\n"
+        "    def __del__(self): signal.raise_signal(signal.SIGINT); len('it runs')\n"
+        "look = status_watch.Watcher.look\n"
+        "def look_and_collect(watcher):\n"
+        "    Interrupted()\n"
+        "    return look(watcher)\n"
+        "status_watch.Watcher.look = look_and_collect\n"
+        "sys.exit(status_watch.watch(sys.argv[1:], True, False))\n"
+    )
+    with holder(path):
+        result = subprocess.run(
+            [sys.executable, "-c", source, path], capture_output=True, text=True, timeout=PATIENCE
+        )
+    assert result.returncode == 0
+    assert "Exception ignored" in result.stderr  # so that the test is about what it says
+    assert len(result.stdout.splitlines()) == 1
