@@ -24,6 +24,8 @@ MEASURES = [
     "lease",
     "inbox",
     "requests",
+    "reporter",
+    "status",
     "supervised_start",
     "supervised_memory",
     "supervised_signals",

@@ -10,6 +10,7 @@ from benchmarks.figure import Figure, Interval
 from benchmarks.lease import HANGS
 from benchmarks.memory import PREPARED
 from benchmarks.requests import SERVERS
+from benchmarks.status import WAYS
 from benchmarks.supervised_start import BARE
 from benchmarks.supervisors import BECOME, INIT, RUN, TINI
 
@@ -135,6 +136,18 @@ TARGETS = [
             Target(f"{what}, over a bare interpreter", "import", _plain(name), 8, "ms"),
             Target(f"{what}, against filelock", "import", _ratio(name, "filelock"), 0.25, "×"),
         )
+    ),
+    Target(
+        "a reporter's tick of all checks, each second",
+        "reporter",
+        _plain("a tick"),
+        10,
+        "ms",
+    ),
+    Target("how late such a tick begins", "reporter-lag", _plain("a tick"), 5, "ms"),
+    *(
+        Target(f"leaderlock {way}, 500 who wait, over python3", "status", _plain(way), 100, "ms")
+        for way in WAYS
     ),
     Target("a beat of a leadership with a lease", "beat", _plain("Leadership.beat"), 10, "µs"),
     *(
