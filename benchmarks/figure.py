@@ -39,21 +39,19 @@ class Figure:
     def ratio_of_pairs(self, contender: str, base: str) -> Interval:
         """The median ratio of samples that were taken at the same time, one of each."""
         ratios = [a / b for a, b in zip(self.rows[contender], self.rows[base], strict=True)]
-        chance = random.Random(1)
-        resamples = sorted(median(chance.choices(ratios, k=len(ratios))) for _ in range(1000))
-        return Interval(median(ratios), resamples[25], resamples[974])
+        return _interval([ratios], lambda ratio: ratio)
 
     def interval(self, contender: str) -> Interval:
         return self._compare(contender, contender, lambda a, _: a)
 
     def _compare(self, contender: str, base: str, combine: Callable[[float, float], float]) -> Interval:
-        first, second = self.rows[contender], self.rows[base]
-        chance = random.Random(1)
-        resamples = sorted(
-            combine(
-                median(chance.choices(first, k=len(first))),
-                median(chance.choices(second, k=len(second))),
-            )
-            for _ in range(1000)
-        )
-        return Interval(combine(median(first), median(second)), resamples[25], resamples[974])
+        return _interval([self.rows[contender], self.rows[base]], combine)
+
+
+def _interval(rows: list[list[float]], combine: Callable[..., float]) -> Interval:
+    """What is made of the medians of some rows."""
+    chance = random.Random(1)
+    resamples = sorted(
+        combine(*(median(chance.choices(row, k=len(row))) for row in rows)) for _ in range(1000)
+    )
+    return Interval(combine(*map(median, rows)), resamples[25], resamples[974])

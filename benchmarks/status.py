@@ -5,18 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import random
-import resource
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 from benchmarks.figure import Figure
-from benchmarks.workers import await_queue
+from benchmarks.imports import processor_time
+from benchmarks.workers import await_queue, end, fork
 from leaderlock import LeaderLock
 
 WAITERS = 500
-BARE = "python3 -c pass"
 WAYS = {"status": [], "status --json": ["--json"], "status --all": ["--all"]}
 
 
@@ -28,36 +24,22 @@ def measure(directory: Path, *, quick: bool) -> list[Figure]:
         "ms",
         "processor time of whole runs, less that of a bare interpreter in the same round",
     )
-    lock = LeaderLock(path)
-    with lock:
-        waiters = [_waiter(path) for _ in range(WAITERS)]
+    life = os.pipe()
+    with LeaderLock(path):
+        waiters = [fork(lambda: _wait_for(path), *life) for _ in range(WAITERS)]
         try:
             await_queue(path, WAITERS)
             for _ in range(2 if quick else 30):
-                bare = _processor_time("-c", "pass")
+                bare = processor_time("-c", "pass")
                 for name, options in random.sample(sorted(WAYS.items()), len(WAYS)):
-                    took = _processor_time("-m", "leaderlock", "status", *options, path)
-                    figure.add(name, (took - bare) * 1000)
+                    took = processor_time("-m", "leaderlock", "status", *options, path)
+                    figure.add(name, took - bare)
         finally:
-            for pid in waiters:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+            end(waiters)
+            for fd in life:
+                os.close(fd)
     return [figure]
 
 
-def _waiter(path: str) -> int:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            fcntl.flock(os.open(path, os.O_RDWR), fcntl.LOCK_EX)
-        finally:
-            os._exit(0)
-    return pid
-
-
-def _processor_time(*words: str) -> float:
-    """Seconds that a run of Python takes of a processor."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+def _wait_for(path: str) -> None:
+    fcntl.flock(os.open(path, os.O_RDWR), fcntl.LOCK_EX)

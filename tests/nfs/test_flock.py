@@ -131,9 +131,8 @@ def test_versions_3_and_4_1_tell_a_waiter_and_version_4_0_asks_again(
     Version 4.0 asks after 1 s, 2 s, 4 s and so on; 4.1 every 30 s, lest a message is lost.
     """
     observer = start("b")
-    for version in sorted(
-        VERSIONS, key="vers=4.0".__eq__
-    ):  # its first requests are those to be counted
+    # 4.0 last: its first requests are those to be counted.
+    for version in sorted(VERSIONS, key="vers=4.0".__eq__):
         locked(start("a"), everywhere.path("a", version))
         waiter = opened(start("b"), everywhere.path("b", version))
         waiter.begin("fcntl.flock(fd, fcntl.LOCK_EX)")

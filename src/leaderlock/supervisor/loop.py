@@ -70,7 +70,7 @@ class Loop:
         # A parent may have started us with some of them blocked.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
         self._on_signal = callback
-        self.on_readable(self._signals, self._read_signals)
+        self._poll.register(self._signals, select.POLLIN)  # `run` reads it in every round
 
     def _read_signals(self) -> None:
         try:
