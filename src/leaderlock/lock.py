@@ -40,7 +40,7 @@ class LeaderLock:
     """An exclusive lock between processes, which behaves as `threading.Lock` between threads.
 
     A waiter costs no wakeups, with or without a timeout, and waiters are served in the order of their
-    arrival. When the holder dies, of SIGKILL too, the next one runs within a millisecond or two. A
+    arrival. When the holder dies, of SIGKILL too, the next one runs within a few milliseconds. A
     forked child does not hold its parent's lock, does not keep it alive and does not release it; an
     exec'ed program does not inherit it. The object may be made before a fork and used after it.
     Pickled, it is its path or name and its settings; whoever unpickles it does not hold it.
