@@ -85,6 +85,42 @@ def test_who_was_killed_while_another_waited_ended_when_the_other_began(path: Pa
     assert following.waited >= 0.02
 
 
+SILENT = "lambda leadership: time.sleep(600)"
+
+
+@pytest.mark.parametrize(
+    ("task", "is_noted"), [(SILENT, False), (BEATING, True)], ids=["silent", "beating"]
+)
+def test_a_wait_and_a_lease_are_told_also_of_a_leader_that_never_came_to_note_them(
+    path: Path, task: str, is_noted: bool
+) -> None:
+    with holder(path) as first, Child(path) as standby:
+        standby.tell(LEADING.format({"lease": 60}, task))
+        until_parked(path, standby.pid)
+        time.sleep(0.02)
+        first.kill()
+        assert standby.tell("candidate.wait(30)")
+        if is_noted:
+            until(lambda: _slot(path, 2), "the leader's own entry")
+        running = terms_of(path)[1]
+        assert (running.ended, running.lease) == (None, 60)
+        assert 0.02 <= running.waited < 60
+        assert bool(_slot(path, 2)) is is_noted
+        standby.kill()
+    with LeaderLock(path):
+        killed = terms_of(path)[1]
+        assert (killed.ended, killed.lease) == ("killed", 60)
+        assert killed.waited == pytest.approx(running.waited, abs=0.001)
+        assert _slot(path, 2)
+    assert endings(path) == ["killed", "killed", "released"]
+
+
+def _slot(path: Path, term: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(journal.place_of(term))
+        return file.read(journal.SLOT_SIZE).strip(b"\0")
+
+
 def test_who_was_killed_while_nobody_waited_ended_nobody_knows_when(path: Path) -> None:
     with holder(path) as leader:
         leader.kill()

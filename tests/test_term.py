@@ -108,17 +108,45 @@ def test_the_term_is_the_same_for_as_long_as_the_lock_is_held(path: Path) -> Non
 terms = st.integers(1, 2**63)
 labels = st.text(max_size=200).map(record.host_and_name)
 times = st.floats(0, 4e9)
+waits = st.floats(0, 9e6)
+leases = st.none() | st.floats(0.001, 1e9)
 
 
-@given(term=terms, since=times, label=labels)
-def test_a_record_is_two_equal_copies_whatever_is_in_it(term: int, since: float, label: bytes) -> None:
-    content = record.encode(term, since, label)
+@given(term=terms, since=times, label=labels, waited=waits, lease=leases)
+def test_a_record_is_two_equal_copies_whatever_is_in_it(
+    term: int, since: float, label: bytes, waited: float, lease: float | None
+) -> None:
+    content = record.encode(term, since, label, waited, lease)
     assert len(content) == record.SIZE
     assert content[: record.COPY_SIZE] == content[record.COPY_SIZE :]
     assert record.last_term(content, "x") == term
     fields = record.decode(content)
     assert fields is not None
     assert (fields["term"], fields["pid"]) == (term, os.getpid())
+    assert fields["waited"] == pytest.approx(waited, abs=0.001)
+    assert fields.get("lease") == pytest.approx(lease, rel=1e-5)
+
+
+def test_the_longest_names_leave_room_for_the_largest_numbers() -> None:
+    longest = f'"host":"{"h" * 64}","name":"{"n" * (record._NAMES_LENGTH - 66 - 2)}"'.encode()
+    content = record.encode(2**63, 4e9, longest, 9e6, 1.23456e-07)
+    assert len(content) == record.SIZE
+    fields = record.decode(content)
+    assert fields is not None
+    assert fields["host"] == "h" * 64
+
+
+def test_a_long_name_is_cut_and_the_hosts_is_not() -> None:
+    fields = record.decode(record.encode(1, 1.0, record.host_and_name("n" * 200)))
+    assert fields is not None
+    assert fields["host"] == os.uname().nodename
+    assert fields["name"] in "n" * 200
+
+
+@pytest.mark.parametrize("field", ['"waited":"long"', '"lease":[]', '"term":1.5', '"host":7'])
+def test_what_is_of_another_form_is_no_record_though_its_checksum_is_right(field: str) -> None:
+    label = record.host_and_name("x") + b"," + field.encode()
+    assert record.decode(record.encode(1, 1.0, label)) is None
 
 
 @given(term=terms, data=st.data())

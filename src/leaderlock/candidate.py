@@ -218,7 +218,7 @@ class Candidate(OfThisProcess):
         context = _current.set(leadership)
         try:
             if self._takes_over:
-                leadership.tell_later(self._announce)
+                leadership.news = self._announce
             else:
                 self._announce(leadership)
             if self._election.on_elected is not None:
@@ -250,6 +250,7 @@ class Candidate(OfThisProcess):
         return True, result
 
     def _announce(self, leadership: Leadership) -> None:
+        leadership.note_beginning()
         if not self._election.is_rehearsal:
             log().info("process %d leads %s, term %d", self._pid, self._lock.path, leadership.term)
             leadership.look_out(self._on_lost)

@@ -134,7 +134,7 @@ def history_of(lock: str | os.PathLike[str] | LeaderLock) -> History:
     terms = sorted((Term(slot) for slot in slots if slot), key=lambda term: term.term)
     newest = record.decode(content[: record.SIZE])
     if newest is not None and (not terms or terms[-1].term < newest["term"]):
-        terms.append(Term({**newest, **_NOTHING_MORE}))
+        terms.append(Term({**_NOTHING_MORE, **newest}))
     leads = _term_that_runs(lock)
     for before, term in itertools.pairwise(terms):
         if term.term == before.term + 1:
@@ -151,7 +151,7 @@ def current(fd: int) -> Term | None:
     if fields is None:
         return None
     slot = _parse(os.pread(fd, journal.SLOT_SIZE, journal.place_of(fields["term"])), None)
-    return Term(slot if slot and slot["term"] == fields["term"] else {**fields, **_NOTHING_MORE})
+    return Term(slot if slot and slot["term"] == fields["term"] else {**_NOTHING_MORE, **fields})
 
 
 def _term_that_runs(lock: LeaderLock) -> int | None:
@@ -167,4 +167,7 @@ def _parse(slot: bytes, number: int | None) -> dict[str, Any] | None:
     tail = journal.read_tail(slot)
     if fields is None or tail is None or number not in (None, fields["term"] % journal.TERMS):
         return None
-    return {**fields, **dict(zip(_NOTHING_MORE, tail, strict=True))}
+    more = dict(zip(_NOTHING_MORE, tail, strict=True))
+    if more["waited"] == journal.AS_RECORDED:
+        del more["waited"], more["lease"]
+    return {**_NOTHING_MORE, **fields, **more}

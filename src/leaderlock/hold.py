@@ -36,19 +36,21 @@ class Hold:
 
     Attributes:
         is_held: whether that is the whole lock. Whoever sets it to False is the one who releases.
+        is_journalled: whether the history has an entry for it.
         term: the fencing token; known once the lock is held.
         since: when it was acquired, in seconds since the epoch.
         wake: called when a place at the gate has been granted; set before the hold queues up there.
     """
 
     __slots__ = (
+        "_can_journal",
         "_content",
         "_descriptor",
         "_file",
-        "_is_journalled",
         "_last_beat",
         "_waited",
         "is_held",
+        "is_journalled",
         "since",
         "term",
         "wake",
@@ -62,7 +64,8 @@ class Hold:
         self._file = file
         self._descriptor: Descriptor | None = None
         self._waited = 0.0
-        self._is_journalled = True
+        self._can_journal = True
+        self.is_journalled = False
         self._last_beat = 0.0
         self.is_held = False
 
@@ -94,12 +97,20 @@ class Hold:
         try:
             before = os.pread(fd, record.SIZE, 0)
             if before != content:  # somebody else led meanwhile
-                term = max(term, record.last_term(before, file.path))
-            if file.journalled != term and before:  # whoever held it was killed, or is not known
+                copy = before[: record.COPY_SIZE]
+                last = record.term_of(copy) if before[record.COPY_SIZE :] == copy else 0
+                term = max(term, last or record.last_term(before, file.path))
+            if (
+                before
+                and file.journalled != term  # by us
+                and os.pread(fd, record.COPY_SIZE, journal.place_of(term)) != before[: record.COPY_SIZE]
+            ):  # nor by its holder, who was killed at once
                 self._archive(fd, before, term)
             term += 1
             self.since = time.time()
-            self._content = content = record.encode(term, self.since, file.label)
+            self._content = content = record.encode(
+                term, self.since, file.label, self._waited, file.lease
+            )
             self.term = term
             if os.pwrite(fd, content, 0) != len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -108,8 +119,6 @@ class Hold:
         except OSError as error:
             raise unusable(error, "write the record", file.path) from error
         file.last_written = (content, term)
-        if wait is not None or self._waited > journal.AT_ONCE:  # the history knows who leads now
-            self.journal()
         return True
 
     def _lock(self, fd: int, timeout: float | None, wait: Wait | None) -> bool:
@@ -180,7 +189,8 @@ class Hold:
             ended: how.
         """
         descriptor = self._descriptor
-        if self._is_journalled and descriptor is not None:
+        self.is_journalled = True
+        if self._can_journal and descriptor is not None:
             slot = journal.slot(
                 self._content, self._waited, self._file.lease, self._last_beat, until, ended
             )
@@ -198,7 +208,7 @@ class Hold:
             self._cannot_journal(error)
 
     def _cannot_journal(self, error: OSError) -> None:
-        self._is_journalled = False
+        self._can_journal = False
         log().warning("the history in %s has a gap: %s", self._file.path, error.strerror)
 
     def release(self, how: str = "released") -> None:

@@ -82,7 +82,7 @@ class Term:
             self._beat()
 
         leadership = self._leadership
-        news, leadership._news = leadership._news, None
+        news, leadership.news = leadership.news, None
         try:
             self._loop.call_soon_threadsafe(begin_and_beat, context=context)
         except RuntimeError as error:

@@ -1,10 +1,10 @@
 """The history's part of the lock file: a ring of slots behind the record, one for a term.
 
-A slot is a copy of the term's record, and a tail that says what the record does not. It is written when
-an elected leader begins and when it beats, and at the end of every term. Where that did not happen, as
-the holder was killed, the next one writes it from the record, before it writes its own: so every term
-that was ever used is kept, whatever instant its holder was killed at. Nothing is decided by it: where a
-slot cannot be written (a full disk), the leader leads all the same.
+A slot is a copy of the term's record, and a tail that says what the record does not. It is written once
+an elected leader's task has begun, when it beats, and at the end of every term. Where that did not
+happen, as the holder was killed, the next one writes it from the record, before it writes its own: so
+every term that was ever used is kept, whatever instant its holder was killed at. Nothing is decided by
+it: where a slot cannot be written (a full disk), the leader leads all the same.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ TERMS = 500
 
 AT_ONCE = 0.01
 """Seconds that a free lock may take to be had; who waits longer takes over from somebody else."""
+
+AS_RECORDED = -1.0
+"""In a slot, in place of the seconds waited: these, and the lease, are as the record says."""
 
 _TAIL = Struct("<dddd16s")
 _CHECKSUM_SIZE = 4
@@ -38,7 +41,7 @@ def place_of(term: int) -> int:
 
 def slot(
     content: bytes,
-    waited: float = 0,
+    waited: float = AS_RECORDED,
     lease: float | None = None,
     beat: float = 0,
     until: float = 0,

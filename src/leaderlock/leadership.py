@@ -47,6 +47,9 @@ class Leadership(OfThisProcess):
             writes of an earlier term.
         since: when it was elected, in seconds since the epoch.
         lost: whether the lock's file was found to be deleted or replaced.
+        news: what to call, with this, when the task first waits, beats, looks at `stopping` or ends,
+            and not before it begins: to log a line takes a quarter of a millisecond, cold, in which
+            nobody would do the work.
     """
 
     def __init__(self, lock: LeaderLock, switch: DeadManSwitch | None = None) -> None:
@@ -54,7 +57,7 @@ class Leadership(OfThisProcess):
         self.since = 0.0
         self.lost = False
         self._stopping = NativeEvent()
-        self._news: Callable[[Leadership], None] | None = None
+        self.news: Callable[[Leadership], None] | None = None
         self._lookout: LookOut | None = None
         self._lock = lock
         self._switch = switch
@@ -90,24 +93,17 @@ class Leadership(OfThisProcess):
         self.tell()
         return self._stopping
 
-    def tell_later(self, news: Callable[[Leadership], None]) -> None:
-        """Call something when the task first waits, beats, looks at `stopping` or ends.
-
-        To log a line takes a quarter of a millisecond, cold, in which nobody would do the work.
-        """
-        self._news = news
-
     def tell_beside(self) -> None:
-        """Do it now, in a thread of its own, for a task that may do none of these."""
-        if self._news is not None:
+        """Call `news` now, in a thread of its own, for a task that may do none of these."""
+        if self.news is not None:
             try:
                 start_new_thread(self.tell, ())
             except RuntimeError:  # the system has no thread left
                 self.tell()
 
     def tell(self) -> None:
-        """Do it now."""
-        news, self._news = self._news, None
+        """Call `news` now."""
+        news, self.news = self.news, None
         if news is not None:
             news(self)
 
@@ -142,7 +138,7 @@ class Leadership(OfThisProcess):
             raise
         if self._switch is not None:
             self._switch.beat()
-        if self._news is not None:
+        if self.news is not None:
             self.tell()
 
     def look_out(self, lost: Callable[[], object]) -> None:
@@ -184,11 +180,21 @@ class Leadership(OfThisProcess):
             except NotHeld as error:
                 raise LeadershipLost(str(error)) from error
 
+    def note_beginning(self) -> None:
+        """Note the term in the history, which the next leader would else have to do before it leads."""
+        gate = self._lock._gate
+        with gate.mutex:  # nobody notes the end meanwhile, by another thread
+            hold = gate.inside
+            if hold is not None and hold.is_held and not hold.is_journalled:
+                hold.journal()
+
     def note_end(self, how: str) -> None:
         """Note in the history how the term is about to end."""
-        hold = self._lock._gate.inside
-        if hold is not None:
-            hold.journal(time.time(), how)
+        gate = self._lock._gate
+        with gate.mutex:
+            hold = gate.inside
+            if hold is not None:
+                hold.journal(time.time(), how)
 
     def end_lease(self) -> None:
         """The task has returned, and the leadership is held on to: nobody need beat from here on."""
@@ -244,9 +250,9 @@ class Leadership(OfThisProcess):
         begin = time.monotonic()
         tick = 0
         while not self._stopping.is_set():
-            news, self._news = self._news, None  # for after the tick's work
+            news, self.news = self.news, None  # for after the tick's work
             beats = self._beats()
-            self._news = news
+            self.news = news
             if not beats:
                 return
             yield tick

@@ -130,7 +130,9 @@ class LockFile(LockedFile):
                     # opened without O_CREAT, which fs.protected_regular refuses in /tmp on files of
                     # others.
                     if not self._seen:
-                        _require_safe(os.lstat(path), path)
+                        status = os.lstat(path)
+                        if status.st_mode & _FORMAT != stat.S_IFREG or status.st_uid != os.geteuid():
+                            _require_safe(status, path)
                     descriptor = Descriptor(path, self._flags)
                 except FileNotFoundError:
                     descriptor = self._create(path)
@@ -144,7 +146,7 @@ class LockFile(LockedFile):
             raise unusable(error, "open the lock file", path) from error
         try:
             status = descriptor.status
-            # The common case without a call: see `Hold`.
+            # The common case without a call, here as above: see `Hold`.
             if status.st_mode & _FORMAT != stat.S_IFREG or status.st_uid != os.geteuid():
                 _require_safe(status, path)
             self._seen = True

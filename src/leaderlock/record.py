@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 COPY_SIZE = 256
 SIZE = 2 * COPY_SIZE
-_MAGIC = b"leaderlock 1 "
-_CRC_END = len(_MAGIC) + 8
+_HEAD = b"leaderlock 1 %08x"
+_CRC_END = len(_HEAD % 0)
 _TERM_START = _CRC_END + len(b' {"term":')
-_FORM: dict[str, Any] = {"term": int, "pid": int, "since": (int, float), "host": str, "name": str}
-_LABEL_LENGTH = 64
-"""Bytes that the host's and the lock's name may each take in JSON: longer ones are cut."""
+_NUMBER = (int, float)
+_FORM: dict[str, Any] = {"term": int, "pid": int, "since": _NUMBER, "host": str, "name": str}
+_FORM_OF_MORE: dict[str, Any] = {"waited": _NUMBER, "lease": _NUMBER}
+_HOST_LENGTH = 66
+"""Bytes that the host's name may take in JSON: the kernel allows 64."""
+_NAMES_LENGTH = 104
+"""Bytes that it and the lock's name may take together: a longer one of these is cut."""
 
 
 class Record:
@@ -65,16 +69,34 @@ class Record:
         )
 
 
-def encode(term: int, since: float, label: bytes) -> bytes:
-    """The content of the file for this process; `label` comes from `host_and_name`."""
-    text = b' {"term":%d,"pid":%d,"since":%.6f,%b}' % (term, os.getpid(), since, label)
+def encode(
+    term: int, since: float, label: bytes, waited: float = 0, lease: float | None = None
+) -> bytes:
+    """The content of the file for this process.
+
+    Args:
+        term, since: as in a `Record`.
+        label: from `host_and_name`.
+        waited: for how many seconds it had waited for the lock.
+        lease: seconds, if there is one.
+    """
+    if lease is not None:
+        label = b'"lease":%g,%b' % (lease, label)
+    text = b' {"term":%d,"pid":%d,"since":%.6f,"waited":%.3f,%b}' % (
+        term,
+        os.getpid(),
+        since,
+        waited,
+        label,
+    )
     body = text.ljust(COPY_SIZE - _CRC_END - 1) + b"\n"
-    return b"%b%08x%b" % (_MAGIC, crc32(body), body) * 2
+    return (_HEAD % crc32(body) + body) * 2
 
 
 def host_and_name(name: str) -> bytes:
     """The part of a record that stays the same for a lock's life: made once, ahead of failover."""
-    label = f'"host":{_json_string(os.uname().nodename)},"name":{_json_string(name)}'
+    host = _json_string(os.uname().nodename, _HOST_LENGTH)
+    label = f'"host":{host},"name":{_json_string(name, _NAMES_LENGTH - len(host))}'
     return label.encode("ascii")
 
 
@@ -87,9 +109,9 @@ def last_term(content: bytes, path: str) -> int:
     if not content:
         return 0
     first, second = content[:COPY_SIZE], content[COPY_SIZE:]
-    term = _term(first)
+    term = term_of(first)
     if first != second:
-        term = max(term, _term(second))
+        term = max(term, term_of(second))
     if term < 1:
         raise CorruptLockFile(
             f"{path} holds something else than a leaderlock record, so the next term is not known. "
@@ -102,8 +124,8 @@ def last_term(content: bytes, path: str) -> int:
 def decode(content: bytes) -> dict[str, Any] | None:
     """The fields of the newest whole copy, or None."""
     copies = (content[:COPY_SIZE], content[COPY_SIZE:])
-    newest = max(copies, key=_term)
-    if _term(newest) < 1:
+    newest = max(copies, key=term_of)
+    if term_of(newest) < 1:
         return None
     import json  # noqa: PLC0415  (8 ms that only a reader needs)
 
@@ -111,27 +133,26 @@ def decode(content: bytes) -> dict[str, Any] | None:
         fields = json.loads(newest[_CRC_END:])
     except ValueError:
         return None
-    return fields if _is_of_our_form(fields) else None
+    return _of_our_form(fields) if isinstance(fields, dict) else None
 
 
-def _is_of_our_form(fields: object) -> bool:
-    """Whether it is a record: who may write the file can give anything the right checksum."""
-    return isinstance(fields, dict) and all(
-        isinstance(fields.get(key), kind) for key, kind in _FORM.items()
-    )
+def _of_our_form(fields: dict[str, Any]) -> dict[str, Any] | None:
+    """What a record has of them: who may write the file can give anything the right checksum."""
+    form = _FORM | {key: kind for key, kind in _FORM_OF_MORE.items() if key in fields}
+    if not all(isinstance(fields.get(key), kind) for key, kind in form.items()):
+        return None
+    return {key: fields[key] for key in form}
 
 
 def whole_copy(content: bytes, term: int) -> bytes | None:
     """The copy of the record that is whole and of that term, if there is one."""
     copies = (content[:COPY_SIZE], content[COPY_SIZE:])
-    return next((copy for copy in copies if _term(copy) == term), None)
+    return next((copy for copy in copies if term_of(copy) == term), None)
 
 
-def _term(copy: bytes) -> int:
-    """The copy's term, 0 if it is not whole."""
-    if len(copy) != COPY_SIZE or not copy.startswith(_MAGIC):
-        return 0
-    if b"%08x" % crc32(copy[_CRC_END:]) != copy[len(_MAGIC) : _CRC_END]:
+def term_of(copy: bytes) -> int:
+    """The term of one copy, 0 if it is not whole."""
+    if len(copy) != COPY_SIZE or copy[:_CRC_END] != _HEAD % crc32(copy[_CRC_END:]):
         return 0
     try:
         return int(copy[_TERM_START : copy.index(b",", _TERM_START)])
@@ -139,11 +160,11 @@ def _term(copy: bytes) -> int:
         return 0
 
 
-def _json_string(text: str) -> str:
+def _json_string(text: str, longest: int) -> str:
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-        return f'"{text[:_LABEL_LENGTH]}"'
+        return f'"{text[: longest - 2]}"'
     import json  # noqa: PLC0415
 
-    while len(json.dumps(text)) > _LABEL_LENGTH:
+    while len(json.dumps(text)) > longest:
         text = text[:-1]
     return json.dumps(text)

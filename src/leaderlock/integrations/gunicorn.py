@@ -10,6 +10,7 @@ upgrade (USR2), whose second arbiter shares no memory with the first.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -95,22 +96,23 @@ def in_one_worker(
         if not type(worker).__module__.startswith("gunicorn."):
             _after_init(worker, _end_in_good_order)
 
-        def stand() -> None:
-            try:
-                election.start_unchecked(task)
-            except RuntimeError as error:  # the system has no thread left
-                worker.log.error("this worker does not stand for election: %s", error)
-
         if _will_drop_rights(worker.cfg):
             if path is not None and os.geteuid() == 0:
                 _hand_over(election.lock.path, worker)
-            _after_init(worker, stand)
+            _after_init(worker, functools.partial(_stand, election, task, worker))
         elif hasattr(worker, "patch"):
-            _after_patch(worker, stand)
+            _after_patch(worker, functools.partial(_stand, election, task, worker))
         else:
-            stand()
+            _stand(election, task, worker)
 
     return post_fork
+
+
+def _stand(election: Election, task: Callable[[Leadership], object], worker: Worker) -> None:
+    try:
+        election.start_unchecked(task)
+    except RuntimeError as error:  # the system has no thread left
+        worker.log.error("this worker does not stand for election: %s", error)
 
 
 def _will_drop_rights(config: Config) -> bool:
