@@ -9,20 +9,24 @@ import fcntl
 import importlib
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from leaderlock import Election
+from benchmarks.stamps import LONG
+from leaderlock import Election, Leadership
 
 Lead = Callable[[], None]
-LONG = 3600.0
 
 _kept: list[object] = []
 """A lock that nothing refers to would be released."""
 
 
 class Contender(NamedTuple):
-    """A way to have one leader: `start` returns at once, and calls `lead` when it leads."""
+    """A way to have one leader: `start` returns at once, and calls `lead` when it leads.
+
+    The job goes on after that, as a reporter's or a scheduler's does: the thread that leads sleeps.
+    """
 
     name: str
     start: Callable[[str, Lead], None]
@@ -35,7 +39,11 @@ class Contender(NamedTuple):
 
 
 def _leaderlock(path: str, lead: Lead) -> None:
-    _kept.append(Election(path).start(lambda leadership: lead()))
+    def task(leadership: Leadership) -> None:
+        lead()
+        leadership.wait(LONG)
+
+    _kept.append(Election(path).start(task))
 
 
 def _raw(path: str, lead: Lead) -> None:
@@ -43,6 +51,7 @@ def _raw(path: str, lead: Lead) -> None:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
         lead()
+        time.sleep(LONG)
 
     threading.Thread(target=wait, daemon=True).start()
 
@@ -55,6 +64,7 @@ def _with(make: Callable[[str], Callable[[], object]]) -> Callable[[str, Lead], 
         def wait() -> None:
             acquire()
             lead()
+            time.sleep(LONG)
 
         threading.Thread(target=wait, daemon=True).start()
 

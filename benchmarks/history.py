@@ -16,6 +16,7 @@ def _without(path: str, lead: Lead) -> None:
     from leaderlock.hold import Hold
 
     Hold.journal = lambda *_: None  # type: ignore[method-assign]
+    Hold._archive = lambda *_: None  # type: ignore[method-assign]
     LEADERLOCK.start(path, lead)
 
 

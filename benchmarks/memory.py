@@ -10,11 +10,12 @@ from statistics import mean
 from benchmarks.contenders import CONTENDERS, Contender, Lead
 from benchmarks.figure import Figure
 from benchmarks.server import WORKERS, Server
-from benchmarks.workers import Group, forked, settle
+from benchmarks.workers import Group, await_queue, forked, settle
 from leaderlock import Election, Leadership
+from leaderlock.kernel import lock_table
 from leaderlock.rehearsal import rehearse_before_fork
 
-REQUESTS = 400
+REQUESTS = 1200
 QUEUED = [contender for contender in CONTENDERS if contender.queues]
 PREPARED = "leaderlock, prepared before the fork"
 
@@ -55,24 +56,28 @@ def _in_gunicorn(directory: Path, rounds: int) -> Figure:
         "memory-gunicorn",
         "memory that a parked standby adds to a gunicorn worker",
         "KiB",
-        "mean PSS of the workers that stand by, after some requests, less that of the workers of the "
-        "same server without a hook",
+        "mean PSS of the workers that stand by, after some requests, less that of those of the same "
+        "server that do not stand",
     )
     for number in range(rounds):
         place = directory / f"memory-{number}"
         place.mkdir()
-        with (
-            Server("hook", place) as hook,
-            Server("thread_beside", place) as thread,
-            Server("none", place, leads=False) as none,
-        ):
-            for server in (hook, thread, none):
-                server.serve(REQUESTS)  # what the worker itself uses is not the standby's
+        with Server("mixed", place, leads=False, workers=3 * WORKERS) as server:
+            paths = {
+                "leaderlock's hook": server.lock,
+                "bare flock thread": Path(f"{server.lock}.thread"),
+            }
+            for path in paths.values():
+                await_queue(str(path), WORKERS - 1)
+            server.serve(REQUESTS)  # what the worker itself uses is not the standby's
             time.sleep(1)
-            base = mean(pss(pid) for pid in none.workers())
-            for name, server in (("leaderlock's hook", hook), ("bare flock thread", thread)):
-                standbys = [pid for pid in server.workers() if pid != server.leader]
-                figure.add(name, mean(pss(pid) for pid in standbys) - base)
+            table = [entry for entry in lock_table() or [] if entry.pid in server.workers()]
+            idle = set(server.workers()) - {entry.pid for entry in table}
+            base = mean(pss(pid) for pid in idle)
+            for name, path in paths.items():
+                inode = path.stat().st_ino
+                standbys = [entry.pid for entry in table if entry.inode == inode and entry.waiting]
+                figure.add(name, mean(pss(pid) for pid in standbys if pid) - base)
     return figure
 
 

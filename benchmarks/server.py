@@ -18,12 +18,19 @@ WORKERS = 4
 
 
 class Server:
-    """Starts with the `with` statement; `leader` is the PID of the worker that leads, if any does."""
+    """Starts with the `with` statement; `leader` is the PID of the worker that leads.
 
-    def __init__(self, conf: str, directory: Path, *, leads: bool = True) -> None:
+    Args:
+        leads: whether all workers stand, and one leads.
+    """
+
+    def __init__(
+        self, conf: str, directory: Path, *, leads: bool = True, workers: int = WORKERS
+    ) -> None:
         self.conf = conf
         self.directory = directory
         self.leads = leads
+        self._count = workers
         self.lock = directory / f"{conf}.lock"
 
     def __enter__(self) -> Server:
@@ -33,7 +40,8 @@ class Server:
             self._process = subprocess.Popen(
                 [
                     *[sys.executable, "-m", "gunicorn", "-c", f"benchmarks/confs/{self.conf}.py"],
-                    *["--bind", f"unix:{self.directory / self.conf}.sock", "--workers", str(WORKERS)],
+                    *["--bind", f"unix:{self.directory / self.conf}.sock"],
+                    *["--workers", str(self._count)],
                     "--no-control-socket",
                     "benchmarks.confs.app:app",
                 ],
@@ -54,9 +62,9 @@ class Server:
         try:
             if self.leads:
                 self.leader, _ = read_stamp(self._reader)
-                await_queue(str(self.lock), WORKERS - 1)
+                await_queue(str(self.lock), self._count - 1)
             else:
-                while len(self.workers()) < WORKERS:
+                while len(self.workers()) < self._count:
                     time.sleep(0.05)
         except BaseException:
             self.__exit__()
@@ -98,5 +106,5 @@ class Server:
         before = time.monotonic_ns()
         os.kill(self.leader, signal.SIGKILL)
         self.leader, now = read_stamp(self._reader)
-        await_queue(str(self.lock), WORKERS - 1)
+        await_queue(str(self.lock), self._count - 1)
         return (now - before) / 1e6

@@ -9,6 +9,8 @@ import time
 
 STAMP = struct.Struct("=iq")
 PATIENCE = 30.0
+LONG = 3600.0
+"""Seconds that a job lasts, or a wait may take: longer than any benchmark."""
 
 
 def stamp(fd: int) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import time
 
-from benchmarks.stamps import stamp
+from benchmarks.stamps import LONG, stamp
 
 STAMPS = int(os.environ["STAMPS"])
 
 
-def wait() -> None:
-    fd = os.open(os.environ["LOCK"], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def wait(path: str) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(fd, fcntl.LOCK_EX)
     stamp(STAMPS)
+    time.sleep(LONG)
 
 
 def post_fork(server: object, worker: object) -> None:
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=wait, args=(os.environ["LOCK"],), daemon=True).start()
