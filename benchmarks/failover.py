@@ -22,8 +22,8 @@ BATCHES = [
 
 def measure(directory: Path, *, quick: bool) -> list[Figure]:
     return [
-        _with_standbys(directory, 4, 1 if quick else 8),
-        _with_standbys(directory, 64, 1 if quick else 8),
+        _with_standbys(directory, 4, 1 if quick else 20),
+        _with_standbys(directory, 64, 1 if quick else 20),
     ]
 
 

@@ -179,6 +179,7 @@ class Candidate(OfThisProcess):
             self._lock._file.lease = self._election.switch.lease
         if self._stop_requested:  # by somebody who has not seen the wait yet
             return None
+        leadership = Leadership(self._lock, self._election.switch)  # now, when nobody waits for it
         began = time.monotonic()
         try:
             if not self._lock._acquire(None, wait):
@@ -191,7 +192,6 @@ class Candidate(OfThisProcess):
         finally:
             self._wait = None
         self._takes_over = time.monotonic() - began > AT_ONCE
-        leadership = Leadership(self._lock, self._election.switch)
         with self._mutex:
             self._leadership = leadership
             leadership.begin(in_earnest=not self._election.is_rehearsal)
