@@ -108,9 +108,8 @@ class Hold:
                 self._archive(fd, before, term)
             term += 1
             self.since = time.time()
-            self._content = content = record.encode(
-                term, self.since, file.label, self._waited, file.lease
-            )
+            waited = self._waited if self._waited > journal.AT_ONCE else None
+            self._content = content = record.encode(term, self.since, file.label, waited, file.lease)
             self.term = term
             if os.pwrite(fd, content, 0) != len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -70,25 +70,25 @@ class Record:
 
 
 def encode(
-    term: int, since: float, label: bytes, waited: float = 0, lease: float | None = None
+    term: int,
+    since: float,
+    label: bytes,
+    waited: float | None = None,
+    lease: float | None = None,
 ) -> bytes:
     """The content of the file for this process.
 
     Args:
         term, since: as in a `Record`.
         label: from `host_and_name`.
-        waited: for how many seconds it had waited for the lock.
+        waited: for how many seconds it had waited for the lock, if it had to.
         lease: seconds, if there is one.
     """
     if lease is not None:
         label = b'"lease":%g,%b' % (lease, label)
-    text = b' {"term":%d,"pid":%d,"since":%.6f,"waited":%.3f,%b}' % (
-        term,
-        os.getpid(),
-        since,
-        waited,
-        label,
-    )
+    if waited is not None:
+        label = b'"waited":%.3f,%b' % (waited, label)
+    text = b' {"term":%d,"pid":%d,"since":%.6f,%b}' % (term, os.getpid(), since, label)
     body = text.ljust(COPY_SIZE - _CRC_END - 1) + b"\n"
     return (_HEAD % crc32(body) + body) * 2
 
