@@ -20,7 +20,7 @@ def measure(directory: Path, *, quick: bool) -> list[Figure]:
         "the same server and application; only post_fork differs",
         {"leaderlock's hook": [], "bare flock thread": []},
     )
-    for number in range(1 if quick else 8):
+    for number in range(1 if quick else 20):
         place = directory / f"gunicorn-{number}"
         place.mkdir()
         with Server("hook", place) as hook, Server("thread", place) as thread:
