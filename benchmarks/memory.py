@@ -62,17 +62,18 @@ def _in_gunicorn(directory: Path, rounds: int) -> Figure:
     for number in range(rounds):
         place = directory / f"memory-{number}"
         place.mkdir()
-        with Server("mixed", place, leads=False, workers=3 * WORKERS) as server:
-            paths = {
-                "leaderlock's hook": server.lock,
-                "bare flock thread": Path(f"{server.lock}.thread"),
-            }
+        server = Server("mixed", place, leads=False, workers=3 * WORKERS)
+        paths = {"leaderlock's hook": server.lock, "bare flock thread": Path(f"{server.lock}.thread")}
+        for path in paths.values():
+            path.touch(0o600)  # so that its queue can be looked at before the first worker stands
+        with server:
             for path in paths.values():
                 await_queue(str(path), WORKERS - 1)
             server.serve(REQUESTS)  # what the worker itself uses is not the standby's
             time.sleep(1)
-            table = [entry for entry in lock_table() or [] if entry.pid in server.workers()]
-            idle = set(server.workers()) - {entry.pid for entry in table}
+            workers = set(server.workers())
+            table = [entry for entry in lock_table() or [] if entry.pid in workers]
+            idle = workers - {entry.pid for entry in table}
             base = mean(pss(pid) for pid in idle)
             for name, path in paths.items():
                 inode = path.stat().st_ino

@@ -67,7 +67,7 @@ def test_nobody_takes_a_rehearsal_for_a_leadership(child: Child) -> None:
         "    seen.append(contextvars.Context().run(current_leadership))\n"
         "    return look\n"
         "sys.settrace(look)\n"
-        "rehearsal.rehearse_in_place(LeaderLock(path))\n"
+        "rehearsal.rehearse_in_place()\n"
         "sys.settrace(None)"
     )
     assert child.tell("len(seen) > 1000 and set(seen) == {None}")

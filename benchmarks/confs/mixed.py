@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
@@ -15,6 +14,4 @@ def post_fork(server: Arbiter, worker: Worker) -> None:
     if worker.age % 3 == 0:
         hook.post_fork(server, worker)
     elif worker.age % 3 == 1:
-        threading.Thread(
-            target=thread.wait, args=(os.environ["LOCK"] + ".thread",), daemon=True
-        ).start()
+        thread.stand(os.environ["LOCK"] + ".thread")

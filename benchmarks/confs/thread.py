@@ -19,5 +19,9 @@ def wait(path: str) -> None:
     time.sleep(LONG)
 
 
+def stand(path: str) -> None:
+    threading.Thread(target=wait, args=(path,), daemon=True).start()
+
+
 def post_fork(server: object, worker: object) -> None:
-    threading.Thread(target=wait, args=(os.environ["LOCK"],), daemon=True).start()
+    stand(os.environ["LOCK"])

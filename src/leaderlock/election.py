@@ -128,7 +128,6 @@ class Election:
         require_task(task)
         self.lock._require_usable()
         self._have_rehearsed()
-        see_to_end_of_child()
         return self.start_unchecked(task)
 
     def lead(self) -> AbstractAsyncContextManager[Leadership]:
@@ -152,15 +151,13 @@ class Election:
         from leaderlock.rehearsal import import_lookout, rehearse_in_place  # noqa: PLC0415  (as it us)
 
         import_lookout()
-        self.before_parking = functools.partial(rehearse_in_place, self.lock)
+        self.before_parking = rehearse_in_place
 
     def start_unchecked(self, task: Callable[[Leadership], object]) -> Candidate:
-        """`start` for servers: a lock that cannot be used is logged, and tried again.
-
-        Who may be a child of `multiprocessing` calls `see_to_end_of_child` too.
-        """
+        """`start` for servers: a lock that cannot be used is logged, and tried again."""
         candidate = Candidate(self, task)
         candidates.add(candidate)
+        see_to_end_of_child()
         start_new_thread(candidate.campaign, ())
         return candidate
 

@@ -97,6 +97,7 @@ class Hold:
         try:
             before = os.pread(fd, record.SIZE, 0)
             if before != content:  # somebody else led meanwhile
+                # The common case, of equal copies, by one call less: see above.
                 copy = before[: record.COPY_SIZE]
                 last = record.term_of(copy) if before[record.COPY_SIZE :] == copy else 0
                 term = max(term, last or record.last_term(before, file.path))

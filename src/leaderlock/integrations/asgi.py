@@ -19,7 +19,7 @@ import signal
 import sys
 from typing import overload
 
-from leaderlock.at_exit import EXIT_GRACE, candidates, see_to_end_of_child, stop_at_exit
+from leaderlock.at_exit import EXIT_GRACE, candidates, stop_at_exit
 from leaderlock.candidate import Candidate
 from leaderlock.election import Election, require_task
 from leaderlock.in_loop import in_loop, running_loop
@@ -156,7 +156,6 @@ async def _standing(election: Election, task: Task, is_coroutine: bool) -> Async
     if is_coroutine:
         task = in_loop(task, _require_asyncio())  # type: ignore[arg-type]
     election._have_rehearsed()
-    see_to_end_of_child()
     try:
         candidate = election.start_unchecked(task)
     except RuntimeError as error:  # the system has no thread left

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 
-from leaderlock.at_exit import see_to_end_of_child
 from leaderlock.election import Election, require_task
 from leaderlock.log import log
 from leaderlock.once import function_name
@@ -64,7 +63,6 @@ class ServedTask:
         # One step, as the first requests may come in several threads at once.
         if self._claims.setdefault(os.getpid(), mine) is not mine:
             return
-        see_to_end_of_child()
         try:
             self.election.start_unchecked(self.run)
         except RuntimeError as error:  # the system has no thread left
