@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -121,6 +120,8 @@ def gunicorn(directory: Path, pipe: int) -> Iterator[psutil.Popen]:
         server = psutil.Popen(
             [
                 *[sys.executable, "-m", "gunicorn", "--config", str(CONF), "--no-control-socket"],
+                # A worker that is forked as the server is stopped misses the TERM, and is killed then.
+                *["--graceful-timeout", "5"],
                 *["--bind", "unix:gunicorn.sock", "--pythonpath", str(HERE), "demo_app:app"],
             ],
             cwd=directory,
@@ -136,7 +137,7 @@ def gunicorn(directory: Path, pipe: int) -> Iterator[psutil.Popen]:
         server.terminate()
         try:
             server.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
+        except psutil.TimeoutExpired:
             server.kill()
             server.wait()
 
