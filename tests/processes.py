@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -196,6 +197,12 @@ def descriptors_of(pid: int | str = "self") -> list[str]:
         with contextlib.suppress(FileNotFoundError):  # the one that lists
             links.append(os.readlink(f"/proc/{pid}/fd/{name}"))
     return sorted(links)
+
+
+def descriptors_without_garbage() -> list[str]:
+    """This process's, to compare with later ones; garbage of earlier tests holds none of them."""
+    gc.collect()
+    return descriptors_of()
 
 
 def wakeups_of(pid: int) -> dict[int, int]:

@@ -17,6 +17,7 @@ from tests.processes import (
     Child,
     ChildError,
     descriptors_of,
+    descriptors_without_garbage,
     flocks_of,
     holder,
     threads_of,
@@ -131,7 +132,7 @@ def test_coroutines_are_served_in_the_order_of_their_arrival(path: Path) -> None
 def test_a_cancelled_wait_leaves_nothing_and_cannot_hold_later(path: Path) -> None:
     async def main() -> None:
         lock = LeaderLock(path)
-        before = descriptors_of()
+        before = descriptors_without_garbage()
         taking = asyncio.create_task(lock.__aenter__())
         await until_soon(path, os.getpid())
         taking.cancel()

@@ -23,6 +23,7 @@ from tests.processes import (
     Child,
     ChildError,
     descriptors_of,
+    descriptors_without_garbage,
     flocks_of,
     holder,
     until,
@@ -36,7 +37,7 @@ NOBODY = 65534
 def refused(path: Path, kind: type[LeaderLockError], *words: str) -> LeaderLockError:
     """Every way to acquire raises the same error, which says what the words say, and leaves nothing."""
     lock = LeaderLock(path)
-    before = descriptors_of()
+    before = descriptors_without_garbage()
     ways: list[Callable[[], object]] = [
         lambda: lock.acquire(blocking=False),
         lambda: lock.acquire(timeout=1),

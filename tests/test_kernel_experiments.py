@@ -15,7 +15,7 @@ import pytest
 from leaderlock import LeaderLock, LockFileReplaced
 from leaderlock.kernel import Result, experiments
 from tests.filesystems import LOCAL, made
-from tests.processes import Child, descriptors_of, needs_root, until
+from tests.processes import Child, descriptors_of, descriptors_without_garbage, needs_root, until
 from tests.raw_flock import mounted_at
 
 NAMES = {
@@ -79,7 +79,7 @@ def test_the_caller_may_have_threads_and_keeps_its_locks_and_descriptors(tmp_pat
     thread = threading.Thread(target=end.wait)
     thread.start()
     try:
-        before = descriptors_of()
+        before = descriptors_without_garbage()
         lock = LeaderLock(tmp_path / "mine.lock")
         with lock:
             assert all(result.passed for result in experiments(tmp_path))

@@ -19,7 +19,7 @@ import pytest
 
 import leaderlock
 from leaderlock import LeaderLock, LeaderLockError, LockFileReplaced, NotHeld
-from tests.processes import Child, descriptors_of, holder, until_parked
+from tests.processes import Child, descriptors_of, descriptors_without_garbage, holder, until_parked
 
 LockTests = pytest.importorskip(
     "test.lock_tests", reason="this Python came without its tests"
@@ -298,7 +298,7 @@ def test_no_descriptor_is_left_by_use(path: Path) -> None:
     lock = LeaderLock(path)
     with lock:
         pass
-    before = descriptors_of()
+    before = descriptors_without_garbage()
     for _ in range(100):
         with lock:
             assert lock.holder()
@@ -355,7 +355,7 @@ def test_an_anonymous_lock_refuses_a_name_that_the_kernel_would_refuse(name: str
 
 
 def test_an_anonymous_lock_that_goes_leaves_no_descriptor() -> None:
-    before = descriptors_of()
+    before = descriptors_without_garbage()
     for _ in range(10):
         with LeaderLock.anonymous():
             pass
@@ -395,7 +395,7 @@ def test_settings_that_cannot_be_are_refused_when_the_lock_is_made(path: Path) -
 
 
 def test_making_a_lock_touches_nothing(path: Path) -> None:
-    before = descriptors_of()
+    before = descriptors_without_garbage()
     lock = LeaderLock(path)
     assert lock.holder() is None
     assert not path.exists()

@@ -17,6 +17,7 @@ from tests.processes import (
     Child,
     ChildError,
     descriptors_of,
+    descriptors_without_garbage,
     flocks_of,
     handling,
     holder,
@@ -370,7 +371,7 @@ def test_calling_off_may_happen_at_any_instant_and_more_than_once(path: Path) ->
     lock = LeaderLock(path)
     with holder(path) as other:
         lock.acquire(timeout=0.001)
-        before = descriptors_of()
+        before = descriptors_without_garbage()
         for _ in range(200):
             wait = Wait()
             calls = [threading.Timer(random.random() / 500, wait.cancel) for _ in range(2)]

@@ -18,7 +18,14 @@ import pytest
 
 from leaderlock.health import sinks
 from tests.health.sink_reports import a_check, a_critical_failure, a_report
-from tests.processes import PATIENCE, descriptors_of, forked, threads_of, until
+from tests.processes import (
+    PATIENCE,
+    descriptors_of,
+    descriptors_without_garbage,
+    forked,
+    threads_of,
+    until,
+)
 
 
 class Manager:
@@ -70,7 +77,7 @@ def beating(monkeypatch: pytest.MonkeyPatch, manager: Manager) -> Iterator[sinks
 
 def what_is_new() -> Callable[[], tuple[int, int]]:
     """Counts the threads and descriptors that there are since this call."""
-    threads, descriptors = set(threads_of()), set(descriptors_of())
+    threads, descriptors = set(threads_of()), set(descriptors_without_garbage())
     return lambda: (len(set(threads_of()) - threads), len(set(descriptors_of()) - descriptors))
 
 
