@@ -16,6 +16,7 @@ from leaderlock.errors import LeaderLockError, Unsupported
 from leaderlock.kernel.threads import start_new_thread
 from leaderlock.lock import LeaderLock
 from leaderlock.log import log
+from leaderlock.rehearsal import import_lookout, rehearse_in_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,8 +149,6 @@ class Election:
         return lead(self)
 
     def _have_rehearsed(self) -> None:
-        from leaderlock.rehearsal import import_lookout, rehearse_in_place  # noqa: PLC0415  (as it us)
-
         import_lookout()
         self.before_parking = rehearse_in_place
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 
 from leaderlock.candidate import Candidate
-from leaderlock.election import Election
 from leaderlock.errors import LeaderLockError
 from leaderlock.lock import LeaderLock
 
@@ -64,6 +63,8 @@ def rehearse_in_place() -> None:
 def _rehearse(make: Callable[[], LeaderLock]) -> None:
     global is_learnt  # noqa: PLW0603
     is_learnt = True  # or not to be had here
+    from leaderlock.election import Election  # noqa: PLC0415  (as it us, and before a fork: see there)
+
     try:
         lock = make()
         election = Election(lock, on_return="resign", backoff=(0.001, 0.001))

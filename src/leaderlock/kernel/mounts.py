@@ -85,15 +85,12 @@ def mount_of(fd: int) -> Mount | None:
     try:
         with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
             mount_id = next((line.split()[1] for line in file if line.startswith(b"mnt_id:")), None)
-        if mount_id is None:
-            return None
-        with open("/proc/self/mountinfo", "rb") as file:
-            for line in file:
-                if line.startswith(mount_id + b" "):
-                    return _parse(line)
     except FileNotFoundError:  # no /proc: not Linux, or a bare chroot
         return None
-    return None
+    if mount_id is None:
+        return None
+    of_ours = mount_id + b" "
+    return next((_parse(line) for line in _mountinfo() if line.startswith(of_ours)), None)
 
 
 def place_of(fd: int) -> tuple[tuple[int, int], int]:
@@ -110,19 +107,38 @@ def place_of(fd: int) -> tuple[tuple[int, int], int]:
 
 def mounts() -> list[Mount]:
     """Every mount that this process sees, the last made last; empty where ``/proc`` is missing."""
-    try:
-        with open("/proc/self/mountinfo", "rb") as file:
-            return [_parse(line) for line in file]
-    except FileNotFoundError:  # as above
-        return []
+    return [_parse(line) for line in _mountinfo()]
 
 
 def local_devices() -> set[int]:
     """The device (``st_dev``) of every file system mounted now that is not a network one.
 
-    Files on btrfs and some overlays have other devices than their mount: for these, ask `mount_of`.
+    Files on btrfs and some overlays have other devices than their mount: for these, ask `mount_of`. No
+    more of a line is looked at than that needs: a forked worker that makes a lock copies a page for
+    every few objects, and dies the later for each.
     """
-    return {os.makedev(*mount.device) for mount in mounts() if not mount.is_network}
+    devices = set()
+    for line in _mountinfo():
+        before, _, after = line.partition(b" - ")
+        if after.split(b" ", 1)[0].decode() not in _NETWORK:
+            major, _, minor = before.split(b" ", 3)[2].partition(b":")
+            devices.add(os.makedev(int(major), int(minor)))
+    return devices
+
+
+def _mountinfo() -> list[bytes]:
+    """Its lines; none where ``/proc`` is missing."""
+    try:
+        fd = os.open("/proc/self/mountinfo", os.O_RDONLY)
+    except FileNotFoundError:  # as above
+        return []
+    try:
+        text = b""
+        while part := os.read(fd, 4096):
+            text += part
+        return text.split(b"\n")[:-1]
+    finally:
+        os.close(fd)
 
 
 def _parse(line: bytes) -> Mount:
