@@ -78,7 +78,7 @@ def told():
 STANDBY = """
 def task(leadership):
     say(f"leads {leadership.term}")
-    leadership.stopping.wait()
+    WAIT
     say("asked to stop")
 
 candidate = leaderlock.Election(path).start(task)
@@ -132,12 +132,14 @@ class Program:
         self.process.stdin.flush()
 
 
+@pytest.mark.parametrize("wait", ["leadership.stopping.wait()", "leadership.wait(1000)"])
 @orders
 @libraries
 def test_the_hub_runs_on_while_a_candidate_waits_and_leads(
-    path: Path, library: dict[str, str], patch_first: bool
+    path: Path, library: dict[str, str], patch_first: bool, wait: str
 ) -> None:
-    with holder(path) as other, Program(library, patch_first, STANDBY, path) as program:
+    standby = STANDBY.replace("WAIT", wait)
+    with holder(path) as other, Program(library, patch_first, standby, path) as program:
         assert program.line() == "started"
         until_parked(path, program.process.pid)
         time.sleep(0.3)

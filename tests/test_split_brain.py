@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.processes import Child, descriptors_of, flocks_of, forked, threads_of, until, until_parked
+from leaderlock.journal import AT_ONCE
+from tests.processes import (
+    Child,
+    descriptors_of,
+    flocks_of,
+    forked,
+    holder,
+    threads_of,
+    until,
+    until_parked,
+    wakeups_of,
+)
 
 # What it does goes to argv[1], one line for each step, in the order of all processes.
 STEPS = """
@@ -22,9 +36,11 @@ logging.getLogger("leaderlock").addHandler(Keep())
 log = os.open(argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 def step(what):
     os.write(log, f"{os.getpid()} {what}\\n".encode())
+moments = []
 def task(leadership):
     step("begins")
     for tick in leadership.every(SECONDS):
+        moments.append(time.monotonic())
         step("beats")
     step("ends")
 def start(**options):
@@ -184,6 +200,79 @@ def test_the_look_out_ends_with_the_term_and_is_not_a_childs(path: Path) -> None
         until(lambda: len(threads_of(leader.pid)) == threads - 2, "two threads to end")
         assert not watched(leader.pid)
         leader.tell("os.kill(pid, 9)")
+
+
+@contextlib.contextmanager
+def taken_over(path: Path, seconds: float, **options: object) -> Iterator[Child]:
+    """One that stands, whose leader was killed, and that leads now: it ticks every so many seconds."""
+    with holder(path) as before, standing(path, seconds, **options) as leader:
+        until_parked(path, leader.pid)
+        threads = len(threads_of(leader.pid))
+        time.sleep(2 * AT_ONCE)  # or it would be taken for one that has not waited
+        before.kill()
+        until(lambda: f"{leader.pid} beats" in steps(path))
+        until(lambda: watched(leader.pid))
+        assert len(threads_of(leader.pid)) == threads
+        yield leader
+
+
+@pytest.mark.parametrize("do", [delete, rename, replace])
+def test_who_has_taken_over_looks_out_while_it_waits_and_without_a_thread(
+    path: Path, do: Callable[[Path], None]
+) -> None:
+    with taken_over(path, 1000) as leader:
+        do(path)
+        until(lambda: [line.split()[1] for line in steps(path)].count("begins") == 2)
+        assert [line.split()[1] for line in steps(path)][:3] == ["begins", "beats", "ends"]
+        [said] = [line for line in leader.tell("messages") if "lost" in line]
+        assert "was deleted or replaced while process" in said
+
+
+def test_looking_out_while_it_waits_costs_no_wakeups(path: Path) -> None:
+    with taken_over(path, 1000) as leader:
+        before = wakeups_of(leader.pid)
+        time.sleep(1)
+        assert wakeups_of(leader.pid) == before
+
+
+def test_who_looks_out_while_it_waits_is_stopped_at_once_and_leaves_nothing(path: Path) -> None:
+    with taken_over(path, 1000) as leader:
+        leader.tell("pid = os.fork()\nif pid == 0:\n    time.sleep(1000)")
+        child = leader.tell("pid")
+        until(lambda: not watched(child))
+        assert leader.tell("candidate.stop(30)")
+        for left in ("inotify", "eventfd"):
+            assert not [target for target in descriptors_of(leader.pid) if left in target]
+        leader.tell("os.kill(pid, 9)")
+
+
+def test_when_others_ask_whether_to_stop_a_thread_looks_out_as_well(path: Path) -> None:
+    with taken_over(path, 1000, on_resigned=None) as leader:
+        threads = len(threads_of(leader.pid))
+        leader.tell("leadership = candidate._leadership")
+        assert not leader.tell("leadership.stopping.is_set()")
+        until(lambda: len(threads_of(leader.pid)) == threads + 1, "the thread to begin")
+        path.unlink()
+        assert leader.tell("leadership.stopping.wait(30)")
+        until(lambda: f"{leader.pid} ends" in steps(path))
+        until(lambda: len(threads_of(leader.pid)) == threads, "the thread to end")
+
+
+def test_a_wait_that_looks_out_ends_in_time(path: Path) -> None:
+    with taken_over(path, 0.05) as leader:
+        until(lambda: len(steps(path)) > 5)
+        at = [float(moment) for moment in leader.tell("moments")]
+        assert all(later - first > 0.04 for first, later in itertools.pairwise(at))
+
+
+def test_a_daemoniser_that_closes_every_descriptor_does_not_end_the_task_by_an_error(
+    path: Path,
+) -> None:
+    with taken_over(path, 0.05) as leader:
+        leader.tell("messages.clear()")
+        leader.tell("os.closerange(900, 2000)  # the lock's")
+        until(lambda: any("lost" in line for line in leader.tell("messages")))
+        assert not any("failed" in line for line in leader.tell("messages"))
 
 
 def test_the_look_out_does_not_hold_up_the_next_leader(path: Path) -> None:

@@ -7,6 +7,7 @@ from leaderlock._version import __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from leaderlock.candidate import Candidate
+    from leaderlock.current import current_leadership
     from leaderlock.election import Election
     from leaderlock.errors import (
         CorruptLockFile,
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
         Unsupported,
     )
     from leaderlock.inbox import Inbox
-    from leaderlock.leadership import Leadership, current_leadership
+    from leaderlock.leadership import Leadership
     from leaderlock.lock import LeaderLock
     from leaderlock.once import call_once, only_once
     from leaderlock.record import Record
@@ -51,6 +52,7 @@ __all__ = [
 # without a lock needs none of it.
 _ROOMS = {
     "candidate": ("Candidate",),
+    "current": ("current_leadership",),
     "election": ("Election",),
     "errors": (
         "CorruptLockFile",
@@ -64,7 +66,7 @@ _ROOMS = {
         "Unsupported",
     ),
     "inbox": ("Inbox",),
-    "leadership": ("Leadership", "current_leadership"),
+    "leadership": ("Leadership",),
     "lock": ("LeaderLock",),
     "once": ("call_once", "only_once"),
     "record": ("Record",),

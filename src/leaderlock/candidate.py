@@ -7,12 +7,12 @@ import os
 import time
 
 from leaderlock.at_exit import candidates
+from leaderlock.current import current
 from leaderlock.errors import LeaderLockError, LeadershipLost
-from leaderlock.journal import AT_ONCE
 from leaderlock.kernel.event import NativeEvent
 from leaderlock.kernel.flock import Wait
 from leaderlock.kernel.threads import RLock, get_ident
-from leaderlock.leadership import Leadership, OfThisProcess, _current
+from leaderlock.leadership import Leadership, OfThisProcess
 from leaderlock.log import log
 
 TYPE_CHECKING = False
@@ -40,7 +40,6 @@ class Candidate(OfThisProcess):
         self._mutex = RLock()  # a signal handler may call stop()
         self._state: State = "standby"
         self._wait: Wait | None = None
-        self._takes_over = False
         self._leadership: Leadership | None = None
         self._stop_requested = False
         self._exits = False
@@ -180,7 +179,6 @@ class Candidate(OfThisProcess):
         if self._stop_requested:  # by somebody who has not seen the wait yet
             return None
         leadership = Leadership(self._lock, self._election.switch)  # now, when nobody waits for it
-        began = time.monotonic()
         try:
             if not self._lock._acquire(None, wait):
                 return None
@@ -191,7 +189,6 @@ class Candidate(OfThisProcess):
             return None
         finally:
             self._wait = None
-        self._takes_over = time.monotonic() - began > AT_ONCE
         with self._mutex:
             self._leadership = leadership
             leadership.begin(in_earnest=not self._election.is_rehearsal)
@@ -215,16 +212,15 @@ class Candidate(OfThisProcess):
 
     def _lead(self, leadership: Leadership) -> tuple[bool, Any]:
         """Run the task for a term: whether this candidate is done with it, and the result."""
-        context = _current.set(leadership)
+        context = current.set(leadership)
         try:
-            if self._takes_over:
-                leadership.news = self._announce
-            else:
-                self._announce(leadership)
+            leadership.news = self._announce
+            if not leadership.takes_over:
+                leadership.tell()
             if self._election.on_elected is not None:
                 self._election.on_elected(leadership)
             result = self._task(leadership)
-            leadership.tell()
+            leadership.announce()
             leadership.end_lease()
         except Exception as error:  # noqa: BLE001  (whatever it raises passes the leadership on)
             if not (leadership.lost and isinstance(error, LeadershipLost)):  # which was logged
@@ -239,7 +235,7 @@ class Candidate(OfThisProcess):
             self._resign("stopped")
             raise
         finally:
-            _current.reset(context)
+            current.reset(context)
         if leadership.lost:
             self._resign("standby", "lost")
             return False, None
@@ -247,6 +243,8 @@ class Candidate(OfThisProcess):
             self._resign("stopped")
         elif self._election.on_return == "resign":
             self._resign("resigned")
+        else:
+            leadership.tell()
         return True, result
 
     def _announce(self, leadership: Leadership) -> None:

@@ -39,6 +39,7 @@ class Hold:
         is_journalled: whether the history has an entry for it.
         term: the fencing token; known once the lock is held.
         since: when it was acquired, in seconds since the epoch.
+        waited: for how many seconds others held the file's lock meanwhile.
         wake: called when a place at the gate has been granted; set before the hold queues up there.
     """
 
@@ -48,11 +49,11 @@ class Hold:
         "_descriptor",
         "_file",
         "_last_beat",
-        "_waited",
         "is_held",
         "is_journalled",
         "since",
         "term",
+        "waited",
         "wake",
     )
     wake: Callable[[], object]
@@ -63,7 +64,7 @@ class Hold:
     def __init__(self, file: LockFile | MemoryFile) -> None:
         self._file = file
         self._descriptor: Descriptor | None = None
-        self._waited = 0.0
+        self.waited = 0.0
         self._can_journal = True
         self.is_journalled = False
         self._last_beat = 0.0
@@ -109,7 +110,7 @@ class Hold:
                 self._archive(fd, before, term)
             term += 1
             self.since = time.time()
-            waited = self._waited if self._waited > journal.AT_ONCE else None
+            waited = self.waited if self.waited > journal.AT_ONCE else None
             self._content = content = record.encode(term, self.since, file.label, waited, file.lease)
             self.term = term
             if os.pwrite(fd, content, 0) != len(content):
@@ -140,7 +141,7 @@ class Hold:
             fcntl.flock(fd, fcntl.LOCK_EX)
             return True
         finally:
-            self._waited += time.monotonic() - began
+            self.waited += time.monotonic() - began
 
     @property
     def fd(self) -> int:
@@ -192,7 +193,7 @@ class Hold:
         self.is_journalled = True
         if self._can_journal and descriptor is not None:
             slot = journal.slot(
-                self._content, self._waited, self._file.lease, self._last_beat, until, ended
+                self._content, self.waited, self._file.lease, self._last_beat, until, ended
             )
             try:
                 os.pwrite(descriptor.fd, slot, journal.place_of(self.term))

@@ -14,9 +14,9 @@ import asyncio
 import contextlib
 import contextvars
 
+from leaderlock.current import current
 from leaderlock.errors import LeadershipLost, Unsupported
 from leaderlock.kernel.event import NativeEvent
-from leaderlock.leadership import _current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ class Term:
         if stopping.is_set():  # before it knew of us
             self.release()
         self._begun.wait()  # or the loop would have to wait for the GIL while this thread tells
-        if news is not None:
-            news(leadership)
+        leadership.news = news
+        leadership.tell()
         self._ended.wait()
         with contextlib.suppress(ValueError):  # it was called off
             stopping._waiters.remove(self)
@@ -153,7 +153,7 @@ def in_loop(
 
         term = Term(loop, leadership, lambda: [task.cancel() for task in running])
         own = context.copy()
-        own.run(_current.set, leadership)
+        own.run(current.set, leadership)
         term.sit_out(begin, own)
         if not (running and running[0].done()):  # the process exits
             return None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import os
 import time
-from contextvars import ContextVar
 
+from leaderlock.current import of_this_process
 from leaderlock.errors import LeadershipLost, LockFileReplaced, NotHeld
+from leaderlock.journal import AT_ONCE
 from leaderlock.kernel.event import NativeEvent
-from leaderlock.kernel.threads import start_new_thread
+from leaderlock.kernel.threads import get_ident, start_new_thread
 from leaderlock.log import log
 
 TYPE_CHECKING = False
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 _NOTE_EVERY = 1.0
 """Seconds: a beat is noted in the history no more often, or four times in a lease that is short."""
-
-_current: ContextVar[Leadership | None] = ContextVar("leaderlock_leadership", default=None)
-_of_this_process: list[Leadership] = []
 
 
 class OfThisProcess:
@@ -47,18 +45,21 @@ class Leadership(OfThisProcess):
             writes of an earlier term.
         since: when it was elected, in seconds since the epoch.
         lost: whether the lock's file was found to be deleted or replaced.
+        takes_over: whether somebody else led until then.
         news: what to call, with this, when the task first waits, beats, looks at `stopping` or ends,
             and not before it begins: to log a line takes a quarter of a millisecond, cold, in which
-            nobody would do the work.
+            nobody would do the work. It may call `look_out`.
     """
 
     def __init__(self, lock: LeaderLock, switch: DeadManSwitch | None = None) -> None:
         self.term = 0
         self.since = 0.0
         self.lost = False
+        self.takes_over = False
         self._stopping = NativeEvent()
         self.news: Callable[[Leadership], None] | None = None
         self._lookout: LookOut | None = None
+        self._thread = 0
         self._lock = lock
         self._switch = switch
         self._pid = os.getpid()
@@ -71,18 +72,20 @@ class Leadership(OfThisProcess):
         assert hold is not None
         self.term = hold.term
         self.since = hold.since
+        self.takes_over = hold.waited > AT_ONCE
+        self._thread = get_ident()
         self._next_note = time.monotonic() + self._note_every
         if in_earnest:
-            _of_this_process.append(self)
+            of_this_process.append(self)
 
     def end(self) -> None:
         """Say that the term is over: what still runs is asked to stop."""
-        self.tell()
+        self.announce()
         self._stopping.set()
         if self._lookout is not None:
             self._lookout.end()
-        if self in _of_this_process:
-            _of_this_process.remove(self)
+        if self in of_this_process:
+            of_this_process.remove(self)
 
     @property
     def stopping(self) -> threading.Event:
@@ -102,6 +105,15 @@ class Leadership(OfThisProcess):
                 self.tell()
 
     def tell(self) -> None:
+        """Call `news` now, and look out in a thread from here on: the task may not wait for long."""
+        self.announce()
+        if self._lookout is not None and not self._lookout.has_thread:
+            try:
+                self._lookout.start()
+            except RuntimeError as error:  # the system has no thread left
+                self._say_that_none_looks_out(error)
+
+    def announce(self) -> None:
         """Call `news` now."""
         news, self.news = self.news, None
         if news is not None:
@@ -118,7 +130,17 @@ class Leadership(OfThisProcess):
                 f"a wait of {seconds!r} s would outlast the lease of {self._switch.lease:g} s, and end "
                 f"by SIGKILL: use every(), or wait for less and beat() in between"
             )
-        return self.stopping.wait(seconds)
+        self.announce()
+        return self._pause(seconds)
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait; the task's thread looks out itself meanwhile, unless another one does."""
+        if self._thread != get_ident():
+            return self.stopping.wait(seconds)
+        lookout = self._lookout
+        if lookout is None or lookout.has_thread:
+            return self._stopping.wait(seconds)
+        return lookout.wait(self._stopping, seconds)
 
     def beat(self) -> None:
         """Say that the task is alive, and make sure that it still leads; some 10 microseconds.
@@ -162,8 +184,11 @@ class Leadership(OfThisProcess):
                 from leaderlock import lookout  # noqa: PLC0415  (ctypes; see rehearsal.py)
 
                 self._lookout = lookout.LookOut(hold.fd, look)
-            except (ImportError, OSError, RuntimeError) as error:
-                log().debug("only a beat tells if %s is replaced: %s", self._lock.path, error)
+            except (ImportError, OSError) as error:
+                self._say_that_none_looks_out(error)
+
+    def _say_that_none_looks_out(self, error: Exception) -> None:
+        log().debug("only a beat tells if %s is replaced: %s", self._lock.path, error)
 
     def _lose(self, error: LeadershipLost) -> None:
         if not self.lost:
@@ -256,10 +281,10 @@ class Leadership(OfThisProcess):
             if not beats:
                 return
             yield tick
-            self.tell()
+            self.announce()
             elapsed = time.monotonic() - begin
             tick = int(elapsed // seconds) + 1
-            if self._stopping.wait(tick * seconds - elapsed):
+            if self._pause(tick * seconds - elapsed):
                 return
 
     def _beats(self) -> bool:
@@ -271,28 +296,3 @@ class Leadership(OfThisProcess):
 
     def __repr__(self) -> str:
         return f"<leaderlock.Leadership term={self.term} of {self._lock.path!r}>"
-
-
-def current_leadership() -> Leadership | None:
-    """The leadership that the calling code works under, or None if this process does not lead.
-
-    In a task's own thread (and its context, so in coroutines that it runs) that is the task's.
-    Elsewhere in the process, such as in the threads of a scheduler that a task has started, it is the
-    process's leadership if it has exactly one.
-    """
-    leadership = _current.get()
-    if leadership is None and len(_of_this_process) == 1:
-        leadership = _of_this_process[0]
-    if leadership is None or leadership._pid != os.getpid() or leadership not in _of_this_process:
-        return None
-    return leadership
-
-
-def _forget_in_child() -> None:
-    for leadership in _of_this_process:
-        leadership._stopping.set_in_forked_child()
-    _of_this_process.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)

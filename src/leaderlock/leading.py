@@ -9,10 +9,10 @@ import time
 
 from leaderlock.at_exit import candidates
 from leaderlock.candidate import Candidate
+from leaderlock.current import current
 from leaderlock.errors import LeadershipLost
 from leaderlock.in_loop import Term, running_loop
 from leaderlock.kernel.threads import start_new_thread
-from leaderlock.leadership import _current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ async def lead(election: Election) -> AsyncIterator[Leadership]:
     """What `Election.lead` returns."""
     stay = _Stay(election, running_loop("lead()", "use start()"))
     leadership = await stay.begin()
-    token = _current.set(leadership)
+    token = current.set(leadership)
     try:
         yield leadership
     except asyncio.CancelledError as error:
@@ -65,7 +65,7 @@ async def lead(election: Election) -> AsyncIterator[Leadership]:
         raise
     finally:
         with contextlib.suppress(ValueError):  # entered in another context, as by some test fixtures
-            _current.reset(token)
+            current.reset(token)
         await stay.end()
     if leadership.lost:
         raise stay.loss()

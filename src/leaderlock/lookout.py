@@ -1,20 +1,28 @@
 """A leader's look-out: it learns at once when its lock's file is deleted or replaced.
 
-Somebody else may lead by the new file then. A beat finds out as well, when it comes; the look-out is a
-native thread that is parked in read(2) meanwhile, and costs nothing until something happens.
+Somebody else may lead by the new file then. A beat finds out as well, when it comes. Meanwhile it is
+the task's own thread that looks out, while it waits by `Leadership.wait` or `Leadership.every`. For any
+other task there is a native thread: but a process dies the later for each that it has, and the next
+leader waits for that. Both are parked in poll(2), and cost nothing until something happens.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import time
 
+from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.inotify import FileWatch
-from leaderlock.kernel.threads import allocate_lock, get_ident, start_thread_without_signals
+from leaderlock.kernel.pipes import wait_readable
+from leaderlock.kernel.threads import RLock, allocate_lock, get_ident, start_thread_without_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from leaderlock.kernel.event import NativeEvent
 
 
 _PATIENCE = 1.0
@@ -22,45 +30,111 @@ _PATIENCE = 1.0
 
 
 class LookOut:
-    """Calls something, in a thread of its own, whenever a file may have been deleted or replaced.
+    """Calls something whenever a file may have been deleted or replaced: in `wait`, or in a thread.
 
     Args:
         fd: a descriptor of the file; it may be closed later.
-        look: called each time; also for changes that mean nothing, such as a chmod.
+        look: called each time; also for changes that mean nothing, such as a chmod. And once before
+            that, for what happened before there was a watch.
 
     Raises:
         OSError: the kernel does not tell here.
-        RuntimeError: the system has no thread left.
     """
 
     def __init__(self, fd: int, look: Callable[[], object]) -> None:
         self._pid = os.getpid()
         self._look = look
         self._thread = 0
+        self.has_thread = False
+        self._has_looked = False
+        self._is_rung = False
+        self._ends = False
         self._ended = allocate_lock()
         self._ended.acquire()
+        self._mutex = RLock()  # a signal handler may look at `stopping` as well
         self._watch = FileWatch(fd)
         try:
             if self._watch.fileno() > fd:  # see `Descriptor.move_up`
                 raise OSError(errno.EMFILE, "its end would hold up the next leader")
-            start_thread_without_signals(self._run)
+            self._bell = Descriptor.made_by(lambda: os.eventfd(0))
         except BaseException:
             self._watch.close()
             raise
 
+    def start(self) -> None:
+        """Look out in a thread from now on, if that is not done already.
+
+        Raises:
+            RuntimeError: the system has no thread left.
+        """
+        with self._mutex:
+            if not self.has_thread and not self._ends:
+                start_thread_without_signals(self._run)
+                self.has_thread = True
+
+    def wait(self, event: NativeEvent, seconds: float) -> bool:
+        """Look out in this thread until the event is set, or for some seconds; whether it is set.
+
+        Nobody calls `end` meanwhile.
+        """
+        until = time.monotonic() + seconds
+        event._waiters.append(self)
+        try:
+            if self._is_rung:  # by an event that somebody has cleared since
+                self._is_rung = False
+                os.eventfd_read(self._bell.fd)
+            if not self._has_looked:
+                self._look_again()
+            while not event.is_set():
+                remaining = until - time.monotonic()
+                if remaining <= 0:
+                    break
+                if not self._sleep(remaining):
+                    return event.wait(remaining)
+            return event.is_set()
+        finally:
+            with contextlib.suppress(ValueError):  # `set` has taken it out
+                event._waiters.remove(self)
+
+    def release(self) -> None:
+        """End a wait: what `NativeEvent.set` does with each waiter."""
+        if self._pid == os.getpid() and self._bell.is_open():
+            self._is_rung = True
+            os.eventfd_write(self._bell.fd, 1)
+
+    def _sleep(self, seconds: float | None = None) -> bool:
+        """Wait for news or the bell; False if there is nothing to wait for any more."""
+        try:
+            wait_readable(self._watch.fileno(), self._bell.fd, seconds=seconds)
+            if self._watch.has_news():
+                self._look_again()
+        except OSError:  # EBADF: other code has closed it, and the lock's descriptor as well, perhaps
+            self._look_again()
+            return False
+        return True
+
+    def _look_again(self) -> None:
+        self._has_looked = True
+        self._look()
+
     def _run(self) -> None:
         self._thread = get_ident()
         try:
-            self._look()  # what happened before there was a watch
-            while self._watch.wait():
-                self._look()
+            self._look_again()
+            while not self._is_rung and self._sleep():  # rung: the task is to stop anyway
+                pass
         finally:
-            self._watch.close()
             self._ended.release()
 
     def end(self) -> None:
-        """Look no more; its thread and its descriptor are gone then, unless this is that thread."""
-        if self._pid == os.getpid():
-            self._watch.end()
+        """Look no more; its thread and its descriptors are gone then, unless this is that thread."""
+        if self._pid != os.getpid():
+            return
+        with self._mutex:
+            self._ends = True
+        if self.has_thread:
+            self.release()
             if self._thread != get_ident():
                 self._ended.acquire(True, _PATIENCE)
+        self._watch.close()
+        self._bell.close()

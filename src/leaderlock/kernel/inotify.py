@@ -7,6 +7,8 @@ import os
 import struct
 
 from leaderlock.kernel.descriptors import Descriptor
+from leaderlock.kernel.pipes import wait_readable
+from leaderlock.kernel.threads import RLock
 
 MODIFY = 0x2
 OPEN = 0x20
@@ -14,7 +16,6 @@ CLOSE = 0x8 | 0x10
 ATTRIB = 0x4  # the number of links too: an open file that is deleted goes on, and has one link less
 GONE = 0x400 | 0x800  # deleted, or moved away
 ENTRIES = 0x40 | 0x80 | 0x100 | 0x200  # of a directory: moved out and in, made, deleted
-_IGNORED = 0x8000
 
 _HEADER = struct.Struct("iIII")
 
@@ -35,8 +36,8 @@ class Inotify:
     Its descriptor is closed in forked children.
     """
 
-    def __init__(self, *, blocking: bool = False) -> None:
-        flags = os.O_CLOEXEC if blocking else os.O_CLOEXEC | os.O_NONBLOCK
+    def __init__(self) -> None:
+        flags = os.O_CLOEXEC | os.O_NONBLOCK
         self._descriptor = Descriptor.made_by(lambda: _checked(_init(flags), "inotify"))
 
     def fileno(self) -> int:
@@ -95,9 +96,10 @@ class FileWatch:
     """
 
     def __init__(self, fd: int) -> None:
-        self._inotify = Inotify(blocking=True)
+        self._inotify = Inotify()
+        self._mutex = RLock()
         try:
-            self._number = self._inotify.add(f"/proc/self/fd/{fd}", ATTRIB | GONE)
+            self._inotify.add(f"/proc/self/fd/{fd}", ATTRIB | GONE)
         except BaseException:
             self.close()
             raise
@@ -106,13 +108,19 @@ class FileWatch:
         """The descriptor to poll."""
         return self._inotify.fileno()
 
-    def wait(self) -> bool:
-        """Block until something may have happened; False once it was ended, or the file is no more."""
-        return not any(mask & _IGNORED for _, mask, _ in self._inotify.read())
+    def has_news(self) -> bool:
+        """Whether something may have happened since this was asked last, by any thread.
 
-    def end(self) -> None:
-        """Have `wait` return False; it is for who waits to `close`."""
-        self._inotify.remove(self._number)
+        It never reads where there is nothing: eventlet's read(2) would wait for something, in a hub.
+
+        Raises:
+            OSError: EBADF, other code has closed the descriptor.
+        """
+        with self._mutex:
+            if not wait_readable(self.fileno(), seconds=0):
+                return False
+            self._inotify.read()
+            return True
 
     def close(self) -> None:
         """Close the descriptor."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import math
 import os
 
 from leaderlock.errors import Unsupported
@@ -21,6 +22,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _SPLICE_F_NONBLOCK = 2
 _POLLIN = 1
 _POLLNVAL = 0x20
+_LONGEST = 2**31 - 1
+"""Milliseconds: poll(2) takes an int. A longer wait ends early, after 24 days."""
 
 
 class _PollFd(ctypes.Structure):
@@ -92,15 +95,23 @@ class Bell:
             os.close(self._writer)
 
 
-def wait_readable(*fds: int) -> None:
-    """Wait until there is something to read from one of the descriptors; no wakeups before that.
+def wait_readable(*fds: int, seconds: float | None = None) -> bool:
+    """Wait until there is something to read from one of the descriptors, or for some seconds.
 
-    Signal handlers run meanwhile, and end the wait if they raise.
+    The seconds end a millisecond late at most, or early: by a signal, or as they are too many. No
+    wakeups else. Signal handlers run meanwhile, and end the wait if they raise.
+
+    Returns:
+        Whether there is something to read.
     """
     entries = (_PollFd * len(fds))(*[_PollFd(fd, _POLLIN, 0) for fd in fds])
-    while _libc.poll(entries, ctypes.c_ulong(len(fds)), -1) < 0:
+    limit = -1 if seconds is None else math.ceil(min(seconds * 1000, _LONGEST))
+    while (ready := _libc.poll(entries, ctypes.c_ulong(len(fds)), limit)) < 0:
         number = ctypes.get_errno()
         if number != errno.EINTR:  # a signal: its handler has run by now
             raise OSError(number, f"poll: {os.strerror(number)}")
+        if seconds is not None:
+            return False
     if any(entry.revents & _POLLNVAL for entry in entries):
         raise OSError(errno.EBADF, "poll: a descriptor was closed by other code of this process")
+    return bool(ready)

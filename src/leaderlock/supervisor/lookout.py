@@ -31,10 +31,8 @@ class LookOut:
         self._look()
 
     def _on_change(self) -> None:
-        if self._watch is not None and self._watch.wait():
+        if self._watch is not None and self._watch.has_news():
             self._look()
-        else:
-            self.end()
 
     def _look(self) -> None:
         try:
