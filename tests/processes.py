@@ -216,6 +216,20 @@ def wakeups_of(pid: int) -> dict[int, int]:
     return counts
 
 
+def settled(pid: int) -> dict[int, int]:
+    """The wakeups of a process that has come to rest: all its threads sleep, and none has meanwhile."""
+    before: dict[int, int] = {}
+    while (now := wakeups_of(pid)) != before or not all(map(_sleeps, threads_of(pid))):
+        before = now
+        time.sleep(0.05)
+    return before
+
+
+def _sleeps(thread: int) -> bool:
+    text = Path(f"/proc/{thread}/stat").read_text(encoding="ascii")
+    return text.rpartition(")")[2].split()[0] == "S"
+
+
 def forked(child: Callable[[], object]) -> int:
     """Run a function in a forked child; its exit status, which is 0 if it returned a true value."""
     pid = os.fork()

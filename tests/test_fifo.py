@@ -17,8 +17,16 @@ from hypothesis import strategies as st
 
 from leaderlock import Election, Leadership, LockFileUnusable, UnsafeLockFile
 from leaderlock.fifo import PersistentReader
-from tests.processes import Child, ChildError, descriptors_of, flocks_of, forked, until, wakeups_of
-from tests.test_inbox import settled
+from tests.processes import (
+    Child,
+    ChildError,
+    descriptors_of,
+    flocks_of,
+    forked,
+    settled,
+    until,
+    wakeups_of,
+)
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "fifo_reader.py"
 

@@ -29,7 +29,16 @@ from leaderlock.health.checks.inbox import inbox as check_of
 from leaderlock.inbox import Inbox
 from leaderlock.kernel.frames import LARGEST_BYTES, LARGEST_JSON, decoded, frame, pieces
 from tests.integrations.server import Server
-from tests.processes import Child, ChildError, descriptors_of, forked, threads_of, until, wakeups_of
+from tests.processes import (
+    Child,
+    ChildError,
+    descriptors_of,
+    forked,
+    settled,
+    threads_of,
+    until,
+    wakeups_of,
+)
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 NOBODY = 65534
@@ -53,20 +62,6 @@ def inbox(tmp_path: Path) -> Inbox:
 
 def whole(window: bytes) -> list[bytes]:
     return [content for _, content in pieces(window) if content is not None]
-
-
-def settled(pid: int) -> dict[int, int]:
-    """The wakeups of a process that has come to rest: all its threads sleep, and none has meanwhile."""
-    before: dict[int, int] = {}
-    while (now := wakeups_of(pid)) != before or not all(map(sleeps, threads_of(pid))):
-        before = now
-        time.sleep(0.05)
-    return before
-
-
-def sleeps(thread: int) -> bool:
-    text = Path(f"/proc/{thread}/stat").read_text(encoding="ascii")
-    return text.rpartition(")")[2].split()[0] == "S"
 
 
 # Frames

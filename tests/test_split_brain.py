@@ -19,6 +19,7 @@ from tests.processes import (
     flocks_of,
     forked,
     holder,
+    settled,
     threads_of,
     until,
     until_parked,
@@ -230,7 +231,7 @@ def test_who_has_taken_over_looks_out_while_it_waits_and_without_a_thread(
 
 def test_looking_out_while_it_waits_costs_no_wakeups(path: Path) -> None:
     with taken_over(path, 1000) as leader:
-        before = wakeups_of(leader.pid)
+        before = settled(leader.pid)
         time.sleep(1)
         assert wakeups_of(leader.pid) == before
 

@@ -95,9 +95,6 @@ class LockFile(LockedFile):
         self._flags = _FLAGS | _NOATIME
         self.name = require_name(name) if name is not None else _stem(self.path)
         self.label = host_and_name(self.name)
-        # Here, and so before the fork of a server: each worker would copy 400 KiB of pages for it.
-        if not _local_devices:
-            _local_devices.update(local_devices())
 
     def settings(self) -> Settings:
         """What another process needs to make the same."""
@@ -217,7 +214,8 @@ class LockFile(LockedFile):
 
 _NEW = os.O_CREAT | os.O_EXCL
 _FORMAT = stat.S_IFMT(0o177777)
-_local_devices: set[int] = set()
+# At the import, and so before the fork of a server: each worker would copy 100 KiB of pages for it.
+_local_devices = local_devices()
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:

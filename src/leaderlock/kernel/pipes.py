@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import threading
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_poll = _libc.poll
+_poll.argtypes = (ctypes.c_void_p, ctypes.c_ulong, ctypes.c_int)
 _SPLICE_F_NONBLOCK = 2
 _POLLIN = 1
 _POLLNVAL = 0x20
@@ -28,6 +30,10 @@ _LONGEST = 2**31 - 1
 
 class _PollFd(ctypes.Structure):
     _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
+
+
+_ENTRIES = [_PollFd * count for count in range(3)]
+"""Types of arrays, by length: made here, and so before a fork, since each worker would copy pages."""
 
 
 class Front:
@@ -104,9 +110,9 @@ def wait_readable(*fds: int, seconds: float | None = None) -> bool:
     Returns:
         Whether there is something to read.
     """
-    entries = (_PollFd * len(fds))(*[_PollFd(fd, _POLLIN, 0) for fd in fds])
+    entries = _ENTRIES[len(fds)](*[_PollFd(fd, _POLLIN, 0) for fd in fds])
     limit = -1 if seconds is None else math.ceil(min(seconds * 1000, _LONGEST))
-    while (ready := _libc.poll(entries, ctypes.c_ulong(len(fds)), limit)) < 0:
+    while (ready := _poll(entries, len(fds), limit)) < 0:
         number = ctypes.get_errno()
         if number != errno.EINTR:  # a signal: its handler has run by now
             raise OSError(number, f"poll: {os.strerror(number)}")
