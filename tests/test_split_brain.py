@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import pytest
 from leaderlock.journal import AT_ONCE
 from tests.processes import (
     Child,
+    ChildError,
     descriptors_of,
     flocks_of,
     forked,
@@ -274,6 +276,59 @@ def test_a_daemoniser_that_closes_every_descriptor_does_not_end_the_task_by_an_e
         leader.tell("os.closerange(900, 2000)  # the lock's")
         until(lambda: any("lost" in line for line in leader.tell("messages")))
         assert not any("failed" in line for line in leader.tell("messages"))
+
+
+@pytest.mark.parametrize("how", ["interrupt", "stop"])
+def test_a_signal_ends_the_wait_of_a_task_in_the_main_thread(path: Path, how: str) -> None:
+    with holder(path) as before, Child(path) as leader:
+        leader.tell("from leaderlock import current_leadership")
+        leader.tell(
+            "signal.signal(signal.SIGTERM, lambda *_: current_leadership()._stopping.set())\n"
+            "def task(leadership):\n"
+            "    return leadership.wait(1000)\n"
+        )
+        leader.begin("leaderlock.Election(argv[0], on_return='resign').run(task)")
+        until_parked(path, leader.pid)
+        time.sleep(2 * AT_ONCE)
+        before.kill()
+        until(lambda: watched(leader.pid))
+        settled(leader.pid)
+        if how == "stop":
+            os.kill(leader.pid, signal.SIGTERM)
+            assert leader.answer() is True
+        else:
+            os.kill(leader.pid, signal.SIGINT)
+            with pytest.raises(ChildError, match="KeyboardInterrupt"):
+                leader.answer()
+        assert flocks_of(path) == []
+        assert not watched(leader.pid)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_directory_that_is_closed_to_the_leader_is_no_loss_while_it_waits(tmp_path: Path) -> None:
+    directory = tmp_path / "closed"
+    directory.mkdir(mode=0o755)
+    for each in (*tmp_path.parents[:3], tmp_path):
+        each.chmod(0o755)
+    path = directory / "l"
+    with holder(path) as before, Child(path) as leader:
+        path.chmod(0o666)
+        leader.tell("waits = []")
+        leader.tell("task = lambda leadership: waits.append(leadership.wait(1000))")
+        leader.tell("candidate = leaderlock.Election(argv[0]).start(task)")
+        until_parked(path, leader.pid)
+        time.sleep(2 * AT_ONCE)
+        before.kill()
+        until(lambda: watched(leader.pid))
+        settled(leader.pid)
+        leader.tell("os.setegid(4242); os.seteuid(4242)")
+        directory.chmod(0o700)
+        path.touch()  # the kernel tells of that
+        settled(leader.pid)
+        assert leader.tell("candidate.is_leader and not candidate._leadership.lost and not waits")
+        leader.tell("os.seteuid(0)")
+        assert leader.tell("candidate.stop(30)")
+        assert leader.tell("waits") == [True]
 
 
 def test_the_look_out_does_not_hold_up_the_next_leader(path: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import time
 
 from leaderlock.current import of_this_process
-from leaderlock.errors import LeadershipLost, LockFileReplaced, NotHeld
+from leaderlock.errors import LeadershipLost, LockFileReplaced, LockFileUnusable, NotHeld
 from leaderlock.journal import AT_ONCE
 from leaderlock.kernel.event import NativeEvent
 from leaderlock.kernel.threads import get_ident, start_new_thread
@@ -122,6 +122,8 @@ class Leadership(OfThisProcess):
     def wait(self, seconds: float) -> bool:
         """Sleep for some seconds, or until asked to stop; whether it was asked to.
 
+        Meanwhile it notices, where the kernel tells, that the lock's file is deleted or replaced.
+
         Raises:
             ValueError: it would outlast the lease, as nobody beats meanwhile.
         """
@@ -178,6 +180,8 @@ class Leadership(OfThisProcess):
                 if not self._stopping.is_set():  # it was given up meanwhile
                     self._lose(error)
                     lost()
+            except LockFileUnusable:  # the path cannot be looked at: nothing is known, and nothing done
+                return
 
         if hold is not None and self._lock._file.has_path:
             try:
@@ -276,23 +280,18 @@ class Leadership(OfThisProcess):
         tick = 0
         while not self._stopping.is_set():
             news, self.news = self.news, None  # for after the tick's work
-            beats = self._beats()
-            self.news = news
-            if not beats:
+            try:
+                self.beat()
+            except LeadershipLost:
                 return
+            finally:
+                self.news = news
             yield tick
             self.announce()
             elapsed = time.monotonic() - begin
             tick = int(elapsed // seconds) + 1
             if self._pause(tick * seconds - elapsed):
                 return
-
-    def _beats(self) -> bool:
-        try:
-            self.beat()
-        except LeadershipLost:
-            return False
-        return True
 
     def __repr__(self) -> str:
         return f"<leaderlock.Leadership term={self.term} of {self._lock.path!r}>"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import time
 
@@ -72,12 +73,12 @@ class LookOut:
                 start_thread_without_signals(self._run)
                 self.has_thread = True
 
-    def wait(self, event: NativeEvent, seconds: float) -> bool:
+    def wait(self, event: NativeEvent, seconds: float | None) -> bool:
         """Look out in this thread until the event is set, or for some seconds; whether it is set.
 
         Nobody calls `end` meanwhile.
         """
-        until = time.monotonic() + seconds
+        until = math.inf if seconds is None else time.monotonic() + seconds
         event._waiters.append(self)
         try:
             if self._is_rung:  # by an event that somebody has cleared since
