@@ -240,9 +240,18 @@ def test_looking_out_while_it_waits_costs_no_wakeups(path: Path) -> None:
 
 def test_who_looks_out_while_it_waits_is_stopped_at_once_and_leaves_nothing(path: Path) -> None:
     with taken_over(path, 1000) as leader:
-        leader.tell("pid = os.fork()\nif pid == 0:\n    time.sleep(1000)")
+        leader.tell("leadership = candidate._leadership")
+        leader.tell(
+            "pid = os.fork()\n"
+            "if pid == 0:\n"
+            "    others = [os.pipe() for _ in range(10)]  # by the numbers of what was closed\n"
+            "    leadership.stopping\n"
+            "    time.sleep(1000)"
+        )
         child = leader.tell("pid")
         until(lambda: not watched(child))
+        settled(child)
+        assert len(threads_of(child)) == 1
         assert leader.tell("candidate.stop(30)")
         for left in ("inotify", "eventfd"):
             assert not [target for target in descriptors_of(leader.pid) if left in target]

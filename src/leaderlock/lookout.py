@@ -63,11 +63,13 @@ class LookOut:
             raise
 
     def start(self) -> None:
-        """Look out in a thread from now on, if that is not done already.
+        """Look out in a thread from now on, if that is not done already; not in a forked child.
 
         Raises:
             RuntimeError: the system has no thread left.
         """
+        if self._pid != os.getpid():  # the mutex may be held for good
+            return
         with self._mutex:
             if not self.has_thread and not self._ends:
                 start_thread_without_signals(self._run)
@@ -78,6 +80,8 @@ class LookOut:
 
         Nobody calls `end` meanwhile.
         """
+        if self._pid != os.getpid():  # the descriptors are the parent's, or closed
+            return event.wait(seconds)
         until = math.inf if seconds is None else time.monotonic() + seconds
         event._waiters.append(self)
         try:
