@@ -314,11 +314,9 @@ def test_a_signal_ends_the_wait_of_a_task_in_the_main_thread(path: Path, how: st
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_a_directory_that_is_closed_to_the_leader_is_no_loss_while_it_waits(tmp_path: Path) -> None:
-    directory = tmp_path / "closed"
+def test_a_directory_that_is_closed_to_the_leader_is_no_loss_while_it_waits(shared: Path) -> None:
+    directory = shared / "closed"
     directory.mkdir(mode=0o755)
-    for each in (*tmp_path.parents[:3], tmp_path):
-        each.chmod(0o755)
     path = directory / "l"
     with holder(path) as before, Child(path) as leader:
         path.chmod(0o666)
