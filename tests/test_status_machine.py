@@ -18,8 +18,9 @@ from leaderlock import LeaderLock, LeaderLockError, LockFileUnusable
 from leaderlock.cli.status import survey_of
 from leaderlock.cli.status_text import as_text
 from leaderlock.kernel.containers import container_of
-from leaderlock.status import all_locks, status_of
+from leaderlock.status import LockStatus, all_locks, status_of
 from leaderlock.status.machine import find_locks
+from leaderlock.status.opened import MissingLockFile
 from tests.processes import Child, holder, needs_root
 from tests.test_run import run
 
@@ -120,10 +121,17 @@ def test_named_locks_are_found_where_their_directory_is(
     assert lock.path in all_locks()
 
 
+def statuses() -> Iterator[LockStatus]:
+    """Of every lock of the machine; those of other tests may have ended since they were found."""
+    for path in all_locks():
+        with contextlib.suppress(MissingLockFile):
+            yield status_of(path)
+
+
 def test_an_anonymous_lock_is_found_through_its_holder() -> None:
     lock = LeaderLock.anonymous(name="found-by-its-holder")
     with lock:
-        shown = [status for status in map(status_of, all_locks()) if status.name == lock._file.name]
+        shown = [status for status in statuses() if status.name == lock._file.name]
         assert [status.path for status in shown] == ["memfd:found-by-its-holder"]
         assert shown[0].holder is not None
         assert shown[0].holder.pid == os.getpid()
@@ -135,7 +143,7 @@ def test_an_anonymous_lock_is_found_through_its_holder() -> None:
 def test_a_deleted_lock_is_found_through_its_holder(path: Path) -> None:
     with holder(path) as leader:
         path.unlink()
-        found = [lock for lock in map(status_of, all_locks()) if lock.path == f"{path} (deleted)"]
+        found = [lock for lock in statuses() if lock.path == f"{path} (deleted)"]
         assert [warning.code for warning in found[0].warnings] == ["file-deleted"]
         assert found[0].holder is not None
         assert found[0].holder.pid == leader.pid
