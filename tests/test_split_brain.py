@@ -205,16 +205,22 @@ def test_the_look_out_ends_with_the_term_and_is_not_a_childs(path: Path) -> None
         leader.tell("os.kill(pid, 9)")
 
 
+def hand_over(path: Path, before: Child, leader: Child) -> None:
+    """Kill the one before, for whom the other waits, and wait until that one leads and looks out."""
+    until_parked(path, leader.pid)
+    time.sleep(2 * AT_ONCE)  # or it would be taken for one that has not waited
+    before.kill()
+    until(lambda: watched(leader.pid))
+
+
 @contextlib.contextmanager
-def taken_over(path: Path, seconds: float, **options: object) -> Iterator[Child]:
+def taken_over(path: Path, seconds: float) -> Iterator[Child]:
     """One that stands, whose leader was killed, and that leads now: it ticks every so many seconds."""
-    with holder(path) as before, standing(path, seconds, **options) as leader:
+    with holder(path) as before, standing(path, seconds) as leader:
         until_parked(path, leader.pid)
         threads = len(threads_of(leader.pid))
-        time.sleep(2 * AT_ONCE)  # or it would be taken for one that has not waited
-        before.kill()
+        hand_over(path, before, leader)
         until(lambda: f"{leader.pid} beats" in steps(path))
-        until(lambda: watched(leader.pid))
         assert len(threads_of(leader.pid)) == threads
         yield leader
 
@@ -259,7 +265,7 @@ def test_who_looks_out_while_it_waits_is_stopped_at_once_and_leaves_nothing(path
 
 
 def test_when_others_ask_whether_to_stop_a_thread_looks_out_as_well(path: Path) -> None:
-    with taken_over(path, 1000, on_resigned=None) as leader:
+    with taken_over(path, 1000) as leader:
         threads = len(threads_of(leader.pid))
         leader.tell("leadership = candidate._leadership")
         assert not leader.tell("leadership.stopping.is_set()")
@@ -277,13 +283,29 @@ def test_a_wait_that_looks_out_ends_in_time(path: Path) -> None:
         assert all(later - first > 0.04 for first, later in itertools.pairwise(at))
 
 
-def test_a_daemoniser_that_closes_every_descriptor_does_not_end_the_task_by_an_error(
+def test_a_daemoniser_that_closes_the_locks_descriptor_does_not_end_the_task_by_an_error(
     path: Path,
 ) -> None:
     with taken_over(path, 0.05) as leader:
         leader.tell("messages.clear()")
         leader.tell("os.closerange(900, 2000)  # the lock's")
         until(lambda: any("lost" in line for line in leader.tell("messages")))
+        assert not any("failed" in line for line in leader.tell("messages"))
+
+
+def test_a_task_whose_look_out_was_closed_by_other_code_goes_on(path: Path) -> None:
+    with taken_over(path, 0.05) as leader:
+        for name in os.listdir(f"/proc/{leader.pid}/fd"):
+            if os.readlink(f"/proc/{leader.pid}/fd/{name}") in (
+                "anon_inode:inotify",
+                "anon_inode:[eventfd]",
+            ):
+                leader.tell(f"os.close({name})")
+        assert not watched(leader.pid)
+        beats = len(steps(path))
+        until(lambda: len(steps(path)) > beats + 5)
+        assert leader.tell("candidate.stop(30)")
+        assert Counter(line.split()[1] for line in steps(path))["begins"] == 1
         assert not any("failed" in line for line in leader.tell("messages"))
 
 
@@ -297,10 +319,7 @@ def test_a_signal_ends_the_wait_of_a_task_in_the_main_thread(path: Path, how: st
             "    return leadership.wait(1000)\n"
         )
         leader.begin("leaderlock.Election(argv[0], on_return='resign').run(task)")
-        until_parked(path, leader.pid)
-        time.sleep(2 * AT_ONCE)
-        before.kill()
-        until(lambda: watched(leader.pid))
+        hand_over(path, before, leader)
         settled(leader.pid)
         if how == "stop":
             os.kill(leader.pid, signal.SIGTERM)
@@ -323,10 +342,7 @@ def test_a_directory_that_is_closed_to_the_leader_is_no_loss_while_it_waits(shar
         leader.tell("waits = []")
         leader.tell("task = lambda leadership: waits.append(leadership.wait(1000))")
         leader.tell("candidate = leaderlock.Election(argv[0]).start(task)")
-        until_parked(path, leader.pid)
-        time.sleep(2 * AT_ONCE)
-        before.kill()
-        until(lambda: watched(leader.pid))
+        hand_over(path, before, leader)
         settled(leader.pid)
         leader.tell("os.setegid(4242); os.seteuid(4242)")
         directory.chmod(0o700)

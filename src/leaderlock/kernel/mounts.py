@@ -117,13 +117,8 @@ def local_devices() -> set[int]:
     more of a line is looked at than that needs: a forked worker that makes a lock copies a page for
     every few objects, and dies the later for each.
     """
-    devices = set()
-    for line in _mountinfo():
-        before, _, after = line.partition(b" - ")
-        if after.split(b" ", 1)[0].decode() not in _NETWORK:
-            major, _, minor = before.split(b" ", 3)[2].partition(b":")
-            devices.add(os.makedev(int(major), int(minor)))
-    return devices
+    found = map(_device_and_kind, _mountinfo())
+    return {os.makedev(*device) for device, kind in found if kind not in _NETWORK}
 
 
 def _mountinfo() -> list[bytes]:
@@ -141,15 +136,19 @@ def _mountinfo() -> list[bytes]:
         os.close(fd)
 
 
+def _device_and_kind(line: bytes) -> tuple[tuple[int, int], str]:
+    before, _, after = line.partition(b" - ")
+    major, _, minor = before.split(b" ", 3)[2].partition(b":")
+    return (int(major), int(minor)), after.split(b" ", 1)[0].decode()
+
+
 def _parse(line: bytes) -> Mount:
     before, _, after = line.partition(b" - ")
     fields = before.split()
-    kind, source, *super_options = after.split(b" ")
-    major, _, minor = fields[2].partition(b":")
+    _, source, *super_options = after.split(b" ")
     options = b",".join([fields[5], *super_options]).strip().split(b",")
     return Mount(
-        (int(major), int(minor)),
-        kind.decode(),
+        *_device_and_kind(line),
         _path(fields[4]),
         _path(source),
         _path(fields[3]),
