@@ -133,6 +133,12 @@ class Fleet(Server):
         self.check_one_leader_at_any_time()
 
 
+def edit(module: Path) -> None:
+    """Change a module as an editor does."""
+    later = module.stat().st_mtime_ns + 2_000_000_000
+    os.utime(module, ns=(later, later))
+
+
 def free_port() -> int:
     """A port that nobody listens on at the moment."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

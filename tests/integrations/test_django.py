@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integrations.fleet import BIN, Fleet, free_port, get_page
+from tests.integrations.fleet import BIN, Fleet, edit, free_port, get_page
 from tests.processes import until
 
 ADMIN = [sys.executable, "-m", "django"]
@@ -19,6 +19,17 @@ UVICORN = "uvicorn_worker.UvicornWorker"
 ASGI = "django.core.asgi:get_asgi_application()"
 WSGI = "django.core.wsgi:get_wsgi_application()"
 REPORT = "tests.integrations.django_site.report"
+
+MY_SITE = """
+from tests.integrations.django_site import *
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"all": {"class": "logging.StreamHandler"}},
+    "loggers": {"django.utils.autoreload": {"handlers": ["all"], "level": "DEBUG"}},
+}
+"""
 
 
 def site(directory: Path, *commands: list[object], settings: str = "django_site") -> Fleet:
@@ -81,24 +92,23 @@ def test_the_autoreloaders_parent_never_leads_and_a_reload_ends_the_task_first(
 ) -> None:
     port = free_port()
     own = tmp_path / "my_site.py"
-    own.write_text("from tests.integrations.django_site import *\n")
+    own.write_text(MY_SITE)
     with site(tmp_path, [*ADMIN, "runserver", port], settings="my_site") as fleet:
-        for _ in range(2):
+        for turn in (1, 2):
             [child] = fleet.until_standing(1)
             assert child in fleet.workers()
             assert get_page(port) == str(child)
-            # Again and again: an edit before the autoreloader has had its first look is none to it.
-            until(lambda child=child: edited(own) and fleet.leaders() - {child}, "a reload")  # type: ignore[misc]
+            until(lambda turn=turn: looks_at(own, fleet) == turn, "the autoreloader's first look")  # type: ignore[misc]
+            edit(own)
+            until(lambda child=child: fleet.leaders() - {child}, "a reload")  # type: ignore[misc]
             fleet.leader(not_among=[child])
             assert [note.event for note in fleet.notes() if note.pid == child][-1] == "stop"
         fleet.check_one_leader_at_any_time()
 
 
-def edited(module: Path) -> bool:
-    """Change a module as an editor does; True."""
-    later = module.stat().st_mtime_ns + 2_000_000_000
-    os.utime(module, ns=(later, later))
-    return True
+def looks_at(module: Path, fleet: Fleet) -> int:
+    """How many autoreloaders have had a first look at a module; an edit before that is none to them."""
+    return fleet.output().count(f"File {module} first seen")
 
 
 def test_without_the_autoreloader_the_process_itself_leads(tmp_path: Path) -> None:
