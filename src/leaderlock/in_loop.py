@@ -11,7 +11,6 @@ can tell whether it waits in vain, and since there is no need to kill a whole pr
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 
 from leaderlock.current import current
@@ -87,19 +86,14 @@ class Term:
             self._loop.call_soon_threadsafe(begin_and_beat, context=context)
         except RuntimeError as error:
             raise SystemExit from error
-        stopping = leadership._stopping
-        stopping._waiters.append(self)
-        if stopping.is_set():  # before it knew of us
-            self.release()
-        self._begun.wait()  # or the loop would have to wait for the GIL while this thread tells
-        leadership.news = news
-        leadership.tell()
-        self._ended.wait()
-        with contextlib.suppress(ValueError):  # it was called off
-            stopping._waiters.remove(self)
+        with leadership._stopping.releasing(self):
+            self._begun.wait()  # or the loop would have to wait for the GIL while this thread tells
+            leadership.news = news
+            leadership.tell()
+            self._ended.wait()
 
     def release(self) -> None:
-        """What `NativeEvent.set` does with each waiter: here, when the work is to be called off."""
+        """The task is asked to stop: call the work off."""
         try:
             self._loop.call_soon_threadsafe(self._call_off_once)
             if self._loop.is_running():

@@ -8,7 +8,6 @@ leader waits for that. Both are parked in poll(2), and cost nothing until someth
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import math
 import os
@@ -83,8 +82,7 @@ class LookOut:
         if self._pid != os.getpid():  # the descriptors are the parent's, or closed
             return event.wait(seconds)
         until = math.inf if seconds is None else time.monotonic() + seconds
-        event._waiters.append(self)
-        try:
+        with event.releasing(self):
             if self._is_rung:  # by an event that somebody has cleared since
                 self._is_rung = False
                 os.eventfd_read(self._bell.fd)
@@ -97,12 +95,9 @@ class LookOut:
                 if not self._sleep(remaining):
                     return event.wait(remaining)
             return event.is_set()
-        finally:
-            with contextlib.suppress(ValueError):  # `set` has taken it out
-                event._waiters.remove(self)
 
     def release(self) -> None:
-        """End a wait: what `NativeEvent.set` does with each waiter."""
+        """End a wait: the event is set."""
         if self._pid == os.getpid() and self._bell.is_open():
             self._is_rung = True
             os.eventfd_write(self._bell.fd, 1)

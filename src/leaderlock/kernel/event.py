@@ -9,7 +9,14 @@ from leaderlock.kernel.threads import TIMEOUT_MAX, allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Iterator
+    from typing import Protocol
+
+    class Waiter(Protocol):
+        """A lock, or whatever else can be released."""
+
+        def release(self) -> object:
+            """Called once, in the thread that sets the event."""
 
     _Event = threading.Event
 else:
@@ -27,7 +34,7 @@ class NativeEvent(_Event):
     _is_set = False
 
     def __init__(self) -> None:
-        self._waiters: list[Any] = []
+        self._waiters: list[Waiter] = []
 
     def __repr__(self) -> str:
         state = "set" if self._is_set else "unset"
@@ -57,15 +64,27 @@ class NativeEvent(_Event):
             return True
         waiter = allocate_lock()
         waiter.acquire()
+        limit = -1 if timeout is None else min(max(timeout, 0), TIMEOUT_MAX)
+        with self.releasing(waiter):
+            return bool(waiter.acquire(True, limit)) or self._is_set
+
+    @contextlib.contextmanager
+    def releasing(self, waiter: Waiter) -> Iterator[None]:
+        """Release the waiter, once, when the event is set meanwhile, or at once if it is set."""
         self._waiters.append(waiter)
         try:
-            if self._is_set:
-                return True
-            limit = -1 if timeout is None else min(max(timeout, 0), TIMEOUT_MAX)
-            return bool(waiter.acquire(True, limit)) or self._is_set
+            if self._is_set and self._take_out(waiter):
+                waiter.release()
+            yield
         finally:
-            with contextlib.suppress(ValueError):  # `set` has taken it out
-                self._waiters.remove(waiter)
+            self._take_out(waiter)
+
+    def _take_out(self, waiter: Waiter) -> bool:
+        try:
+            self._waiters.remove(waiter)
+        except ValueError:  # `set` has taken it out
+            return False
+        return True
 
     def set_in_forked_child(self) -> None:
         """Set it where no thread but this one is left, and so none that waits."""
