@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import psutil
 import pytest
 
 from tests.integrations.uwsgi_server import Build, Serve, Server, build, serve
@@ -38,6 +39,18 @@ ALGORITHMS = {
 }
 
 
+def tell(server: Server, command: str) -> None:
+    """Ask for a worker more or less, when all that have ended are reaped: "+" starts one of these."""
+    until(
+        lambda: (
+            {worker.pid for worker in psutil.Process(server.process.pid).children()}
+            == server.candidates()
+        ),
+        "the master to reap the workers that have ended",
+    )
+    server.tell(command)
+
+
 def leads_alone(server: Server, standing: int) -> None:
     """So many stand, and one of them leads on."""
     there = server.stand(standing)
@@ -57,7 +70,7 @@ def test_workers_that_come_and_go_have_one_leader(serve: Serve, loading: list[st
     )
     leads_alone(server, 1)
     for command, standing in [("+", 2), ("+", 3), ("-", 2), ("-", 1), ("+", 2)]:
-        server.tell(command)
+        tell(server, command)
         leads_alone(server, standing)
     leader = server.leader()
     server.kill(leader.pid)
@@ -94,19 +107,19 @@ def test_in_cheap_mode_nobody_leads_before_the_first_request(serve: Serve) -> No
 def test_a_leader_that_is_cheaped_hands_over(serve: Serve) -> None:
     """The last worker goes first, and leads if those before it were killed."""
     server = serve(*COMMON, "--cheaper", "1", "--cheaper-initial", "2", app=SLOW, processes=2)
-    server.tell("+")
+    tell(server, "+")
     server.stand(2)
     leader = server.leader()
     if f"spawned uWSGI worker 1 (pid: {leader.pid}" in server.log:
         server.kill(leader.pid)
         leader = server.leader(after=leader.term)
         server.stand(2)
-    server.tell("-")
+    tell(server, "-")
     server.stand(1)
     while leader.pid in server.candidates():  # uWSGI has ended the other one, as it may
-        server.tell("+")
+        tell(server, "+")
         server.stand(2)
-        server.tell("-")
+        tell(server, "-")
         server.stand(1)
     server.leader(after=leader.term)
     server.until_stopped(leader.term)
