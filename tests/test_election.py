@@ -91,6 +91,8 @@ BAD: list[tuple[dict[str, object], type[Exception], str]] = [
     ({"lease": float("nan")}, ValueError, "lease"),
     ({"lease": 0.01}, ValueError, "at least 0.1"),
     ({"on_return": "stay"}, ValueError, "on_return"),
+    ({"backoff": 3}, TypeError, "backoff"),
+    ({"backoff": (1, 2, 3)}, TypeError, "backoff"),
     ({"backoff": (0, 1)}, ValueError, "backoff"),
     ({"backoff": (-1, 1)}, ValueError, "backoff"),
     ({"backoff": (2, 1)}, ValueError, "backoff"),

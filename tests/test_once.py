@@ -141,6 +141,10 @@ def test_settings_and_functions_that_cannot_be_are_refused_at_the_decoration() -
         only_once(name="a/b")(lambda: None)
     with pytest.raises(TypeError):
         only_once(name="x", path="/x")(lambda: None)
+    with pytest.raises(TypeError, match="name must be text, not 3"):
+        only_once(name=3)(lambda: None)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"@call_once\(key=RELEASE\)"):
+        call_once(lambda: None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="the key"):
         call_once(key=object())(lambda: None)
 

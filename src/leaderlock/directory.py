@@ -25,7 +25,9 @@ def named_path(name: str) -> str:
 
 
 def require_name(name: str) -> str:
-    """The name itself, if it can be a file's name; else ValueError."""
+    """The name itself, if it can be a file's name; else ValueError, or TypeError if it is no text."""
+    if not isinstance(name, str):
+        raise TypeError(f"name must be text, not {name!r}")
     if not name or "/" in name or not name.isprintable() or name.startswith(".") or len(name) > 100:
         raise ValueError(
             f"name must be 1 to 100 printable characters without '/' that do not begin with '.', "

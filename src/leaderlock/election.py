@@ -207,7 +207,12 @@ def _as_lock(lock: str | os.PathLike[str] | LeaderLock | None, name: str | None)
 
 
 def _as_backoff(backoff: tuple[float, float]) -> tuple[float, float]:
-    first, most = backoff
+    try:
+        first, most = backoff
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"backoff must be two numbers of seconds, the first and the most, not {backoff!r}"
+        ) from error
     if not (0 < first <= most and math.isfinite(most)):
         raise ValueError(
             f"backoff must be two positive numbers of seconds, the first not larger than the most, "

@@ -113,6 +113,8 @@ class _OnlyOnce:
 
 
 def call_once(
+    function: None = None,
+    /,
     *,
     key: object = None,
     name: str | None = None,
@@ -133,11 +135,17 @@ def call_once(
         name, path: as for `only_once`.
 
     Raises:
-        TypeError: when it is called, as all of these: the result, or the key, cannot be held by JSON.
-            (The result is what JSON makes of it, for the runner too: a tuple comes back as a list.)
-        CorruptLockFile: the file of outcomes holds something else.
-        LeaderLockError: the lock or the file of outcomes cannot be used.
+        TypeError: the key cannot be held by JSON, or the parentheses are missing; when it is called:
+            the result cannot be held by JSON. (The result is what JSON makes of it, for the runner
+            too: a tuple comes back as a list.)
+        CorruptLockFile: when it is called: the file of outcomes holds something else.
+        LeaderLockError: the lock or, when it is called, the file of outcomes cannot be used.
     """
+    if function is not None:
+        raise TypeError(
+            f"call_once needs its parentheses, and a key for what changes from one time to the next: "
+            f"@call_once(key=RELEASE), not {function!r}"
+        )
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         from leaderlock.outcomes import Outcomes, encode  # noqa: PLC0415  (needs json)
