@@ -43,7 +43,8 @@ class Term:
             task returned or was asked to stop. ``released``: the same, by a `LeaderLock`. ``exited``:
             with its process, in good order. ``failed``: the task raised. ``lost``: the lock's file was
             deleted or replaced. ``lease missed``: the task did not beat, and the kernel killed the
-            process. ``killed``: the process ended without a word, by SIGKILL or os._exit, say.
+            process. ``killed``: the process ended without a word, by SIGKILL or os._exit, say, or as
+            the command of ``leaderlock run --exec``.
         gap: seconds without a leader before it: 0 if the leader waited while its predecessor was
             killed, since the kernel passes the lock on within milliseconds; None where it is not known.
         gap_at_most: what the gap is not longer than, where it is not known; None if that is not either.
