@@ -7,7 +7,6 @@ import os
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -131,19 +130,17 @@ def test_a_lock_that_proc_locks_leaves_out_in_a_container_is_found(path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.alone
-def test_ten_thousand_locks_are_read_in_a_moment(path: Path) -> None:
+def test_among_ten_thousand_locks_none_is_missed(path: Path) -> None:
     with Child(path) as child:
         child.tell("fd = os.open(argv[0], os.O_RDWR | os.O_CREAT)")
         child.tell("from fcntl import LOCK_EX, flock, lockf")
         child.tell("[lockf(fd, LOCK_EX, 1, 2 * n) for n in range(10_000)] and None")
         child.tell("flock(fd, LOCK_EX)")
-        begin = time.monotonic()
         table = lock_table()
         assert table is not None
         assert len([lock for lock in table if lock.pid == child.pid]) == 10_001
         with path.open() as file:
             assert [entry.pid for entry in queue_on(*place_of(file.fileno())) or ()] == [child.pid]
-        assert time.monotonic() - begin < 5  # it takes 0.1 s
 
 
 def test_what_is_hidden_is_left_out_and_the_rest_is_told(path: Path) -> None:

@@ -46,7 +46,8 @@ def holders() -> dict[Place, int]:
     """Who holds a flock on which file: one of them, where several share it."""
     found: dict[Place, int] = {}
     with closing(readings()) as tables:
-        for line in b"".join(islice(tables, 5)).splitlines():  # one may miss a lock: see `queue_on`
+        several = b"".join(islice(tables, 5))  # one may miss a lock: see `queue_on`
+        for line in dict.fromkeys(several.splitlines()):
             if b" FLOCK " in line and b"->" not in line:
                 major, minor, inode = line.split()[5].split(b":")
                 found[(int(major, 16), int(minor, 16)), int(inode)] = _pid(line)

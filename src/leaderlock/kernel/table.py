@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 _READINGS = 20
 """A table that changes all the time is taken as it was read at last."""
 
+_ALIKE = 3
+"""Readings in a row, to the byte the same, after which nobody reads again: nothing has happened."""
+
 
 class FlockEntry:
     """One flock of ``/proc/locks``, held or waited for (proc_locks(5)).
@@ -67,7 +70,7 @@ def once(lines: list[bytes]) -> list[bytes]:
 
 
 def readings() -> Generator[bytes, None, None]:
-    """The table, read anew each time, twenty times; nothing where there is none. To be closed.
+    """The table, read anew each time, until it stands still; nothing where there is none. To be closed.
 
     It comes in pieces (of a page, or as much as one lock and its queue take), between which others lock
     and unlock, so that an entry is missed or comes twice; also the last one, and nothing tells. It is
@@ -78,11 +81,17 @@ def readings() -> Generator[bytes, None, None]:
     except FileNotFoundError:
         return
     try:
+        before, alike = None, 0
         for _ in range(_READINGS):
             os.lseek(fd, 0, os.SEEK_SET)
             pieces = []
             while piece := os.read(fd, 1 << 20):
                 pieces.append(piece)
-            yield b"".join(pieces)
+            table = b"".join(pieces)
+            yield table
+            alike = alike + 1 if table == before else 1
+            if alike == _ALIKE:
+                return
+            before = table
     finally:
         os.close(fd)
