@@ -82,6 +82,11 @@ class Running:
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
+    def close_input(self) -> None:
+        """End its standard input, which is a pipe of ours."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
     def line(self, timeout: float = PATIENCE) -> str:
         """The next line of its output; an empty one at its end."""
         assert self.process.stdout is not None

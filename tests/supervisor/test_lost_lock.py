@@ -61,6 +61,5 @@ def test_a_stop_while_it_is_stopped_for_that_is_final(path: Path, restart: str) 
         path.unlink()
         assert running.line() == "stopping"
         running.signal(signal.SIGTERM)
-        assert running.process.stdin is not None
-        running.process.stdin.close()
+        running.close_input()
         assert running.wait() == 7

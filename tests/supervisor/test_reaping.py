@@ -53,8 +53,7 @@ def test_thousands_of_orphans_leave_no_zombie(options: list[str], as_pid1: bool,
         assert running.line() == "done"
         until(lambda: len(children_of(running.pid)) == 1, "all orphans to be taken in")
         assert zombies_of(running.pid) == []
-        assert running.process.stdin is not None
-        running.process.stdin.close()
+        running.close_input()
         assert running.wait() == 0
 
 
@@ -73,8 +72,7 @@ def test_an_orphan_never_gives_its_status_in_place_of_the_commands(status: int) 
     with Running("run", "-s", "-vv", "--", "sh", "-c", script, stdin=subprocess.PIPE) as running:
         running.until_said("ended with status 9")
         running.until_said("ended with status 137")
-        assert running.process.stdin is not None
-        running.process.stdin.close()
+        running.close_input()
         assert running.wait() == status
 
 

@@ -140,8 +140,7 @@ def test_with_resign_on_failure_another_one_leads_in_between(path: Path, tmp_pat
         assert first.line() == "1"
         with Running("run", "--lock", str(path), *other) as second:
             until_parked(path, second.pid)
-            assert first.process.stdin is not None
-            first.process.stdin.close()
+            first.close_input()
             assert second.line() == "2"
             until_parked(path, first.pid)
             second.signal(signal.SIGTERM)

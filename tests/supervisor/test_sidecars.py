@@ -75,11 +75,16 @@ def test_its_input_is_closed_first_and_it_has_the_grace_to_end_by_itself() -> No
         assert running.said() == ""
 
 
+def once_ready(*options: str) -> Running:
+    """A command that exits with 4 when its input is closed: once a sidecar has said that it is ready."""
+    return Running("run", *options, "--", "sh", "-c", "read x; exit 4", stdin=subprocess.PIPE)
+
+
 def test_one_that_does_not_end_gets_term_and_then_kill_after_the_grace() -> None:
-    with Running("run", "--sidecar", " ".join(CATCHER), "--sidecar-grace", "0.3", "--", "sh", "-c",
-                 "exit 4") as running:  # fmt: skip
-        began = time.monotonic()
+    with once_ready("--sidecar", " ".join(CATCHER), "--sidecar-grace", "0.3") as running:
         assert running.line().startswith("up")
+        began = time.monotonic()
+        running.close_input()
         assert running.line() == str(int(signal.SIGTERM))
         assert running.wait() == 4
         assert time.monotonic() - began >= 0.3
@@ -89,9 +94,9 @@ def test_one_that_does_not_end_gets_term_and_then_kill_after_the_grace() -> None
 
 def test_term_and_kill_reach_the_sidecars_children_too() -> None:
     sidecar = "sh -c 'trap \"\" TERM; sleep 1000 & echo $!; wait'"
-    with Running("run", "--sidecar", sidecar, "--sidecar-grace", "0.2", "--", "sh", "-c",
-                 "sleep 0.1; exit 4") as running:  # fmt: skip
+    with once_ready("--sidecar", sidecar, "--sidecar-grace", "0.2") as running:
         child = int(running.line())
+        running.close_input()
         assert running.wait() == 4
         until(lambda: state_of(child) in ("", "Z"), "the sidecar's child to end")
 
@@ -112,18 +117,21 @@ def test_signals_to_leaderlock_are_not_for_the_sidecars() -> None:
 @pytest.mark.parametrize(
     ("command", "status"),
     [
-        ("exec sleep 1000", 0),
-        ("trap 'exit 0' TERM; sleep 1000 & wait", 0),
-        ("trap 'exit 7' TERM; sleep 1000 & wait", 7),
-        ("trap 'ulimit -c 0; kill -SEGV $$' TERM; sleep 1000 & wait", 128 + signal.SIGSEGV),
-        ("trap '' TERM; sleep 1000 & wait; wait", 128 + signal.SIGKILL),
+        ("", 0),
+        ("trap 'exit 0' TERM", 0),
+        ("trap 'exit 7' TERM", 7),
+        ("trap 'ulimit -c 0; kill -SEGV $$' TERM", 128 + signal.SIGSEGV),
+        ("trap '' TERM", 128 + signal.SIGKILL),
     ],
 )
 def test_when_a_sidecar_ends_first_the_command_is_stopped(
-    command: str, status: int, as_pid1: bool
+    command: str, status: int, as_pid1: bool, tmp_path: Path
 ) -> None:
-    options = ["--stop", "TERM/0.5/KILL", "--sidecar", "sh -c 'sleep 0.2; exit 9'"]
-    result = run("run", *options, "--", "sh", "-c", command, as_pid1=as_pid1)
+    ready = tmp_path / "ready"
+    sidecar = f"sh -c 'until [ -e {ready} ]; do sleep 0.01; done; exit 9'"
+    options = ["--stop", f"TERM/{0.5 if status == 128 + signal.SIGKILL else 60}/KILL"]
+    command += f"\n>{ready}; sleep 1000 & wait; wait"
+    result = run("run", *options, "--sidecar", sidecar, "--", "sh", "-c", command, as_pid1=as_pid1)
     assert result.returncode == status
     assert "sidecar sh has ended with status 9: the command is stopped" in result.stderr
 
@@ -145,8 +153,7 @@ def test_a_log_sidecar_that_is_started_again_goes_on_reading_where_it_stopped() 
     script = "echo one; echo two; read x; exit 3"
     with Running("run", *options, "--", "sh", "-c", script, stdin=subprocess.PIPE) as running:
         assert running.lines(2) == ["shipped one", "shipped two"]
-        assert running.process.stdin is not None
-        running.process.stdin.close()
+        running.close_input()
         assert running.wait() == 3
 
 
@@ -161,16 +168,17 @@ def test_a_sidecar_that_ends_first_may_be_ignored() -> None:
     options = ["--sidecar", "sh -c 'exit 9'", "--sidecar-exit", "ignore"]
     with Running("run", *options, "--", "sh", "-c", "read x; exit 3", stdin=subprocess.PIPE) as r:
         r.until_said("sidecar sh has ended with status 9: so be it")
-        assert r.process.stdin is not None
-        r.process.stdin.close()
+        r.close_input()
         assert r.wait() == 3
 
 
 @pytest.mark.parametrize("what", ["stop", "ignore"])
 def test_when_the_log_sidecar_has_ended_the_commands_lines_go_to_our_output(what: str) -> None:
     lines = "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; exit 3"
-    script = f"{lines}" if what == "ignore" else f"trap '{lines}' TERM; sleep 1000 & wait"
-    options = ["--log-sidecar", "sh -c 'exit 9'", "--sidecar-exit", what]
+    script = (
+        f"echo up; {lines}" if what == "ignore" else f"trap '{lines}' TERM; echo up; sleep 1000 & wait"
+    )
+    options = ["--log-sidecar", "sh -c 'read up; exit 9'", "--sidecar-exit", what]
     with Running("run", *options, "--", "sh", "-c", script) as running:
         assert running.rest() == [f"line {n}" for n in range(20_000)]
         assert running.wait() == 3

@@ -213,8 +213,7 @@ def test_a_signal_that_was_ignored_at_the_start_stays_so_for_the_command_too(
         assert int(running.line().split()[1], 16) & 1 << (number - 1)
         assert running.line() == "up"
         running.signal(number)
-        assert running.process.stdin is not None
-        running.process.stdin.close()
+        running.close_input()
         assert running.wait() == 1  # `read` at the end of its input
 
 

@@ -105,8 +105,7 @@ def test_what_the_command_leaves_in_its_group_is_asked_before_it_is_killed(as_pi
     script = f'sh -c "{polite}" & read x; exit 3'
     with Running("run", "--", "sh", "-c", script, as_pid1=as_pid1, stdin=subprocess.PIPE) as running:
         assert running.line() == "up"
-        assert running.process.stdin is not None
-        running.process.stdin.close()
+        running.close_input()
         assert running.line() == "goodbye"
         assert running.wait() == 3
 
@@ -127,8 +126,7 @@ def test_a_daemon_that_has_left_group_and_session_is_asked_too(
         "run", *options, "--", "sh", "-c", script, as_pid1=as_pid1, stdin=subprocess.PIPE
     ) as running:
         assert running.line() == "up"
-        assert running.process.stdin is not None
-        running.process.stdin.close()
+        running.close_input()
         assert running.line() == "goodbye"
         assert running.wait() == 3
 
@@ -139,8 +137,7 @@ def test_leftovers_that_ignore_everything_are_killed_by_the_schedule() -> None:
         "run", "--stop", "TERM/0.2/KILL/5", "--", "sh", "-c", script, stdin=subprocess.PIPE
     ) as running:
         pid = next(int(line) for line in running.lines(2) if line != "up")
-        assert running.process.stdin is not None
-        running.process.stdin.close()
+        running.close_input()
         assert running.wait() == 3
         until_ended(pid)
 
@@ -160,8 +157,7 @@ def test_the_lock_is_kept_until_the_leftovers_are_gone(path: Path) -> None:
         stdin=subprocess.PIPE,
     ) as running:  # fmt: skip
         assert running.line() == "up"
-        assert running.process.stdin is not None
-        running.process.stdin.close()
+        running.close_input()
         assert running.line() == "asked"
         lock = LeaderLock(path)
         assert not lock.acquire(blocking=False)
