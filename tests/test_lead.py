@@ -298,7 +298,7 @@ def test_a_program_that_exits_within_the_block_does_so_at_once(path: Path) -> No
 
 def test_every_ticks_until_the_block_ends_it(path: Path) -> None:
     async def main() -> None:
-        async with Election(path, lease=1).lead() as leadership:
+        async with Election(path, lease=60).lead() as leadership:
             seen = []
             async for tick in every(leadership, 0.01):
                 seen.append(tick)
