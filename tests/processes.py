@@ -162,7 +162,7 @@ def _lock_table() -> str:
 
     The last piece is an empty one, so that a short table too may have entries more than once.
     """
-    table = Path("/proc/locks").read_text(encoding="ascii")
+    table = ""
     for _ in range(20):  # or it would take long where others lock all the time
         before, table = table, Path("/proc/locks").read_text(encoding="ascii")
         if table == before or len(table) <= 4000:

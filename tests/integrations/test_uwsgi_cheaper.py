@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 
-import psutil
 import pytest
 
 from tests.integrations.uwsgi_server import Build, Serve, Server, build, serve
 from tests.processes import until
+from tests.supervisor.pid1 import children_of
 
 pytestmark = pytest.mark.slow
 
@@ -42,10 +42,7 @@ ALGORITHMS = {
 def tell(server: Server, command: str) -> None:
     """Ask for a worker more or less, when all that have ended are reaped: "+" starts one of these."""
     until(
-        lambda: (
-            {worker.pid for worker in psutil.Process(server.process.pid).children()}
-            == server.candidates()
-        ),
+        lambda: set(children_of(server.process.pid)) == server.candidates(),
         "the master to reap the workers that have ended",
     )
     server.tell(command)

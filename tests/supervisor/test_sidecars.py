@@ -76,7 +76,7 @@ def test_its_input_is_closed_first_and_it_has_the_grace_to_end_by_itself() -> No
 
 
 def once_ready(*options: str) -> Running:
-    """A command that exits with 4 when its input is closed, as a sidecar has said that it is ready."""
+    """A command that exits with 4 when its input is closed: to be done once a sidecar is ready."""
     return Running("run", *options, "--", "sh", "-c", "read x; exit 4", stdin=subprocess.PIPE)
 
 
