@@ -158,8 +158,7 @@ def test_a_leader_that_has_served_its_requests_hands_over(serve: Serve, threads:
         server.complete()
         leader = server.leader(after=term)
         term = leader.term
-        while leader.pid in server.candidates():
-            server.get()
+        server.serve_until_gone(leader.pid)
         server.leader(after=term)
         server.until_stopped(term)
     server.check_one_at_a_time()

@@ -217,6 +217,15 @@ class Server:
             connection.request("GET", path)
             return int(connection.getresponse().read())
 
+    def serve_until_gone(self, pid: int) -> None:
+        """Ask again and again until this worker has served as many requests as it may."""
+        for _ in range(1000):
+            if pid not in self.candidates():
+                return
+            with contextlib.suppress(ConnectionError):  # its other thread has just accepted this one
+                self.get()
+        raise AssertionError(f"{pid} serves on and on")
+
     def kill(self, pid: int, number: int = signal.SIGKILL) -> None:
         os.kill(pid, number)
 
