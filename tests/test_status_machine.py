@@ -56,20 +56,11 @@ def as_nobody(ask: Callable[[], Any], prepare: Callable[[], object] = lambda: No
     return json.loads(answer)
 
 
-@contextlib.contextmanager
-def open_to_all(directory: Path) -> Iterator[None]:
-    """Let other users come to a directory of the test's, which pytest keeps closed."""
-    changed = []
-    for path in (directory, *directory.parents):
-        mode = path.stat().st_mode
-        if not mode & 0o001:
-            changed.append((path, mode))
-            path.chmod(mode | 0o011)
-    try:
-        yield
-    finally:
-        for path, mode in changed:
-            path.chmod(mode)
+@pytest.fixture
+def reachable(shared: Path) -> Path:
+    """The path of a lock file to which every user may come, though no other one may change it."""
+    shared.chmod(0o755)
+    return shared / "leader.lock"
 
 
 def seen_by_nobody(path: Path, prepare: Callable[[], object] = lambda: None) -> Any:
@@ -78,8 +69,7 @@ def seen_by_nobody(path: Path, prepare: Callable[[], object] = lambda: None) -> 
         return [lock.as_json() for lock in survey.locks], survey.errors
 
     status_of(path)  # all that is imported late, while we may
-    with open_to_all(path.parent):
-        return as_nobody(ask, prepare)
+    return as_nobody(ask, prepare)
 
 
 def own_proc(options: str) -> None:
@@ -205,9 +195,9 @@ def test_in_a_container_it_is_said_that_holders_outside_are_not_seen(path: Path)
 
 
 @root_only
-def test_another_user_sees_holder_and_queue_and_is_told_what_is_hidden(path: Path) -> None:
-    with holder(path) as leader:
-        (lock,), (error,) = seen_by_nobody(path, lambda: own_proc("hidepid=0"))
+def test_another_user_sees_holder_and_queue_and_is_told_what_is_hidden(reachable: Path) -> None:
+    with holder(reachable) as leader:
+        (lock,), (error,) = seen_by_nobody(reachable, lambda: own_proc("hidepid=0"))
     assert lock["holder"]["pid"] == leader.pid
     assert lock["holder"]["user"] == "root"
     assert lock["holder"]["term"] is None
@@ -219,9 +209,9 @@ def test_another_user_sees_holder_and_queue_and_is_told_what_is_hidden(path: Pat
 
 
 @root_only
-def test_under_hidepid_the_holder_is_not_taken_for_dead(path: Path) -> None:
-    with holder(path) as leader:
-        (lock,), _ = seen_by_nobody(path, lambda: own_proc("hidepid=2"))
+def test_under_hidepid_the_holder_is_not_taken_for_dead(reachable: Path) -> None:
+    with holder(reachable) as leader:
+        (lock,), _ = seen_by_nobody(reachable, lambda: own_proc("hidepid=2"))
     assert lock["holder"]["pid"] == leader.pid
     assert lock["holder"]["command"] is None
     assert lock["holder"]["kept_by"] == []
@@ -249,15 +239,15 @@ def test_a_path_in_a_closed_directory_is_an_error_that_names_the_path(path: Path
 
 @root_only
 def test_another_user_is_told_which_locks_were_not_looked_at(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reachable: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    closed = tmp_path / "closed"
+    closed = reachable.parent / "closed"
     closed.mkdir(mode=0o700)
     monkeypatch.setenv("LEADERLOCK_DIR", str(closed))
     find_locks()
-    with holder(path), open_to_all(tmp_path):
+    with holder(reachable):
         paths, hidden = as_nobody(find_locks)
-    assert str(path) not in paths
+    assert str(reachable) not in paths
     assert str(closed) in hidden
     assert "of other users" in hidden
     assert "ask as root" in hidden
