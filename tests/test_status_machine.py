@@ -19,7 +19,7 @@ from leaderlock.cli.status import survey_of
 from leaderlock.cli.status_text import as_text
 from leaderlock.kernel.containers import container_of
 from leaderlock.status import LockStatus, all_locks, status_of
-from leaderlock.status.machine import find_locks
+from leaderlock.status.machine import Found, find_locks
 from leaderlock.status.opened import MissingLockFile
 from tests.processes import Child, holder, needs_root
 from tests.test_run import run
@@ -140,6 +140,19 @@ def test_a_deleted_lock_is_found_through_its_holder(path: Path) -> None:
 
 
 @root_only
+def test_what_went_away_since_it_was_found_is_no_error(path: Path) -> None:
+    """A process that has closed a lock may have opened something else in its place."""
+    read_end, write_end = os.pipe()
+    path.touch()
+    found = [f"/proc/{os.getpid()}/fd/{read_end}", f"{path}.gone", str(path)]
+    survey = survey_of([], find=lambda: Found(found, None))
+    assert [lock.path for lock in survey.locks] == [str(path)]
+    assert (survey.errors, survey.is_complete) == ([], True)
+    assert len(survey_of(found).errors) == 2
+    os.close(read_end)
+    os.close(write_end)
+
+
 def test_a_lock_in_another_mount_namespace_is_found(tmp_path: Path) -> None:
     program = (
         "import sys; from leaderlock import LeaderLock; lock = LeaderLock(sys.argv[1])\n"

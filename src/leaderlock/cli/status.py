@@ -9,10 +9,10 @@ import time
 from leaderlock.cli.command import Command
 from leaderlock.cli.options import HELP, Option
 from leaderlock.cli.status_text import as_text, printable
-from leaderlock.errors import LeaderLockError, Unsupported
+from leaderlock.errors import LeaderLockError, UnsafeLockFile, Unsupported
 from leaderlock.status.lock import status_of
 from leaderlock.status.machine import find_locks
-from leaderlock.status.opened import MissingLockFile
+from leaderlock.status.opened import MissingLockFile, process_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,17 +133,21 @@ def survey_of(
     for path in chosen:
         try:
             lock = look(path)
-        except MissingLockFile as error:
-            if paths:  # else it went away since it was found
-                survey.errors.append(str(error))
-            continue
         except LeaderLockError as error:
-            survey.errors.append(str(error))
+            if paths or not _has_gone(error, path):
+                survey.errors.append(str(error))
             continue
         survey.locks.append(lock)
         if paths and lock.unreadable is not None:
             survey.errors.append(f"{lock.path}: its record cannot be read: {lock.unreadable}")
     return survey
+
+
+def _has_gone(error: LeaderLockError, path: str) -> bool:
+    """Whether a lock that was found is there no more; its descriptor may be another file's by now."""
+    return isinstance(error, MissingLockFile) or (
+        isinstance(error, UnsafeLockFile) and process_in(path) is not None
+    )
 
 
 def drawing() -> Callable[[Survey, bool], None]:
