@@ -186,6 +186,24 @@ def test_a_signal_that_finds_no_place_in_the_pipe_is_not_lost() -> None:
     assert what_comes(source) == [10, 15, 2]
 
 
+def test_a_signal_that_comes_while_the_others_are_prepared_is_not_lost() -> None:
+    source = (
+        "once = iter([True])\n"
+        "class Numbers(list):\n"
+        "    def __iter__(self):\n"
+        "        for number in super().__iter__():\n"
+        "            yield number\n"
+        "            if number == signal.SIGTERM and next(once, False):\n"
+        "                os.kill(os.getpid(), number)\n"
+        "def callback(number):\n"
+        "    came.append(number)\n"
+        "    if number == signal.SIGINT: loop.stop()\n"
+        "loop.on_signals(Numbers([signal.SIGTERM, signal.SIGINT]), callback)\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    assert what_comes(source) == [15, 2]
+
+
 def test_a_signal_that_came_first_is_acted_on_first() -> None:
     """Its byte is written when the thread goes back to Python: poll(2) has looked by then."""
     source = (

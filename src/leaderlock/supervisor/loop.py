@@ -61,12 +61,13 @@ class Loop:
 
     def on_signals(self, numbers: Iterable[int], callback: Callable[[int], None]) -> None:
         """Have `callback` called with the number of each signal that arrives."""
+        # First: of a signal whose handler was set before, nothing would come.
+        signal.set_wakeup_fd(self._signals_in, warn_on_full_buffer=False)
         for number in numbers:
             # What was ignored when we started stays so, here and in the command: nohup(1)'s SIGHUP.
             # But not SIGCHLD: the kernel would then take in our children itself, status and all.
             if signal.getsignal(number) != signal.SIG_IGN or number in _NEVER_IGNORED:
                 signal.signal(number, self._notice)
-        signal.set_wakeup_fd(self._signals_in, warn_on_full_buffer=False)
         # A parent may have started us with some of them blocked.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
         self._on_signal = callback
