@@ -167,6 +167,8 @@ class Candidate(OfThisProcess):
             if not self.is_leader:  # else the task has returned, and it holds on
                 self._end("resigned" if self._state == "resigned" else "stopped")
             self._ended = True
+            if self._exits:  # and who has said so may have seen us at work still
+                self._say_that_we_exit()
             self._tell_watchers()
             if self._leadership is not None and self._leadership.lost:  # as the task returned
                 self._on_lost()
