@@ -19,6 +19,9 @@ from tests.processes import flocks_of, until
 
 HERE = Path(__file__).parent
 WORKERS = 4
+CUT_OFF = (OSError, http.client.HTTPException, AssertionError, ValueError)
+"""What `Server.get` raises where a worker ends while it answers."""
+
 # Not `-m gunicorn`: an upgrade (USR2) starts again what sys.argv[0] names, which would then be a file
 # in gunicorn's package, whose own `http` hides the standard library's.
 GUNICORN = os.path.join(sysconfig.get_path("scripts"), "gunicorn")
@@ -35,7 +38,7 @@ from leaderlock.integrations.gunicorn import in_one_worker
 
 control_socket_disable = True  # its default path is the same for all servers of a user
 workers = {workers}
-timeout = 2
+timeout = 30
 graceful_timeout = 10
 post_worker_init = "served.ready"
 {more}

@@ -94,6 +94,7 @@ def in_one_worker(
         if log is not to_server.logger:
             to_server.logger = log
         if not type(worker).__module__.startswith("gunicorn."):
+            _after(worker, "init_signals", _end_in_good_order)  # the application is loaded after it
             _after_init(worker, _end_in_good_order)
 
         if _will_drop_rights(worker.cfg):
@@ -101,7 +102,9 @@ def in_one_worker(
                 _hand_over(election.lock.path, worker)
             _after_init(worker, functools.partial(_stand, election, task, worker))
         elif hasattr(worker, "patch"):
-            _after_patch(worker, functools.partial(_stand, election, task, worker))
+            # A gevent worker's. A task that began before would find `threading` and `socket` changed
+            # under its feet, and the first leader would run with other threads than the next.
+            _after(worker, "patch", functools.partial(_stand, election, task, worker))
         else:
             _stand(election, task, worker)
 
@@ -144,19 +147,15 @@ def _after_init(worker: Worker, call: Callable[[], object]) -> None:
     worker.cfg.settings["post_worker_init"].value = post_worker_init
 
 
-def _after_patch(worker: Worker, call: Callable[[], object]) -> None:
-    """Call something once the gevent worker has patched.
+def _after(worker: Worker, method: str, call: Callable[[], object]) -> None:
+    """Call something when the worker has called a method of its own."""
+    original = getattr(worker, method)
 
-    A task that began before would find `threading` and `socket` changed under its feet, and the first
-    leader would run with other threads than the next.
-    """
-    patch = worker.patch
-
-    def patch_and_call() -> None:
-        patch()
+    def method_and_call() -> None:
+        original()
         call()
 
-    worker.patch = patch_and_call
+    setattr(worker, method, method_and_call)
 
 
 def _end_in_good_order() -> None:
