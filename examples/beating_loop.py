@@ -19,7 +19,7 @@ import time
 
 from leaderlock import Election, Leadership
 
-LEASE = 2.0  # seconds: no step of the loop may take longer
+LEASE = 5.0  # seconds: no step of the loop may take longer
 BEAT = LEASE / 4
 
 

@@ -36,7 +36,8 @@ class ChildError(Exception):
 class Child:
     """A Python process that evaluates, in its main thread, what it is told.
 
-    `LeaderLock`, `leaderlock`, `os`, `signal`, `sys`, `threading` and `time` are imported there.
+    `LeaderLock`, `leaderlock`, `os`, `signal`, `sys`, `threading` and `time` are imported there. What a
+    thread of it prints may come before the answer to what started that, or after it.
     """
 
     def __init__(self, *arguments: str | os.PathLike[str], program: Path | None = None) -> None:
@@ -48,6 +49,8 @@ class Child:
             start_new_session=True,  # a Ctrl-C is for pytest alone
         )
         self._received = b""
+        self._answers: list[str] = []
+        self._lines: list[str] = []
 
     @property
     def pid(self) -> int:
@@ -61,7 +64,7 @@ class Child:
 
     def answer(self, timeout: float = PATIENCE) -> Any:
         """The result of what it was told first; raises what that raised, as a `ChildError`."""
-        reply = ast.literal_eval(self.line(timeout))
+        reply = ast.literal_eval(self._next(self._answers, timeout))
         if reply[0] == "error":
             raise ChildError(*reply[1:])
         return reply[1]
@@ -73,9 +76,12 @@ class Child:
 
     def line(self, timeout: float = PATIENCE) -> str:
         """The next line that it prints."""
+        return self._next(self._lines, timeout)
+
+    def _next(self, queue: list[str], timeout: float) -> str:
         assert self._process.stdout is not None
         deadline = time.monotonic() + timeout
-        while b"\n" not in self._received:
+        while not queue:
             ready, _, _ = select.select(
                 [self._process.stdout], [], [], max(deadline - time.monotonic(), 0)
             )
@@ -84,14 +90,17 @@ class Child:
             data = os.read(self._process.stdout.fileno(), 65536)
             if not data:
                 raise EOFError(f"process {self.pid} ended with {self._process.wait()}")
-            self._received += data
-        line, _, self._received = self._received.partition(b"\n")
-        return line.decode()
+            *lines, self._received = (self._received + data).split(b"\n")
+            for line in map(bytes.decode, lines):
+                is_answer = line.startswith(("('value', ", "('error', "))
+                (self._answers if is_answer else self._lines).append(line)
+        return queue.pop(0)
 
     def is_silent(self, seconds: float) -> bool:
         """Whether it says nothing for so long."""
         assert self._process.stdout is not None
-        return not self._received and not select.select([self._process.stdout], [], [], seconds)[0]
+        said = self._received or self._answers or self._lines
+        return not said and not select.select([self._process.stdout], [], [], seconds)[0]
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
@@ -148,7 +157,7 @@ def until(condition: Callable[[], object], what: str = "it to happen") -> None:
 def flocks(place: str = "") -> list[tuple[int, bool]]:
     """PID, and whether it waits, of each flock (on a file) in /proc/locks, holders first."""
     found = []
-    for line in _lock_table().splitlines():
+    for line in table_of_locks().splitlines():
         fields = line.split()
         waits = fields[1] == "->"
         kind, _, _, pid, found_at = fields[1 + waits : 6 + waits]
@@ -157,8 +166,8 @@ def flocks(place: str = "") -> list[tuple[int, bool]]:
     return sorted(dict.fromkeys(found), key=lambda entry: entry[1])
 
 
-def _lock_table() -> str:
-    """The kernel hands it out in pieces, between which others may lock: what is read twice is right.
+def table_of_locks() -> str:
+    """``/proc/locks``. It comes in pieces, between which others may lock: what is read twice is right.
 
     The last piece is an empty one, so that a short table too may have entries more than once.
     """
@@ -221,13 +230,14 @@ def wakeups_of(pid: int) -> dict[int, int]:
 def settled(pid: int) -> dict[int, int]:
     """The wakeups of a process that has come to rest: all its threads sleep, and none has meanwhile."""
     before: dict[int, int] = {}
-    while (now := wakeups_of(pid)) != before or not all(map(_sleeps, threads_of(pid))):
+    while (now := wakeups_of(pid)) != before or not all(map(sleeps, threads_of(pid))):
         before = now
         time.sleep(0.05)
     return before
 
 
-def _sleeps(thread: int) -> bool:
+def sleeps(thread: int) -> bool:
+    """Whether it waits for something, rather than for a processor."""
     text = Path(f"/proc/{thread}/stat").read_text(encoding="ascii")
     return text.rpartition(")")[2].split()[0] == "S"
 

@@ -409,7 +409,7 @@ def test_a_waiter_can_be_called_off_at_the_descriptor_limit(path: Path) -> None:
         child.tell(
             "candidate = leaderlock.Election(argv[0]).start(lambda leadership: None)\n"
             "lock = LeaderLock(argv[0])\n"
-            "waiter = threading.Thread(target=lock.acquire, kwargs={'timeout': 2})\n"
+            "waiter = threading.Thread(target=lock.acquire, kwargs={'timeout': 10})\n"
             "waiter.start()\n"
         )
         until(lambda: sum(lock.waiting for lock in lock_table(path) or ()) == 2, "both to queue")

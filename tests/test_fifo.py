@@ -25,6 +25,7 @@ from tests.processes import (
     forked,
     settled,
     until,
+    until_parked,
     wakeups_of,
 )
 
@@ -198,11 +199,16 @@ def test_closing_it_from_another_thread_ends_a_loop_that_waits(tmp_path: Path) -
     with Child(tmp_path / "fifo") as child:
         child.tell("from leaderlock.fifo import PersistentReader")
         before = descriptors_of(child.pid)
-        child.tell("reader = PersistentReader(argv[0]); threading.Timer(0.2, reader.close).start()")
-        assert child.tell("list(reader)") == []
+        child.tell(
+            "reader = PersistentReader(argv[0])\n"
+            "closing = threading.Timer(0.2, reader.close); closing.start()\n"
+            "lines = list(reader)\n"
+            "closing.join()"
+        )
+        assert child.tell("lines") == []
         with pytest.raises(ChildError, match=r"ValueError: .*fifo was closed"):
             child.tell("next(reader.lines())")
-        child.tell("reader.close(); del reader")
+        child.tell("reader.close(); del reader, closing")
         assert descriptors_of(child.pid) == before
 
 
@@ -275,6 +281,7 @@ def test_the_example_survives_the_restarts_of_its_writers_and_the_deaths_of_its_
         start()
         start()
         holder = PersistentReader(path)
+        successor = 0
         for term in range(1, 4):
             leader = reader_of(path, readers)
             for number in range(chance.randrange(1, 5)):
@@ -286,6 +293,7 @@ def test_the_example_survives_the_restarts_of_its_writers_and_the_deaths_of_its_
             successor = reader_of(path, readers)
             said = readers[successor].line().split(maxsplit=2)
             assert said[1:] == [str(term + 1), "while nobody leads"]
+        until_parked(f"{path}.lock", *(readers.keys() - {successor}))  # so both wait for the signal
         for child in readers.values():
             child.signal(signal.SIGTERM)
             assert child.wait() == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Child, ChildError, until
+from tests.processes import Child, ChildError, table_of_locks, until
 from tests.raw_flock import locked
 from tests.record_locks import get, holder_by
 
@@ -189,8 +189,8 @@ def until_waiting(path: Path) -> None:
 
 
 def lines_of(path: Path) -> set[tuple[str, ...]]:
-    """What /proc/locks says of a file; it is handed out in pieces, and may have a line twice."""
-    lines = [line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()]
+    """What /proc/locks says of a file, which may have a line twice."""
+    lines = [line.split() for line in table_of_locks().splitlines()]
     return {tuple(line[1:-3]) for line in lines if line[-3].endswith(f":{path.stat().st_ino}")}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import socket
@@ -139,11 +140,21 @@ def edit(module: Path) -> None:
     os.utime(module, ns=(later, later))
 
 
+_PORTS_EACH = 1000
+_numbers = itertools.count()
+
+
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A port that nobody listens on, nor will, though it is to be bound some time later.
+
+    Each of pytest's workers has ports of its own, of those that the kernel gives to nobody who asks for
+    any (/proc/sys/net/ipv4/ip_local_port_range).
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    while True:
+        port = 20000 + worker * _PORTS_EACH + next(_numbers) % _PORTS_EACH
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def get_page(port: int, path: str = "/") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import shutil
@@ -101,7 +102,8 @@ def test_a_worker_told_to_end_again_and_again_lets_the_task_stop_first(directory
         server.until_begun()
         [first] = server.terms()
         for _ in range(10):  # Hypercorn's parent does so twice, a few milliseconds apart
-            kill(first.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # a pause of the machine, and it has stopped
+                kill(first.pid, signal.SIGTERM)
             time.sleep(0.01)
         server.wait()
         assert first.term in stopped_terms(server)
@@ -126,8 +128,8 @@ def test_a_reload_moves_the_leadership_to_a_new_worker(directory: Path, kind: st
 def test_a_coroutine_that_blocks_the_loop_is_killed_with_its_worker_and_another_leads(
     directory: Path, kind: str
 ) -> None:
-    with AsgiServer(directory, kind, "block_the_loop", LEASE="2").started() as server:
-        server.said("has not beaten for 80% of its lease of 2 s", "in block_the_loop")
+    with AsgiServer(directory, kind, "block_the_loop", LEASE="5").started() as server:
+        server.said("has not beaten for 80% of its lease of 5 s", "in block_the_loop")
         if kind in END_WITH_A_WORKER:
             server.wait()
             return
@@ -139,10 +141,10 @@ def test_a_coroutine_that_blocks_the_loop_is_killed_with_its_worker_and_another_
 
 
 def test_a_coroutine_that_merely_waits_outlives_its_lease(directory: Path) -> None:
-    with AsgiServer(directory, "uvicorn", "merely_wait", LEASE="1").started() as server:
+    with AsgiServer(directory, "uvicorn", "merely_wait", LEASE="2").started() as server:
         server.until_begun()
         [first] = server.terms()
-        until(lambda: server.now() - first.time > 3e9, "three leases to pass")
+        until(lambda: server.now() - first.time > 5e9, "two leases to pass")
         assert server.terms() == [first]
         assert first.pid in server.standing()
 

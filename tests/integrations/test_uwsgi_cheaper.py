@@ -28,6 +28,8 @@ def application(environ, start_response):
 """
 MERCY = ("--worker-reload-mercy", "3")
 """2.0.21 hangs at the end of a worker with threads that has served enough; then it is killed."""
+UNASKED = ("--cheaper-overload", "1000")
+"""Seconds without requests after which the master would end a worker by itself."""
 COMMON = ("--enable-threads", "--master", "--die-on-term", "--master-fifo", "fifo")
 ALGORITHMS = {
     "spare": ["--cheaper-algo", "spare", "--cheaper-overload", "1"],
@@ -61,7 +63,7 @@ def leads_alone(server: Server, standing: int) -> None:
 @pytest.mark.parametrize("loading", [[], ["--lazy-apps"]], ids=["by the master", "lazy-apps"])
 def test_workers_that_come_and_go_have_one_leader(serve: Serve, loading: list[str]) -> None:
     server = serve(
-        *(*COMMON, "--cheaper", "1", "--cheaper-initial", "1", *loading),
+        *(*COMMON, *UNASKED, "--cheaper", "1", "--cheaper-initial", "1", *loading),
         app="from uwsgi_app import application",
         processes=3,
     )
@@ -103,8 +105,8 @@ def test_in_cheap_mode_nobody_leads_before_the_first_request(serve: Serve) -> No
 
 def test_a_leader_that_is_cheaped_hands_over(serve: Serve) -> None:
     """The last worker goes first, and leads if those before it were killed."""
-    server = serve(*COMMON, "--cheaper", "1", "--cheaper-initial", "2", app=SLOW, processes=2)
-    tell(server, "+")
+    words = ("--cheaper", "1", "--cheaper-initial", "2")
+    server = serve(*COMMON, *UNASKED, *words, app=SLOW, processes=2)
     server.stand(2)
     leader = server.leader()
     if f"spawned uWSGI worker 1 (pid: {leader.pid}" in server.log:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
-from tests.processes import Child, wakeups_of
+from tests.processes import Child, sleeps, threads_of, wakeups_of
 
 
 @contextlib.contextmanager
@@ -24,4 +24,5 @@ def after(seconds: float, call: Callable[[], object]) -> Iterator[None]:
 def at_rest(child: Child) -> bool:
     """Whether none of its threads has run for a while: all that a wait starts are where they stay."""
     before = wakeups_of(child.pid)
-    return child.is_silent(0.05) and wakeups_of(child.pid) == before
+    silent = child.is_silent(0.05)
+    return silent and all(map(sleeps, threads_of(child.pid))) and wakeups_of(child.pid) == before

@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from tests.processes import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -14,6 +16,7 @@ def chromium() -> Iterator[Browser]:
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("chromium is not installed (scripts/debian-packages chromium)")
+    expect.set_options(timeout=PATIENCE * 1000)
     with sync_playwright() as playwright:
         # Without its sandbox, which root cannot have, and which some containers do not allow.
         browser = playwright.chromium.launch(
