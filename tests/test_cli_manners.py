@@ -115,6 +115,18 @@ def test_a_command_returns_what_the_table_says(scenario: Scenario, places: dict[
     assert result_of(scenario, places).returncode == scenario.status
 
 
+@pytest.mark.parametrize("words", ["status", "history", "doctor", "health", "run -n --lock"])
+def test_a_path_through_a_process_that_has_ended_is_no_traceback(words: str) -> None:
+    """Locks in other mount namespaces have such paths; the links of a zombie cannot be read."""
+    with subprocess.Popen(["true"]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        path = f"/proc/{ended.pid}/root/run/leader.lock"
+        result = run(*words.split(), path, *(["--", "true"] if "run" in words else []))
+    assert result.returncode in (1, 2, 125)
+    assert path in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: f"{s.command}-{s.row}")
 def test_messages_go_to_stderr_and_data_to_stdout(scenario: Scenario, places: dict[str, str]) -> None:
     result = result_of(scenario, places)

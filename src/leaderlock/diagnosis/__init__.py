@@ -12,6 +12,7 @@ from leaderlock.errors import LeaderLockError, LockFileUnusable
 from leaderlock.kernel.filesystems import Filesystem, filesystem
 from leaderlock.kernel.judgement import Verdict
 from leaderlock.kernel.laboratory import Result, experiments
+from leaderlock.kernel.mounts import real_path
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
 
@@ -60,7 +61,7 @@ def diagnose(path: str | os.PathLike[str] | None = None) -> Diagnosis:
     given = os.path.abspath(os.fsdecode(path))
     behind = filesystem(path)
     is_directory = os.path.isdir(given)
-    directory = os.path.realpath(given if is_directory else os.path.dirname(given))
+    directory = real_path(given if is_directory else os.path.dirname(given))
     file = os.path.join(directory, "leader.lock" if is_directory else os.path.basename(given))
     found = [
         place.on_filesystem(behind),

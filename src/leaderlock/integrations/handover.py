@@ -29,8 +29,8 @@ def hand_over(path: str, uid: int, gid: int) -> None:
         CorruptLockFile: it holds something else than a lock's record.
         LockFileUnusable: the system refused.
     """
-    directory = os.path.realpath(os.path.dirname(path))
     try:
+        directory = os.path.realpath(os.path.dirname(path))
         if not _is_roots_alone(os.path.dirname(path)) or not _is_roots_alone(directory):
             return
         fd = _open_or_create(os.path.join(directory, os.path.basename(path)))

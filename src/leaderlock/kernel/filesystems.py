@@ -9,7 +9,7 @@ import platform
 from dataclasses import dataclass, replace
 
 from leaderlock.kernel.judgement import Keeper, Verdict
-from leaderlock.kernel.mounts import Mount, mount_of, mounts
+from leaderlock.kernel.mounts import Mount, mount_of, mounts, real_path
 from leaderlock.kernel.verdicts import judge
 
 _NO_RIGHTS = (errno.EACCES, errno.EPERM)
@@ -105,7 +105,7 @@ def filesystem(path: str | os.PathLike[str]) -> Filesystem:
     given = os.fsdecode(path)
     if not given or "\0" in given:
         raise ValueError(f"path must name a file or directory, not {given!r}")
-    looked_at = os.path.realpath(given)
+    looked_at = real_path(given)
     while True:
         try:
             # The dot mounts what is only mounted when it is first used (autofs).

@@ -161,3 +161,14 @@ def _path(field: bytes) -> str:
     parts = field.split(b"\\")
     unescaped = [bytes([int(part[:3], 8)]) + part[3:] for part in parts[1:]]
     return os.fsdecode(parts[0] + b"".join(unescaped))
+
+
+def real_path(path: str) -> str:
+    """As os.path.realpath, but a link that cannot be read stays in the path, rather than raise.
+
+    That of ``/proc/PID/root`` cannot where the process has ended, or is another user's.
+    """
+    try:
+        return os.path.realpath(path)
+    except OSError:
+        return os.path.abspath(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from leaderlock.kernel.mounts import real_path
 from leaderlock.kernel.openfiles import descriptors_leading_to, flocks_by
 from leaderlock.kernel.queues import holders
 
@@ -28,7 +29,7 @@ def deleted_files_at(path: str, current: Place | None) -> list[Rival]:
         current: what the path leads to now; None if to nothing.
     """
     directory, name = os.path.split(path)
-    deleted = f"{os.path.realpath(directory)}/{name} (deleted)".replace("//", "/")
+    deleted = f"{real_path(directory)}/{name} (deleted)".replace("//", "/")
     held = holders()
     held.pop(current, None)  # type: ignore[arg-type]
     return [
