@@ -17,6 +17,7 @@ import pytest
 
 from leaderlock import Election, Leadership
 from leaderlock.health import HealthReporter, checks, sinks
+from tests.processes import settled
 
 
 def reports_of(path: Path, reporter: HealthReporter, count: int) -> list[dict[str, Any]]:
@@ -40,7 +41,7 @@ def test_a_report_says_who_leads_and_what_the_checks_found(tmp_path: Path) -> No
     def answer() -> int:
         return 42
 
-    reporter = HealthReporter(interval=0.5, checks=[answer], sinks=[])
+    reporter = HealthReporter(interval=1, checks=[answer], sinks=[])
     first, second, *_ = reports_of(tmp_path / "lock", reporter, 2)
     assert first["version"] == 1
     assert first["leader"]["pid"] == os.getpid()
@@ -65,7 +66,7 @@ def test_a_check_that_raises_or_returns_nonsense_is_reported_and_stops_nothing(t
     def fine() -> str:
         return "fine"
 
-    reporter = HealthReporter(0.5, checks=[broken, not_a_number, no_json, fine], sinks=[])
+    reporter = HealthReporter(1, checks=[broken, not_a_number, no_json, fine], sinks=[])
     report = reports_of(tmp_path / "lock", reporter, 2)[-1]["checks"]
     assert report["broken"]["status"] == "failing"
     assert report["broken"]["error"] == "RuntimeError: the disk is on fire"
@@ -119,6 +120,8 @@ def test_the_log_gets_one_line_of_json(caplog: pytest.LogCaptureFixture) -> None
 def test_workers_are_the_children_of_the_arbiter_with_their_memory() -> None:
     children = [subprocess.Popen(["sleep", "1000"]) for _ in range(3)]
     try:
+        for child in children:
+            settled(child.pid)  # their memory changes until they have begun
         report = checks.workers(arbiter=os.getpid())()
         described = {process["pid"]: process for process in report["processes"]}
         assert report["arbiter"] == os.getpid()

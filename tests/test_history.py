@@ -177,7 +177,7 @@ def test_a_leader_whose_process_ends_in_good_order_has_exited(path: Path, task: 
 def test_a_leader_that_misses_its_lease_is_told_from_one_that_is_killed(path: Path) -> None:
     with Child(path) as hung, Child(path) as standby:
         hung.tell("import signal")
-        hung.tell(LEADING.format({"lease": 0.5}, BEATING))
+        hung.tell(LEADING.format({"lease": 2}, BEATING))
         assert hung.tell("candidate.wait(30)")
         standby.tell(LEADING.format({}, BEATING))
         until_parked(path, standby.pid)
@@ -190,7 +190,7 @@ def test_a_leader_that_misses_its_lease_is_told_from_one_that_is_killed(path: Pa
             standby.kill()
             assert third.tell("candidate.wait(30)")
             assert endings(path) == ["lease missed", "killed", None]
-    assert [term.lease for term in terms_of(path)] == [0.5, None, 100]
+    assert [term.lease for term in terms_of(path)] == [2, None, 100]
 
 
 def test_beats_are_noted_and_a_lease_is_over_when_the_task_has_returned(path: Path) -> None:

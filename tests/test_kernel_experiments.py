@@ -93,7 +93,7 @@ def test_the_caller_may_have_threads_and_keeps_its_locks_and_descriptors(tmp_pat
 def test_a_caller_that_stops_early_leaves_nothing_behind(tmp_path: Path) -> None:
     for result in experiments(tmp_path):
         assert result.passed
-        assert len(os.listdir(tmp_path)) == 1
+        assert len(os.listdir(tmp_path)) <= 1  # the experiments go on meanwhile, to their end even
         break
     until(
         lambda: os.listdir(tmp_path) == [], "it to be tidied up"
@@ -131,15 +131,21 @@ def laboratories_in(place: Path) -> list[int]:
 def test_one_that_hangs_half_way_is_the_last_result(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip(needs_root)
-    results: list[Result] = []
     with made("ext4", tmp_path) as place:
-        running = experiments(place, limit=1)
-        results.append(next(running))
-        subprocess.run(["fsfreeze", "--freeze", place], check=True)
-        try:
-            results += running
-        finally:
-            subprocess.run(["fsfreeze", "--unfreeze", place], check=True)
+
+        def freeze_half_way() -> list[Result]:
+            running = experiments(place, limit=1)
+            results = [next(running)]
+            subprocess.run(["fsfreeze", "--freeze", place], check=True)
+            try:
+                return results + list(running)
+            finally:
+                subprocess.run(["fsfreeze", "--unfreeze", place], check=True)
+
+        for _ in range(20):
+            results = freeze_half_way()
+            if not results[-1].passed:
+                break  # else the experiments were faster than fsfreeze
         assert results[0].passed
         assert not results[-1].passed
         assert results[-1].outcome == "no answer within 1 s"

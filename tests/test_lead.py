@@ -270,10 +270,10 @@ def test_a_block_that_blocks_the_loop_is_killed_at_the_end_of_the_lease(path: Pa
 
 
 def test_a_block_that_merely_waits_outlives_its_lease_and_after_it_there_is_none(path: Path) -> None:
-    with Child(path, "0.5") as child:
-        tell(child, "await asyncio.sleep(2)")
+    with Child(path, "1.5") as child:
+        tell(child, "await asyncio.sleep(3)")
         assert child.answer() is None
-        assert child.tell("time.sleep(1)") is None
+        assert child.tell("time.sleep(2)") is None
         assert child.end() == 0
 
 

@@ -46,11 +46,12 @@ def child(lock: Path) -> Iterator[Child]:
 
 def test_a_leader_that_does_not_beat_is_killed_and_a_standby_leads(lock: Path, child: Child) -> None:
     with Child(lock) as standby:
-        child.tell("candidate = Election(path, lease=0.5).start(say_nothing)")
+        child.tell("candidate = Election(path, lease=1.5).start(say_nothing)")
         assert child.tell("candidate.wait(60)")
         standby.tell(PROGRAM)
         standby.tell("candidate = Election(path, lease=1.5).start(beat)")
-        assert standby.tell("candidate.wait(60) and terms") == [2]
+        assert standby.tell("candidate.wait(60)")
+        until(lambda: standby.tell("terms") == [2], "its task to begin")
         assert child.wait() == -signal.SIGKILL
         assert standby.tell("time.sleep(2) or terms") == [2]
 
@@ -58,6 +59,7 @@ def test_a_leader_that_does_not_beat_is_killed_and_a_standby_leads(lock: Path, c
 def test_a_standby_does_not_have_to_beat(lock: Path, child: Child) -> None:
     with Child(lock) as standby:
         child.tell("candidate = Election(path).start(beat)")
+        assert child.tell("candidate.wait(60)")
         standby.tell(PROGRAM)
         standby.tell("candidate = Election(path, lease=0.2).start(beat)")
         until(lambda: len(flocks_of(lock)) == 2, "it to stand by")
@@ -72,7 +74,7 @@ def test_the_lease_ends_with_the_task(child: Child, on_return: str) -> None:
 
 
 def test_a_task_that_is_asked_to_stop_still_has_to_beat(child: Child) -> None:
-    child.tell("candidate = Election(path, lease=0.5).start(lambda leadership: time.sleep(600))")
+    child.tell("candidate = Election(path, lease=1.5).start(lambda leadership: time.sleep(600))")
     child.tell("candidate.wait()")
     child.begin("candidate.stop()")
     assert child.wait() == -signal.SIGKILL
@@ -91,27 +93,26 @@ def test_each_term_has_a_lease_of_its_own(child: Child) -> None:
         "    if leadership.term == 1: raise ArithmeticError\n"
         "    leadership.stopping.wait()"
     )
-    child.tell("Election(path, lease=0.5, backoff=(3, 3)).start(fail_once)")
-    assert child.tell("time.sleep(0.6) or terms") == [1]  # in the backoff, nobody has to beat
+    child.tell("Election(path, lease=1.5, backoff=(3, 3)).start(fail_once)")
+    assert child.tell("time.sleep(1.6) or terms") == [1]  # in the backoff, nobody has to beat
     assert child.wait() == -signal.SIGKILL
 
 
-def test_a_forked_child_of_the_leader_is_not_killed_with_it(child: Child) -> None:
+def test_a_forked_child_of_the_leader_is_not_killed_with_it(lock: Path, child: Child) -> None:
     child.tell("reader, writer = os.pipe()")
     child.tell(
         "def fork(leadership):\n"
         "    if os.fork() == 0:\n"
         "        os.setsid()\n"
-        "        time.sleep(1.5)\n"
+        "        time.sleep(3)\n"
         "        os.write(2, b'')\n"
         "        open(path + '.lived', 'w').close()\n"
         "        os._exit(0)\n"
         "    leadership.stopping.wait()"
     )
-    child.tell("Election(path, lease=0.5).start(fork); None")
-    path = Path(child.tell("path") + ".lived")
+    child.begin("Election(path, lease=1.5).start(fork); None")
     assert child.wait() == -signal.SIGKILL
-    until(path.exists, "the child to outlive it")
+    until(Path(f"{lock}.lived").exists, "the child to outlive it")
 
 
 def test_a_lost_leadership_is_not_beaten_for(lock: Path, child: Child) -> None:
@@ -130,7 +131,7 @@ def test_a_lost_leadership_is_not_beaten_for(lock: Path, child: Child) -> None:
 
 
 def test_the_decorator_takes_a_lease(child: Child) -> None:
-    child.tell("only_once(path=path, lease=0.5)(lambda: time.sleep(600))(); None")
+    child.begin("only_once(path=path, lease=0.5)(lambda: time.sleep(600))(); None")
     assert child.wait() == -signal.SIGKILL
 
 
@@ -166,7 +167,7 @@ def test_who_cannot_be_killed_does_not_lead(lock: Path) -> None:
 import logging, sys
 from leaderlock import Election
 logging.basicConfig(stream=sys.stdout)
-election = Election({str(lock)!r}, lease=1)
+election = Election({str(lock)!r}, lease=1, backoff=(60, 60))
 candidate = election.start(lambda leadership: print("leads"))
 print(candidate.wait(0.5), candidate.state)
 try:

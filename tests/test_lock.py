@@ -260,12 +260,17 @@ def test_reading_the_record_is_no_write_of_the_inode(path: Path) -> None:
     lock = LeaderLock(path)
     with lock:
         pass
-    path.read_bytes()  # may move it, unless the file system is mounted noatime
-    before = path.stat().st_atime_ns
-    for _ in range(3):
-        with lock:
-            time.sleep(0.01)  # more than a tick of the kernel's coarse clock
-    assert path.stat().st_atime_ns == before
+
+    def leaves_it_alone() -> bool:
+        path.read_bytes()  # may move it, unless the file system is mounted noatime
+        before = path.stat().st_atime_ns
+        for _ in range(3):
+            with lock:
+                time.sleep(0.01)  # more than a tick of the kernel's coarse clock
+        return path.stat().st_atime_ns == before
+
+    # Who looks at all locks of the machine meanwhile, as other tests do, reads this one's record, too.
+    assert any(leaves_it_alone() for _ in range(5))
 
 
 def test_an_execed_program_inherits_nothing_even_if_everything_is_inherited(path: Path) -> None:

@@ -6,7 +6,6 @@ import importlib.util
 import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -85,12 +84,15 @@ candidate = leaderlock.Election(path).start(task)
 say("started")
 before = ticks
 told()
-say(str(ticks - before))
+while ticks < before + 20:
+    sleep(0.001)
+say("the hub has run")
 told()
 leading = candidate.wait(60)
 before = ticks
-sleep(0.2)
-say(f"{leading} {candidate.state} {ticks - before}")
+while ticks < before + 10:
+    sleep(0.001)
+say(f"{leading} {candidate.state}")
 told()
 say(str(candidate.stop(60)))
 say(candidate.state)
@@ -142,15 +144,12 @@ def test_the_hub_runs_on_while_a_candidate_waits_and_leads(
     with holder(path) as other, Program(library, patch_first, standby, path) as program:
         assert program.line() == "started"
         until_parked(path, program.process.pid)
-        time.sleep(0.3)
         program.go_on()
-        assert int(program.line()) >= 20
+        assert program.line() == "the hub has run"
         other.kill()
         assert program.line() == "leads 2"
         program.go_on()
-        leading, state, ticks = program.line().split()
-        assert (leading, state) == ("True", "leading")
-        assert int(ticks) >= 10
+        assert program.line() == "True leading"
         program.go_on()
         assert program.line() == "asked to stop"
         assert program.line() == "True"

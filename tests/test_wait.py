@@ -21,6 +21,7 @@ from tests.processes import (
     flocks_of,
     handling,
     holder,
+    settled,
     threads_of,
     until,
     until_parked,
@@ -63,8 +64,7 @@ def require_no_wakeups(path: Path, waiter: str, seconds: float) -> None:
     with holder(path), Child(path) as child:
         child.begin(waiter)
         until_parked(path, child.pid)
-        time.sleep(0.3)  # its last steps before it parks
-        before = wakeups_of(child.pid)
+        before = settled(child.pid)
         time.sleep(seconds)
         assert wakeups_of(child.pid) == before
 
@@ -123,7 +123,7 @@ def test_the_time_at_the_gate_counts_towards_the_timeout(path: Path) -> None:
     # the gate than its own timeout.
     lock = LeaderLock(path)
     with holder(path):
-        first = threading.Thread(target=lock.acquire, args=(True, 0.5))
+        first = threading.Thread(target=lock.acquire, args=(True, 2))
         first.start()
         until_parked(path, os.getpid())
         begin = time.monotonic()
