@@ -62,18 +62,17 @@ def test_every_tick_is_reported_and_those_left_out_are_counted(path: Path) -> No
     go = threading.Event()
     interval = 0.1
     reporter = HealthReporter(interval, checks=[hanging], sinks=[])
+    before = time.time()
     with leading(path, reporter) as (reports, _):
         # The first tick waits for the check as long as the interval is, and so misses the next.
         reports.wait(lambda report: report["reporter"]["tick"] >= 10)
         go.set()
-    first = reports[0]
     for count, report in enumerate(reports):
         told = report["reporter"]
         assert told["interval"] == interval
         assert told["missed"] == told["tick"] - count
         assert told["lag"] >= 0
-        # Ticks do not come early, by the beat of the first, which may itself have been written late.
-        assert report["time"] - first["time"] > (told["tick"] - 4) * interval
+        assert report["time"] - before >= told["tick"] * interval - 0.01, "a tick came early"
     assert reports[1]["reporter"]["missed"] >= 1
 
 
@@ -100,7 +99,8 @@ def test_a_sink_that_blocks_loses_the_oldest_reports_and_stops_no_tick(
     assert gap > 10
     assert dropped >= 10
     assert ticks == sorted(set(ticks))
-    full = [record for record in caplog.records if "its queue of 16 reports is full" in record.message]
+    said = [record.getMessage() for record in caplog.records]
+    full = [text for text in said if text.startswith("Blocking ") and "queue of 16 reports" in text]
     assert len(full) == 1
 
 
@@ -113,7 +113,7 @@ def test_a_sink_that_fails_is_counted_and_logged_at_the_first_and_at_every_chang
         if trouble:
             raise trouble[0]
 
-    with leading(path, HealthReporter(0.005, checks=[], sinks=[broken])) as (reports, _):
+    with leading(path, HealthReporter(0.05, checks=[], sinks=[broken])) as (reports, _):
         name = broken.__name__
 
         def state(report: Report) -> Any:
@@ -166,7 +166,7 @@ def test_a_sink_is_started_gets_every_report_and_is_stopped_in_one_thread(
     path: Path, fail: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = Telling(fail)
-    reporter = HealthReporter(0.01, checks=[], sinks=[sink])
+    reporter = HealthReporter(0.05, checks=[], sinks=[sink])
     for term in (1, 2):
         sink.told.clear()
         sink.threads.clear()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,31 @@ from leaderlock.health import HealthReporter, sinks
 from tests.processes import until
 
 
-def closed_port(kind: int) -> int:
-    """A port on which nobody listens."""
+@contextlib.contextmanager
+def closed_port(kind: int) -> Iterator[int]:
+    """A port on which nobody listens, nor can: it is taken."""
     with socket.socket(socket.AF_INET, kind) as bound:
         bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        return port
+        if kind == socket.SOCK_DGRAM:  # and so it takes nothing from others
+            bound.connect(("127.0.0.1", 9))
+        yield bound.getsockname()[1]
+
+
+@pytest.fixture
+def refused() -> Iterator[tuple[str, str]]:
+    """Addresses for HTTP and for UDP at which nobody answers."""
+    with closed_port(socket.SOCK_STREAM) as tcp, closed_port(socket.SOCK_DGRAM) as udp:
+        yield f"http://127.0.0.1:{tcp}", f"127.0.0.1:{udp}"
 
 
 def test_each_is_counted_and_named_and_the_others_get_every_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: tuple[str, str]
 ) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "no-manager"))
     monkeypatch.setenv("WATCHDOG_USEC", "garbage")
     os.mkfifo(tmp_path / "fifo")
-    http = f"http://127.0.0.1:{closed_port(socket.SOCK_STREAM)}"
+    http, udp = refused
     told = {
         f"sinks.file('{tmp_path}/gone/health.json')": "FileNotFoundError",
         f"sinks.prometheus('{tmp_path}/gone/x.prom')": "FileNotFoundError",
@@ -39,7 +49,6 @@ def test_each_is_counted_and_named_and_the_others_get_every_report(
         f"sinks.healthchecks('{http}')": "refused",
         "sinks.systemd()": "FileNotFoundError",
     }
-    udp = f"127.0.0.1:{closed_port(socket.SOCK_DGRAM)}"
     told[f"sinks.statsd('{udp}')"] = "refused"
     reports: list[Mapping[str, Any]] = []
     reporter = HealthReporter(

@@ -90,12 +90,13 @@ def test_what_pid_1_leaves_behind_is_killed_unasked_and_under_leaderlock_it_may_
 
 
 @needs_namespaces
-def test_a_log_shipper_loses_the_last_line_unless_it_is_a_sidecar() -> None:
-    shipper = "sleep 0.3; cat"  # it is a little late
+def test_a_log_shipper_loses_the_last_line_unless_it_is_a_sidecar(tmp_path: Path) -> None:
+    shipper = "sleep 1; cat"  # it is a little late
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
     bare = run(
         "-c",
-        f'mkfifo /dev/shm/$$; sh -c "{shipper}" </dev/shm/$$ & exec >/dev/shm/$$ \
-        && rm /dev/shm/$$ && echo last; exit 3',
+        f'sh -c "{shipper}" <{fifo} & exec >{fifo} && echo last; exit 3',
         program=["sh"],
         as_pid1=True,
     )

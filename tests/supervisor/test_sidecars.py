@@ -33,7 +33,8 @@ def lines_lost_in(runs: int, tmp_path: Path) -> list[tuple[int, str]]:
         shipped = tmp_path / f"shipped-{number}"
         # A shipper that is slow to write, and to a file: it is not the pipe that saves the line.
         shipper = f"sh -c 'cat >{shipped}.part; mv {shipped}.part {shipped}'"
-        options = ["--log-sidecar", shipper, "--", "sh", "-c", "echo last; exit 3"]
+        options = ["--log-sidecar", shipper, "--sidecar-grace", "60"]
+        options += ["--", "sh", "-c", "echo last; exit 3"]
         result = run("run", *options, as_pid1=True)
         text = shipped.read_text() if shipped.exists() else ""
         shipped.unlink(missing_ok=True)
@@ -81,13 +82,13 @@ def once_ready(*options: str) -> Running:
 
 
 def test_one_that_does_not_end_gets_term_and_then_kill_after_the_grace() -> None:
-    with once_ready("--sidecar", " ".join(CATCHER), "--sidecar-grace", "0.3") as running:
+    with once_ready("--sidecar", " ".join(CATCHER), "--sidecar-grace", "1") as running:
         assert running.line().startswith("up")
         began = time.monotonic()
         running.close_input()
         assert running.line() == str(int(signal.SIGTERM))
         assert running.wait() == 4
-        assert time.monotonic() - began >= 0.3
+        assert time.monotonic() - began >= 1
         assert "has not ended, sending it SIGTERM" in running.said()
         assert "has not ended, sending it SIGKILL" in running.said()
 
@@ -103,7 +104,7 @@ def test_term_and_kill_reach_the_sidecars_children_too() -> None:
 
 def test_signals_to_leaderlock_are_not_for_the_sidecars() -> None:
     sidecar = " ".join([*CATCHER, "0"])
-    with Running("run", "-g", "--sidecar", sidecar, "--sidecar-grace", "0.1", "--", *CATCHER, "3") as r:
+    with Running("run", "-g", "--sidecar", sidecar, "--sidecar-grace", "1", "--", *CATCHER, "3") as r:
         assert {line[:2] for line in r.lines(2)} == {"up"}
         r.signal(signal.SIGUSR1)
         assert r.line() == str(int(signal.SIGUSR1))
@@ -237,7 +238,8 @@ def test_a_sidecar_inherits_neither_pipe_of_another_one() -> None:
 
 def test_a_million_lines_come_through(tmp_path: Path) -> None:
     shipped = tmp_path / "shipped"
-    result = run("run", "--log-sidecar", f"sh -c 'cat >{shipped}'", "--", "seq", "1000000")
+    shipper = ["--log-sidecar", f"sh -c 'cat >{shipped}'", "--sidecar-grace", "60"]
+    result = run("run", *shipper, "--", "seq", "1000000")
     assert result.returncode == 0
     lines = shipped.read_text().splitlines()
     assert len(lines) == 1_000_000

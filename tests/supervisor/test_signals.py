@@ -99,7 +99,7 @@ def test_what_cannot_or_must_not_be_forwarded_does_not_harm_us(as_pid1: bool) ->
 
 def test_g_forwards_to_the_whole_group_and_without_it_to_the_command_alone() -> None:
     catchers = (
-        f"{' '.join(CATCHER)} 0 10 & {' '.join(CATCHER)} 0 10 & trap 'echo own' USR1; wait; wait; wait"
+        f"trap 'echo own' USR1; {' '.join(CATCHER)} 0 10 & {' '.join(CATCHER)} 0 10 & wait; wait; wait"
     )
     for options, expected in ((["-g"], ["10", "10", "own"]), ([], ["own"])):
         with Running("run", *options, "--", "sh", "-c", catchers) as running:

@@ -151,16 +151,17 @@ def test_a_stopped_leftover_is_continued_and_tstp_is_not_for_it() -> None:
 
 
 def test_the_lock_is_kept_until_the_leftovers_are_gone(path: Path) -> None:
-    script = "(trap 'echo asked' TERM; echo up; while :; do sleep 0.02; done) & read x; exit 3"
+    script = "(trap 'echo asked' TERM; echo up; while :; do sleep 0.02; done) & echo $!; read x; exit 3"
     with Running(
-        "run", "--lock", str(path), "--stop", "TERM/0.5/KILL", "--", "sh", "-c", script,
+        "run", "--lock", str(path), "--stop", "TERM/1000/KILL", "--", "sh", "-c", script,
         stdin=subprocess.PIPE,
     ) as running:  # fmt: skip
-        assert running.line() == "up"
+        leftover = next(int(line) for line in running.lines(2) if line != "up")
         running.close_input()
         assert running.line() == "asked"
         lock = LeaderLock(path)
         assert not lock.acquire(blocking=False)
+        os.kill(leftover, signal.SIGKILL)
         assert lock.acquire(timeout=60)
         lock.release()
         assert running.wait() == 3

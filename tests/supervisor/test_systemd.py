@@ -14,7 +14,7 @@ from tests.processes import PATIENCE
 from tests.supervisor.systemd import CHECKOUT, Systemd, why_not
 
 BEATING = Path(__file__).with_name("beating.py")
-WATCHDOG_SECONDS = 1
+WATCHDOG_SECONDS = 2
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
@@ -42,7 +42,7 @@ def test_a_command_that_stops_beating_is_restarted_by_systemd_and_the_journal_sa
     systemd.until_journal("^hang-up$")
     systemd.until_journal("^hang-silent$")  # so its beats, which we passed on, have kept it alive
     assert systemd.show("hang.service", "NRestarts") == "0"
-    systemd.until_journal(r"^hang.service: Watchdog timeout \(limit 1s\)!")
+    systemd.until_journal(r"^hang.service: Watchdog timeout \(limit 2s\)!")
     systemd.until_journal("^hang.service: Failed with result 'watchdog'")
     systemd.until_journal("^hang-up$")
     systemd.systemctl("stop", "hang.service")
@@ -89,11 +89,11 @@ def test_a_standby_counts_as_started_and_is_beaten_for_until_it_leads(systemd: S
 
 def test_a_command_that_leaderlock_restarts_does_not_fail_the_service(systemd: Systemd) -> None:
     words = "say:own-up send:READY=1 beat:0.5 say:own-silent hang"
-    options = "--watchdog 0.5 --restart always"
+    options = "--watchdog 2 --restart always"
     systemd.add("own.service", unit(options, words, "WatchdogSec=10"))
     systemd.systemctl("start", "own.service")
     systemd.until_journal("^own-silent$")
-    systemd.until_journal("^leaderlock: the command is taken for hung: it missed its beat of 0.5 s")
+    systemd.until_journal("^leaderlock: the command is taken for hung: it missed its beat of 2 s")
     systemd.until_journal("^own-up$")
     assert systemd.show("own.service", "ActiveState") == "active"
     assert systemd.show("own.service", "NRestarts") == "0"

@@ -58,6 +58,13 @@ class Told(Running):
         self.process.stdin.write(source.encode() + b"\n")
         self.process.stdin.flush()
 
+    def is_sent(self, number: int) -> None:
+        """Send leaderlock a signal, and wait for the command to get it, which does nothing to it."""
+        self.begin(f"signal.pthread_sigmask(signal.SIG_BLOCK, {{{number}}}); say('blocked')")
+        assert [self.line(), self.line()] == ["blocked", "ok"]
+        self.signal(number)
+        self.tell(f"signal.sigwait({{{number}}})")
+
     def close_input(self) -> None:
         """It ends then, with 0."""
         assert self.process.stdin is not None

@@ -53,6 +53,10 @@ PALE = """() => {
 }"""
 
 
+MARK = "addEventListener('DOMContentLoaded', () => facts.dataset.first = 'yes')"
+"""Marks the facts that the page came with."""
+
+
 @contextlib.contextmanager
 def shown(chromium: Browser, server: Server, **settings: Any) -> Iterator[Page]:
     """The page, opened; in the end, nothing may have been complained of or asked for elsewhere."""
@@ -65,9 +69,12 @@ def shown(chromium: Browser, server: Server, **settings: Any) -> Iterator[Page]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: complaints.append(dialog.message))
         page.on("request", lambda request: asked.append(request.url))
+        page.add_init_script(MARK)
         page.goto(server.url())
         if settings.get("java_script_enabled", True):
             expect(page.get_by_role("status")).to_have_text("live", timeout=PATIENCE * 1000)
+            # The first word of the server's replaces all facts: a click meanwhile would be lost.
+            expect(page.locator("#facts[data-first]")).to_have_count(0)
         yield page
         assert all(url.startswith(server.url()) for url in asked), asked
     assert complaints == []

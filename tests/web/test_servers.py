@@ -89,7 +89,7 @@ def test_no_more_streams_than_allowed_and_one_ends_when_its_client_goes(
 def test_a_stream_ends_by_itself_so_that_its_server_can_stop(
     kind: str, path: Path, tmp_path: Path
 ) -> None:
-    with holder(path) as leader, Server(kind, path, tmp_path, LONGEST=0.5) as server:
+    with holder(path) as leader, Server(kind, path, tmp_path, LONGEST=2) as server:
         with Events(server) as events:
             assert events.next() == {"retry": "500"}
             assert events.leader() == leader.pid
