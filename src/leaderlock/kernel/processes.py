@@ -102,7 +102,10 @@ def start_of(pid: int) -> float | None:
 
 
 def read(path: str) -> bytes | None:
-    """A file of ``/proc`` or ``/sys``; None if it is missing (its process is gone, say) or hidden."""
+    """A file of ``/proc`` or ``/sys``; None if it is missing (its process is gone, say) or hidden.
+
+    A process or a control group may go while it is read: ESRCH, ENODEV.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError, PermissionError):
@@ -113,7 +116,7 @@ def read(path: str) -> bytes | None:
             content += more
         return content
     except OSError as error:
-        if error.errno not in (errno.ESRCH, errno.EACCES, errno.EPERM):
+        if error.errno not in (errno.ESRCH, errno.ENODEV, errno.EACCES, errno.EPERM):
             raise
         return None
     finally:

@@ -130,10 +130,10 @@ def path_of(descriptor: str) -> str:
     """A path that leads to the same file: its own, or that in the other mount namespace."""
     link = link_of(descriptor) or ""
     root = descriptor.split("/fd/", maxsplit=1)[0] + "/root"
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+    with contextlib.suppress(OSError):  # its process is gone or hidden, or a server does not answer
         there = os.stat(descriptor)
         for path in (link, root + link):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            with contextlib.suppress(OSError):
                 status = os.stat(path, follow_symlinks=False)
                 if stat.S_ISREG(status.st_mode) and os.path.samestat(status, there):
                     return path

@@ -146,6 +146,6 @@ def _place_by_its_process(path: str, fd: int) -> tuple[tuple[int, int], int]:
                     if fields[0] == mount_id:
                         major, minor = fields[2].split(b":")
                         return (int(major), int(minor)), inode
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            pass  # it has gone, or is somebody else's
+        except OSError:  # it has gone (a zombie's: EINVAL), or is somebody else's
+            pass
     return device, inode
