@@ -83,6 +83,8 @@ class Sandbox:
             "LEADERLOCK_DIR": str(directory / "locks"),
             "PYTHONPATH": str(directory),
             "PYTHONUNBUFFERED": "1",
+            # Or a pytest in here would remove what other runs of it have left, which takes its time.
+            "PYTEST_DEBUG_TEMPROOT": str(directory),
             "LEADERLOCK_SERVE_BIND": "127.0.0.1:0",
         }
 

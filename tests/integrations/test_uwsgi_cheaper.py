@@ -27,7 +27,8 @@ def application(environ, start_response):
     return answer(environ, start_response)
 """
 MERCY = ("--worker-reload-mercy", "3")
-"""2.0.21 hangs at the end of a worker with threads that has served enough; then it is killed."""
+"""2.0.21 hangs at the end of a worker with threads that has served enough, and is killed then. It was
+also seen to end without its exit handlers, when two threads had served enough at the same moment."""
 UNASKED = ("--cheaper-overload", "1000")
 """Seconds without requests after which the master would end a worker by itself."""
 COMMON = ("--enable-threads", "--master", "--die-on-term", "--master-fifo", "fifo")
@@ -153,7 +154,9 @@ def hang(server: Server) -> None:
 
 
 @pytest.mark.parametrize("threads", [[], ["--threads", "2"]], ids=["one thread", "threads"])
-def test_a_leader_that_has_served_its_requests_hands_over(serve: Serve, threads: list[str]) -> None:
+def test_a_leader_that_has_served_its_requests_hands_over(
+    serve: Serve, build: Build, threads: list[str]
+) -> None:
     server = serve("--max-requests", "5", "--min-worker-lifetime", "0", *threads, *MERCY)
     term = 0
     for _ in range(2):
@@ -162,5 +165,6 @@ def test_a_leader_that_has_served_its_requests_hands_over(serve: Serve, threads:
         term = leader.term
         server.serve_until_gone(leader.pid)
         server.leader(after=term)
-        server.until_stopped(term)
+        if not threads or build.version >= (2, 0, 30):
+            server.until_stopped(term)
     server.check_one_at_a_time()
