@@ -94,8 +94,7 @@ def in_one_worker(
         if log is not to_server.logger:
             to_server.logger = log
         if not type(worker).__module__.startswith("gunicorn."):
-            _after(worker, "init_signals", _end_in_good_order)  # the application is loaded after it
-            _after_init(worker, _end_in_good_order)
+            _after(worker, "init_signals", _end_in_good_order)  # before it loads the application
 
         if _will_drop_rights(worker.cfg):
             if path is not None and os.geteuid() == 0:
