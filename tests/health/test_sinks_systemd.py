@@ -179,9 +179,8 @@ def test_a_sink_that_was_made_before_the_fork_works_in_each_child(
 
 
 def test_a_child_of_the_leader_begins_anew(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(
-        "WATCHDOG_USEC", "2000000"
-    )  # few beats: nobody reads them, and the queue is short
+    # Few beats: nobody reads them, and the queue is short.
+    monkeypatch.setenv("WATCHDOG_USEC", "2000000")
     beating = sinks.systemd()
     beating(a_report())
 

@@ -50,15 +50,19 @@ def test_processor_time_is_told_from_the_second_look_on(arbiter: Child) -> None:
     check = checks.workers(arbiter.pid)
     first = check()
     assert described(first, busy)["cpu"] is described(first, idle)["cpu"] is None
-    used = psutil.Process(busy).cpu_times().user
-    until(lambda: psutil.Process(busy).cpu_times().user > used + 0.1, "it to spin")
+    until_spun(busy)
     assert 0 < described(check(), busy)["cpu"] < 130
     settled(idle)  # it has started by now
     check()
-    used = psutil.Process(busy).cpu_times().user
-    until(lambda: psutil.Process(busy).cpu_times().user > used + 0.1, "it to spin")
+    until_spun(busy)
     later = check()
     assert described(later, idle)["cpu"] < described(later, busy)["cpu"]
+
+
+def until_spun(pid: int) -> None:
+    """Wait until it has used a tenth of a second of a processor."""
+    used = psutil.Process(pid).cpu_times().user
+    until(lambda: psutil.Process(pid).cpu_times().user > used + 0.1, "it to spin")
 
 
 def test_open_descriptors_are_counted(arbiter: Child) -> None:

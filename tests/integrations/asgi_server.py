@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
-import sys
 import sysconfig
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from tests.integrations.server import WORKERS, Server
@@ -88,15 +85,6 @@ class AsgiServer(Server):
     def now() -> int:
         """On the clock of the notes."""
         return time.monotonic_ns()
-
-    @contextlib.contextmanager
-    def started(self) -> Iterator[AsgiServer]:
-        """Start it, and wait for nothing."""
-        try:
-            self.start()
-            yield self
-        finally:
-            self.__exit__(*sys.exc_info())
 
     def until_begun(self) -> None:
         """Wait for all workers to stand, and for one of them to begin the task."""

@@ -10,10 +10,10 @@ import socket
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tests.processes import flocks_of, until
 
@@ -50,6 +50,9 @@ class Note(NamedTuple):
     pid: int
     term: int
     time: int
+
+
+_Server = TypeVar("_Server", bound="Server")
 
 
 class Server:
@@ -104,6 +107,15 @@ class Server:
         self._sessions.add(process.pid)
         self._started.append(process)
         return process
+
+    @contextlib.contextmanager
+    def started(self: _Server) -> Iterator[_Server]:
+        """Start it, and wait for nothing."""
+        try:
+            self.start()
+            yield self
+        finally:
+            self.__exit__(*sys.exc_info())
 
     def __enter__(self) -> Server:
         self.start()

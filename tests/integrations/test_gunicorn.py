@@ -86,9 +86,7 @@ def load_slowly(server, worker):
 
 post_fork = in_one_worker(lead, path={str(directory / "leader.lock")!r}, chain=load_slowly)
 """
-    server = Server(directory, UVICORN, hook)
-    try:
-        server.start()
+    with Server(directory, UVICORN, hook).started() as server:
         until(
             lambda: [note.event for note in server.notes()].count("loading") == WORKERS, "all to load"
         )
@@ -97,8 +95,6 @@ post_fork = in_one_worker(lead, path={str(directory / "leader.lock")!r}, chain=l
         server.leader(not_among=[first.pid])
         assert "stop" in [note.event for note in server.notes() if note.pid == first.pid]
         server.check_one_leader_at_any_time()
-    finally:
-        server.__exit__(*sys.exc_info())
 
 
 @every_class
@@ -309,9 +305,7 @@ def test_the_lock_is_named_by_the_task_and_the_configuration_file(directory: Pat
     hook = "post_fork = None\n" + "\n".join(
         f"post_fork = in_one_worker({task}, chain=post_fork)" for task in tasks
     )
-    server = Server(directory, hook=hook, raw_env=[f"LEADERLOCK_DIR={locks}"])
-    process = server.start()
-    try:
+    with Server(directory, hook=hook, raw_env=[f"LEADERLOCK_DIR={locks}"]).started() as server:
         until(lambda: len(list(locks.iterdir())) == 3, "three locks")
         names = sorted(path.name.rpartition("-")[0] for path in locks.iterdir())
         assert names == ["Reporter", "Reporter.__call__", "lead"]
@@ -320,11 +314,9 @@ def test_the_lock_is_named_by_the_task_and_the_configuration_file(directory: Pat
         server.lock = next(locks.glob("lead-*"))
         until(lambda: len(flocks_of(server.lock)) == WORKERS, "all to stand")
         old = server.workers()
-        kill(process.pid, signal.SIGHUP)
+        kill(server.arbiter, signal.SIGHUP)
         server.leader(not_among=old)
         assert len(list(locks.iterdir())) == 3
-    finally:
-        server.__exit__(None, None, None)
 
 
 @pytest.mark.parametrize("configuration", ["examples/gunicorn.conf.py", "contrib/gunicorn.conf.py"])

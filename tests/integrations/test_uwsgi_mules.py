@@ -10,7 +10,7 @@ import pytest
 
 from leaderlock import Unsupported
 from leaderlock.integrations.uwsgi import in_one_mule
-from tests.integrations.uwsgi_server import ACCEPTS, EXAMPLES, Serve, Server, build, serve
+from tests.integrations.uwsgi_server import EXAMPLES, Serve, Server, build, serve
 from tests.processes import until
 
 pytestmark = pytest.mark.slow
@@ -110,10 +110,10 @@ def test_mules_lead_on_when_the_workers_are_reloaded(with_mules: Server) -> None
     standing = with_mules.stand(2)
     leader = with_mules.leader(among=standing)
     worker = with_mules.get()
-    accepting = with_mules.log.splitlines().count(ACCEPTS)
+    accepted = with_mules.accepted()
     with_mules.tell("w")
     # A worker that is on its way out may reset whom it has just accepted, so nobody asks before.
-    until(lambda: with_mules.log.splitlines().count(ACCEPTS) > accepting, "a new worker to accept")
+    until(lambda: with_mules.accepted() > accepted, "a new worker to accept")
     assert with_mules.get() != worker
     assert with_mules.stand(2) == standing
     assert {event.term for event in with_mules.events()} == {leader.term}

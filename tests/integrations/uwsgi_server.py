@@ -169,6 +169,10 @@ class Server:
         until(look, f"{number} candidates without {without}")
         return self.candidates()
 
+    def accepted(self) -> int:
+        """How many workers have begun to accept requests, since the start."""
+        return self.log.splitlines().count(ACCEPTS)
+
     def complete(self, *, without: set[int] = frozenset()) -> set[int]:  # type: ignore[assignment]
         """Wait until each worker stands for election and accepts requests; the PIDs of all."""
 
@@ -177,7 +181,7 @@ class Server:
             return (
                 len(now) == self.processes
                 and not now & without
-                and self.log.splitlines().count(ACCEPTS) >= len(self._seen | now)
+                and self.accepted() >= len(self._seen | now)
             )
 
         until(look, f"{self.processes} workers without {without}")
