@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from pathlib import Path
 
@@ -41,11 +40,6 @@ while True:
 ITS_OWN = str(EXAMPLES / "uwsgi_mule.py")
 
 
-def mules(server: Server) -> set[int]:
-    """The PIDs of all mules that there ever were."""
-    return {int(pid) for pid in re.findall(r"spawned uWSGI mule \d+ \(pid: (\d+)\)", server.log)}
-
-
 WITH_MULES = {
     "plain": ["--mules", "2"],
     "with a module": ["--mule=mule.py", "--mule=mule.py"],
@@ -57,14 +51,16 @@ WITH_MULES = {
 
 @pytest.fixture(params=WITH_MULES)
 def with_mules(request: pytest.FixtureRequest, serve: Serve, tmp_path: Path) -> Server:
-    """A server with a worker and two mules, one of which leads."""
+    """A server with a worker, which accepts requests, and two mules, one of which leads."""
     (tmp_path / "mule.py").write_text(MULE)
-    return serve(
+    server = serve(
         *("--enable-threads", "--master", "--master-fifo", "fifo", "--die-on-term"),
         *WITH_MULES[request.param],
         app=JUST_APP if "itself" in request.param else IN_ONE_MULE,
         processes=1,
     )
+    until(server.accepted, "the worker to accept")
+    return server
 
 
 def test_one_mule_leads_and_the_next_one_when_it_is_killed(with_mules: Server) -> None:
@@ -76,7 +72,7 @@ def test_one_mule_leads_and_the_next_one_when_it_is_killed(with_mules: Server) -
         term, dead = leader.term, {leader.pid}
         with_mules.kill(leader.pid)
     with_mules.leader(after=term)
-    assert with_mules.stand(2, without=dead) <= mules(with_mules)
+    assert with_mules.stand(2, without=dead) <= with_mules.mules()
     assert with_mules.get() not in with_mules.candidates(), "a worker stands"
     with_mules.check_one_at_a_time()
 
@@ -130,7 +126,7 @@ def test_workers_and_mules_may_stand_for_one_election(serve: Serve) -> None:
         server.stand(3, without=dead)
         leader = server.leader(after=term)
         term, dead = leader.term, {leader.pid}
-        led.add(leader.pid in mules(server))
+        led.add(leader.pid in server.mules())
         server.kill(leader.pid)
     server.leader(after=term)
     server.stand(3, without=dead)

@@ -13,6 +13,7 @@ import contextlib
 import http.client
 import itertools
 import os
+import re
 import signal
 import socket
 import statistics
@@ -159,35 +160,37 @@ class Server:
         """The PIDs of those that hold the lock or wait for it."""
         return {pid for pid, _ in flocks_of(self.lock)} if self.lock.exists() else set()
 
-    def stand(self, number: int, *, without: set[int] = frozenset()) -> set[int]:  # type: ignore[assignment]
-        """Wait until so many stand for election, and none of these; the PIDs of all."""
-
-        def look() -> bool:
-            now = self.candidates()
-            return len(now) == number and not now & without
-
-        until(look, f"{number} candidates without {without}")
-        return self.candidates()
+    def mules(self) -> set[int]:
+        """The PIDs of all mules that there ever were."""
+        return {int(pid) for pid in re.findall(r"spawned uWSGI mule \d+ \(pid: (\d+)\)", self.log)}
 
     def accepted(self) -> int:
         """How many workers have begun to accept requests, since the start."""
         return self.log.splitlines().count(ACCEPTS)
 
-    def complete(self, *, without: set[int] = frozenset()) -> set[int]:  # type: ignore[assignment]
-        """Wait until each worker stands for election and accepts requests; the PIDs of all."""
+    def stand(self, number: int, *, without: set[int] = frozenset()) -> set[int]:  # type: ignore[assignment]
+        """Wait until so many stand for election, and none of these; the PIDs of all.
+
+        And until those that are workers accept requests, since a signal to one that does not is lost:
+        a master whom one tells to reload, say, would then wait for its end for good.
+        """
 
         def look() -> bool:
             now = self.candidates()
             return (
-                len(now) == self.processes
+                len(now) == number
                 and not now & without
-                and self.accepted() >= len(self._seen | now)
+                and self.accepted() >= len((self._seen | now) - self.mules())
             )
 
-        until(look, f"{self.processes} workers without {without}")
+        until(look, f"{number} candidates without {without}")
         now = self.candidates()
         self._seen |= now
         return now
+
+    def complete(self, *, without: set[int] = frozenset()) -> set[int]:  # type: ignore[assignment]
+        """The same, of all workers."""
+        return self.stand(self.processes, without=without)
 
     def events(self) -> list[Event]:
         if not self._task_log.exists():
