@@ -242,6 +242,25 @@ def sleeps(thread: int) -> bool:
     return text.rpartition(")")[2].split()[0] == "S"
 
 
+@contextlib.contextmanager
+def without_a_successor(pid: int) -> Iterator[None]:
+    """Stop a process's parent meanwhile, so that it starts no other one in its place.
+
+    The kernel hands no lock over: it wakes the first of those who wait, and a newcomer that asks before
+    that one has run has the lock.
+    """
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    parent = int(stat.rpartition(")")[2].split()[1])
+    if parent == os.getpid():  # which starts no other one
+        yield
+        return
+    os.kill(parent, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(parent, signal.SIGCONT)
+
+
 def forked(child: Callable[[], object]) -> int:
     """Run a function in a forked child; its exit status, which is 0 if it returned a true value."""
     pid = os.fork()

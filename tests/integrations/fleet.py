@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.integrations.server import Note, Server
-from tests.processes import flocks_of, until
+from tests.processes import flocks_of, until, without_a_successor
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
@@ -125,8 +125,9 @@ class Fleet(Server):
             stood = self.until_standing(standing if replaced else standing - turn)
             first = self.leader()
             assert self.leaders() == {first.pid}
-            os.kill(first.pid, 9)
-            second = self.leader(not_among=[first.pid])
+            with without_a_successor(first.pid):
+                os.kill(first.pid, 9)
+                second = self.leader(not_among=[first.pid])
             assert second.pid in stood
             assert second.term == first.term + 1
             until(lambda before=first.pid: self.leaders() - {before}, "the kernel's table to follow")  # type: ignore[misc]

@@ -19,7 +19,7 @@ import pytest
 from leaderlock import LeaderLock, Unsupported
 from leaderlock.integrations.gunicorn import in_one_worker
 from tests.integrations.server import CUT_OFF, WORKERS, Server
-from tests.processes import PATIENCE, flocks_of, until
+from tests.processes import PATIENCE, flocks_of, until, without_a_successor
 
 UVICORN = "uvicorn_worker.UvicornWorker"
 CLASSES = ["sync", "gthread", "gevent", UVICORN]
@@ -53,8 +53,9 @@ def test_a_killed_leader_is_followed_by_a_worker_that_stood_by(
         for _ in range(3):
             standing = {pid for pid, _ in flocks_of(server.lock)}
             first = server.leader()
-            kill(first.pid)
-            second = server.leader(not_among=[first.pid])
+            with without_a_successor(first.pid):
+                kill(first.pid)
+                second = server.leader(not_among=[first.pid])
             assert second.pid in standing
             assert second.term == first.term + 1
             server.until_complete()

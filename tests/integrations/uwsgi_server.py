@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import itertools
+import json
 import os
 import re
 import signal
@@ -29,7 +30,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.integrations.server import _processes
-from tests.processes import flocks_of, until
+from tests.processes import flocks_of, until, without_a_successor
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
@@ -224,6 +225,21 @@ class Server:
             connection.request("GET", path)
             return int(connection.getresponse().read())
 
+    def until_idle(self) -> None:
+        """Wait until uWSGI is done with all requests, which is after their answers.
+
+        A worker that ends while it is at one of them runs no exit handlers. The server needs the option
+        ``--stats stats``.
+        """
+        until(lambda: not self._requests(), "uWSGI to be done with all requests")
+
+    def _requests(self) -> int:
+        with socket.socket(socket.AF_UNIX) as connection, connection.makefile() as file:
+            connection.settimeout(30)
+            connection.connect(str(self.directory / "stats"))
+            stats = json.load(file)
+        return sum(core["in_request"] for worker in stats["workers"] for core in worker["cores"])
+
     def serve_until_gone(self, pid: int) -> None:
         """Ask again and again until this worker has served as many requests as it may."""
         for _ in range(1000):
@@ -260,8 +276,9 @@ class Server:
         """Kill the leader of a complete server: one of those that stood leads, and it alone."""
         stood = self.complete()
         first = self.leader()
-        self.kill(first.pid)
-        self.leader(after=first.term, among=stood - {first.pid})
+        with without_a_successor(first.pid):
+            self.kill(first.pid)
+            self.leader(after=first.term, among=stood - {first.pid})
         self.complete(without={first.pid})
         self.check_one_at_a_time()
 
