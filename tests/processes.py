@@ -238,24 +238,25 @@ def settled(pid: int) -> dict[int, int]:
 
 def sleeps(thread: int) -> bool:
     """Whether it waits for something, rather than for a processor."""
-    text = Path(f"/proc/{thread}/stat").read_text(encoding="ascii")
-    return text.rpartition(")")[2].split()[0] == "S"
+    return _stat_of(thread)[0] == "S"
+
+
+def _stat_of(pid: int) -> list[str]:
+    """State, parent, and what else there is behind the name."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
 
 
 @contextlib.contextmanager
 def without_a_successor(pid: int) -> Iterator[None]:
-    """Stop a process's parent meanwhile, so that it starts no other one in its place.
+    """Stop a process's parent, which must not stand itself, so that it starts no other one meanwhile.
 
     The kernel hands no lock over: it wakes the first of those who wait, and a newcomer that asks before
     that one has run has the lock.
     """
-    stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
-    parent = int(stat.rpartition(")")[2].split()[1])
-    if parent == os.getpid():  # which starts no other one
-        yield
-        return
+    parent = int(_stat_of(pid)[1])
     os.kill(parent, signal.SIGSTOP)
     try:
+        until(lambda: _stat_of(parent)[0] == "T", f"{parent} to stop")
         yield
     finally:
         os.kill(parent, signal.SIGCONT)

@@ -25,9 +25,14 @@ ENTRY = (CONTRIB / "logrotate.d" / "myapp").read_text()
 LOGROTATE = shutil.which("logrotate") or shutil.which("logrotate", path="/usr/sbin:/sbin")
 SIGNAL = "systemctl kill --kill-whom=main --signal=USR1 myapp.service"
 
+WORKERS = 2
+
 pytestmark = pytest.mark.skipif(LOGROTATE is None, reason="logrotate is not installed")
 
 APPLICATION = """\
+with open("loaded", "a") as file:  # by a worker that has set its signal handlers
+    file.write("1")
+
 def app(environ, start_response):
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
@@ -96,7 +101,7 @@ class Served:
         self.process = psutil.Popen(
             [
                 *LEADERLOCK, "run", "--lock", str(directory / "a.lock"), "--",
-                "gunicorn", "--bind", "127.0.0.1:0", "--workers", "2", "--threads", "2",
+                "gunicorn", "--bind", "127.0.0.1:0", "--workers", str(WORKERS), "--threads", "2",
                 "--access-logfile", str(logs / "access.log"), "--access-logformat", "%(U)s",
                 "--error-logfile", str(logs / "error.log"), "application:app",
             ],
@@ -104,14 +109,30 @@ class Served:
             env={**os.environ, "PATH": f"{Path(LEADERLOCK[0]).parent}:{os.environ['PATH']}"},
         )  # fmt: skip
         self.port = 0
+        self._logs = logs
+        self._loaded = directory / "loaded"
 
-    def wait_until_it_listens(self, log: Path) -> None:
+    def wait_until_it_serves(self) -> None:
+        """Wait for its port, and until a signal to any of its workers is not lost."""
+        log = self._logs / "error.log"
+
         def found() -> bool:
             _, _, rest = log.read_text().partition("Listening at: http://127.0.0.1:")
             self.port = int(rest.split()[0]) if " " in rest else 0
             return self.port > 0
 
         until(lambda: log.exists() and found(), "gunicorn to listen")
+        until(lambda: self._loaded.exists() and self._loaded.stat().st_size == WORKERS, "its workers")
+
+    def until_reopened(self) -> None:
+        """Wait until none of its processes has the file open that the access log was."""
+        log = str(self._logs / "access.log")
+
+        def opened() -> set[str]:
+            family = self.process.children(recursive=True)
+            return {file.path for process in family for file in process.open_files()}
+
+        until(lambda: {path for path in opened() if path.startswith(log)} == {log}, "a reopening")
 
     def answers(self, path: str) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -126,7 +147,7 @@ class Served:
 def served(tmp_path: Path, logs: Path) -> Iterator[Served]:
     served = Served(tmp_path, logs)
     try:
-        served.wait_until_it_listens(logs / "error.log")
+        served.wait_until_it_serves()
         yield served
     finally:
         family = [served.process, *served.process.children(recursive=True)]
@@ -156,6 +177,8 @@ def test_no_line_is_lost_by_a_rotation(served: Served, tmp_path: Path, logs: Pat
             done = rotate(entry, tmp_path, "--force")
             assert (done.returncode, done.stderr) == (0, "")
             assert len(list(logs.glob("access.log.*"))) == rotation
+            # The next one compresses this one's file, which nobody may write to any more.
+            served.until_reopened()
             until(lambda: (logs / "access.log").stat().st_size > 0, "lines in the new file")
     finally:
         enough.set()
