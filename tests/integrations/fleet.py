@@ -108,11 +108,14 @@ class Fleet(Server):
     def until_standing(self, number: int, *, without: Iterable[int] = ()) -> set[int]:
         """Wait until so many processes stand and one of them says that it leads; who they are."""
         gone = set(without)
-        until(
-            lambda: len(self.candidates()) == number and not self.candidates() & gone,
-            f"{number} candidates but {gone}; there are {self.candidates()}:\n{self.output()}",
-        )
-        found = self.candidates()
+        found: set[int] = set()
+
+        def stand() -> bool:
+            nonlocal found
+            found = self.candidates()
+            return len(found) == number and not found & gone
+
+        until(stand, f"{number} candidates but {gone}")
         self.leader(among=found)
         return found
 

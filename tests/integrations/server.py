@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TypeVar
@@ -58,8 +58,11 @@ _Server = TypeVar("_Server", bound="Server")
 class Server:
     """gunicorn in a session of its own, all of whose processes are killed in the end.
 
-    `hook` is the configuration's line for the hook, `settings` are gunicorn's.
+    `hook` is the configuration's line for the hook, `settings` are gunicorn's. What it starts runs
+    `through` another command, if that is set.
     """
+
+    through: Sequence[str] = ()
 
     def __init__(
         self,
@@ -95,7 +98,7 @@ class Server:
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         with open(self.directory / "output", "ab") as output:
             process = subprocess.Popen(
-                [*self._command, *arguments],
+                [*self.through, *self._command, *arguments],
                 cwd=self.directory,
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,

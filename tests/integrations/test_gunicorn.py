@@ -7,8 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ import pytest
 
 from leaderlock import LeaderLock, Unsupported
 from leaderlock.integrations.gunicorn import in_one_worker
+from tests.integrations.readable import readable_by_all
 from tests.integrations.server import CUT_OFF, WORKERS, Server
 from tests.processes import PATIENCE, flocks_of, until, without_a_successor
 
@@ -488,34 +487,16 @@ def nobody(directory: Path) -> pwd.struct_passwd:
     return user
 
 
-def can_import(user: pwd.struct_passwd) -> bool:
-    """Whether the user can read the installation, which may lie in root's home."""
-    try:
-        return not subprocess.run(
-            [sys.executable, "-c", "import gunicorn, leaderlock, tests.integrations.server"],
-            user=user.pw_uid,
-            group=user.pw_gid,
-            extra_groups=[],
-            stderr=subprocess.DEVNULL,
-            cwd=Path(__file__).parents[2],
-        ).returncode
-    except PermissionError:
-        return False
-
-
 @pytest.mark.parametrize("worker_class", [*CLASSES, "asgi"])
 @with_and_without_preload
 def test_root_gives_the_lock_file_to_the_user_that_its_workers_become(
     directory: Path, nobody: pwd.struct_passwd, worker_class: str, preload_app: bool
 ) -> None:
-    if not preload_app and not can_import(nobody):
-        pytest.skip("needs an installation that the user nobody can read")
     hook = LEAD.format(f"path={str(directory / 'leader.lock')!r}")
-    if preload_app:  # with all that uvicorn's worker imports after it has become nobody
-        hook += "\nimport encodings.idna, uvicorn.lifespan.on, uvicorn.loops.auto"
-        hook += "\nimport uvicorn.protocols.http.auto, uvicorn.protocols.websockets.auto"
     settings = {"user": "nobody", "group": "nogroup", "preload_app": preload_app}
-    with Server(directory, worker_class, hook, **settings) as server:
+    server = Server(directory, worker_class, hook, **settings)
+    server.through = readable_by_all(directory)
+    with server:
         first = server.leader()
         assert os.stat(f"/proc/{first.pid}").st_uid == nobody.pw_uid
         status = server.lock.stat()

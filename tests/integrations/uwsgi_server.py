@@ -176,7 +176,10 @@ class Server:
         a master whom one tells to reload, say, would then wait for its end for good.
         """
 
+        now: set[int] = set()
+
         def look() -> bool:
+            nonlocal now
             now = self.candidates()
             return (
                 len(now) == number
@@ -185,7 +188,6 @@ class Server:
             )
 
         until(look, f"{number} candidates without {without}")
-        now = self.candidates()
         self._seen |= now
         return now
 
