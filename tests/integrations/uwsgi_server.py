@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import itertools
-import json
 import os
 import re
 import signal
@@ -104,6 +103,7 @@ class Server:
         self._task_log = directory / "task.log"
         self._server_log = directory / "uwsgi.log"
         self._socket = directory / "http"
+        self._has_gevent = "--gevent" in arguments
         self._seen: set[int] = set()
         self._sessions: set[int] = set()
         self._command = [
@@ -185,11 +185,25 @@ class Server:
                 len(now) == number
                 and not now & without
                 and self.accepted() >= len((self._seen | now) - self.mules())
+                and (not self._has_gevent or all(map(self._polls, now)))
             )
 
         until(look, f"{number} candidates without {without}")
         self._seen |= now
         return now
+
+    def _polls(self, pid: int) -> bool:
+        """Whether gevent's loop runs there: it has handlers of its own, set after all else."""
+        sockets = (line.split() for line in Path("/proc/net/unix").read_text().splitlines())
+        listens = "00010000"
+        [inode] = [int(s[6]) for s in sockets if s[7:] == [str(self._socket)] and s[3] == listens]
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            # proc_pid_fdinfo(5): what an epoll descriptor waits for.
+            return any(
+                f" ino:{inode:x} " in (Path(f"/proc/{pid}/fdinfo") / name).read_text()
+                for name in os.listdir(f"/proc/{pid}/fdinfo")
+            )
+        return False
 
     def complete(self, *, without: set[int] = frozenset()) -> set[int]:  # type: ignore[assignment]
         """The same, of all workers."""
@@ -226,21 +240,6 @@ class Server:
             connection.sock.connect(str(self._socket))
             connection.request("GET", path)
             return int(connection.getresponse().read())
-
-    def until_idle(self) -> None:
-        """Wait until uWSGI is done with all requests, which is after their answers.
-
-        A worker that ends while it is at one of them runs no exit handlers. The server needs the option
-        ``--stats stats``.
-        """
-        until(lambda: not self._requests(), "uWSGI to be done with all requests")
-
-    def _requests(self) -> int:
-        with socket.socket(socket.AF_UNIX) as connection, connection.makefile() as file:
-            connection.settimeout(30)
-            connection.connect(str(self.directory / "stats"))
-            stats = json.load(file)
-        return sum(core["in_request"] for worker in stats["workers"] for core in worker["cores"])
 
     def serve_until_gone(self, pid: int) -> None:
         """Ask again and again until this worker has served as many requests as it may."""
