@@ -17,8 +17,7 @@ from typing import NamedTuple
 from tests.integrations.asgi_server import AsgiServer
 from tests.integrations.fleet import Fleet
 from tests.integrations.server import WORKERS, Server
-from tests.integrations.uwsgi_server import BUILDS
-from tests.processes import flocks_of
+from tests.integrations.uwsgi_server import ACCEPTS, BUILDS
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "matrix.md"
 COLUMNS = {
@@ -93,6 +92,7 @@ class Uwsgi(Fleet):
             directory,
             [
                 *(build.program, *build.options, "--master", "--die-on-term", "--enable-threads"),
+                *("--hook-accepting", f"print:{ACCEPTS}"),
                 *("--http-socket", directory / "http", "-p", WORKERS, "--wsgi-file", "app.py", *mode),
                 *(("--max-requests", REQUESTS_EACH, "--min-worker-lifetime", 0) if recycles else ()),
             ],
@@ -101,9 +101,13 @@ class Uwsgi(Fleet):
         )
         self.lock = lock
         self._socket = directory / "http"
+        self._seen: set[int] = set()
 
     def _standing_and_ready(self) -> set[int]:
-        return {pid for pid, _ in flocks_of(self.lock)} if self.lock.exists() else set()
+        standing = self.candidates()
+        self._seen |= standing
+        accepted = self.output().splitlines().count(ACCEPTS)
+        return standing if accepted >= len(self._seen) else set()
 
 
 def _uwsgi(*mode: str) -> Callable[[Path, bool, bool], Server]:
