@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
+
+import psutil
 
 from leaderlock.kernel.mounts import place_of
 
@@ -22,6 +24,8 @@ PATIENCE = 60.0
 """Seconds after which something that should have happened has not, on the slowest machine."""
 
 needs_root = "needs root"
+
+_Found = TypeVar("_Found")
 
 
 class ChildError(Exception):
@@ -145,13 +149,14 @@ def holder(path: str | os.PathLike[str]) -> Child:
     return child
 
 
-def until(condition: Callable[[], object], what: str = "it to happen") -> None:
-    """Wait for something that the kernel gives no event for."""
+def until(condition: Callable[[], _Found], what: str = "it to happen") -> _Found:
+    """Wait for something that the kernel gives no event for; what the condition returned then."""
     deadline = time.monotonic() + PATIENCE
-    while not condition():
+    while not (found := condition()):
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {PATIENCE} s for {what}")
         time.sleep(0.002)
+    return found
 
 
 def flocks(place: str = "") -> list[tuple[int, bool]]:
@@ -238,12 +243,8 @@ def settled(pid: int) -> dict[int, int]:
 
 def sleeps(thread: int) -> bool:
     """Whether it waits for something, rather than for a processor."""
-    return _stat_of(thread)[0] == "S"
-
-
-def _stat_of(pid: int) -> list[str]:
-    """State, parent, and what else there is behind the name."""
-    return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    text = Path(f"/proc/{thread}/stat").read_text(encoding="ascii")
+    return text.rpartition(")")[2].split()[0] == "S"
 
 
 @contextlib.contextmanager
@@ -253,13 +254,13 @@ def without_a_successor(pid: int) -> Iterator[None]:
     The kernel hands no lock over: it wakes the first of those who wait, and a newcomer that asks before
     that one has run has the lock.
     """
-    parent = int(_stat_of(pid)[1])
-    os.kill(parent, signal.SIGSTOP)
+    parent = psutil.Process(psutil.Process(pid).ppid())
+    parent.suspend()
     try:
-        until(lambda: _stat_of(parent)[0] == "T", f"{parent} to stop")
+        until(lambda: parent.status() == psutil.STATUS_STOPPED, f"{parent} to stop")
         yield
     finally:
-        os.kill(parent, signal.SIGCONT)
+        parent.resume()
 
 
 def forked(child: Callable[[], object]) -> int:

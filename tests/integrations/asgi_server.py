@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.integrations.server import WORKERS, Server
-from tests.processes import PATIENCE, flocks_of, until
+from tests.processes import PATIENCE, until
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPTS = sysconfig.get_path("scripts")
@@ -77,10 +77,6 @@ class AsgiServer(Server):
         super().__enter__()
         return self
 
-    def standing(self) -> set[int]:
-        """The workers that lead or wait for it."""
-        return {pid for pid, _ in flocks_of(self.lock)} if self.lock.exists() else set()
-
     @staticmethod
     def now() -> int:
         """On the clock of the notes."""
@@ -88,7 +84,7 @@ class AsgiServer(Server):
 
     def until_begun(self) -> None:
         """Wait for all workers to stand, and for one of them to begin the task."""
-        until(lambda: len(self.standing()) == WORKERS and self.terms(), "the task to begin")
+        until(lambda: len(self.candidates()) == WORKERS and self.terms(), "the task to begin")
 
     def wait(self) -> int:
         """Wait for the server's end; its status."""

@@ -95,10 +95,6 @@ class Fleet(Server):
             notes.append(Note(event, int(pid), int(term), 0))
         return notes
 
-    def candidates(self) -> set[int]:
-        """Those that hold the lock or wait for it, by the kernel."""
-        return {pid for pid, _ in flocks_of(self.lock)} if self.lock.exists() else set()
-
     def leaders(self) -> set[int]:
         """Those that hold the lock, by the kernel."""
         return (
@@ -108,14 +104,12 @@ class Fleet(Server):
     def until_standing(self, number: int, *, without: Iterable[int] = ()) -> set[int]:
         """Wait until so many processes stand and one of them says that it leads; who they are."""
         gone = set(without)
-        found: set[int] = set()
 
-        def stand() -> bool:
-            nonlocal found
-            found = self.candidates()
-            return len(found) == number and not found & gone
+        def look() -> set[int]:
+            now = self.candidates()
+            return now if len(now) == number and not now & gone else set()
 
-        until(stand, f"{number} candidates but {gone}")
+        found = until(look, f"{number} candidates but {gone}")
         self.leader(among=found)
         return found
 

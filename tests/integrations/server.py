@@ -197,6 +197,10 @@ class Server:
         until(leads, f"a leader among {allowed or 'all'} but {set(not_among)}")
         return found[0]
 
+    def candidates(self) -> set[int]:
+        """Those that hold the lock or wait for it, by the kernel."""
+        return {pid for pid, _ in flocks_of(self.lock)} if self.lock.exists() else set()
+
     def until_complete(self, number: int = WORKERS) -> None:
         """Wait until all workers stand and are ready, and one leads.
 
@@ -207,8 +211,7 @@ class Server:
         self.leader()
 
     def _standing_and_ready(self) -> set[int]:
-        standing = {pid for pid, _ in flocks_of(self.lock)} if self.lock.exists() else set()
-        return standing & {note.pid for note in self.notes() if note.event == "ready"}
+        return self.candidates() & {note.pid for note in self.notes() if note.event == "ready"}
 
     def until_gone(self, pids: Iterable[int]) -> None:
         gone = set(pids)

@@ -51,7 +51,7 @@ def test_one_worker_leads_while_all_serve_and_another_one_when_it_is_killed(
     directory: Path, kind: str
 ) -> None:
     with AsgiServer(directory, kind) as server:
-        standing = server.standing()
+        standing = server.candidates()
         assert server.until_serving() in standing
         first = server.leader()
         if kind in END_WITH_A_WORKER:
@@ -64,7 +64,7 @@ def test_one_worker_leads_while_all_serve_and_another_one_when_it_is_killed(
         assert second.pid in standing
         assert second.term == first.term + 1
         server.until_complete()
-        assert server.until_serving() in server.standing()
+        assert server.until_serving() in server.candidates()
         server.check_one_leader_at_any_time()
 
 
@@ -115,12 +115,12 @@ def test_a_worker_told_to_end_again_and_again_lets_the_task_stop_first(directory
 def test_a_reload_moves_the_leadership_to_a_new_worker(directory: Path, kind: str) -> None:
     with AsgiServer(directory, kind) as server:
         server.until_serving()
-        old = server.standing()
+        old = server.candidates()
         kill(server.arbiter, signal.SIGHUP)
         server.leader(not_among=old)
         server.until_gone(old)
         server.until_complete()
-        assert server.until_serving() in server.standing()
+        assert server.until_serving() in server.candidates()
         ended = [note.term for note in server.terms() if note.pid in old]
         assert [term for term in stopped_terms(server) if term in ended] == ended
         server.check_one_leader_at_any_time()
@@ -148,7 +148,7 @@ def test_a_coroutine_that_merely_waits_outlives_its_lease(directory: Path) -> No
         [first] = server.terms()
         until(lambda: server.now() - first.time > 5e9, "two leases to pass")
         assert server.terms() == [first]
-        assert first.pid in server.standing()
+        assert first.pid in server.candidates()
 
 
 @every_server
@@ -156,7 +156,7 @@ def test_the_applications_own_lifespan_state_and_websockets_work_as_before(
     directory: Path, kind: str
 ) -> None:
     with AsgiServer(directory, kind, "lead" if kind == "hypercorn-trio" else "look_around") as server:
-        assert server.until_serving() in server.standing()  # which looks for the state
+        assert server.until_serving() in server.candidates()  # which looks for the state
         if kind != "hypercorn-trio":
             assert "sees:the-startup's" in [note.event for note in server.notes()]
         with unix_connect(str(directory / "http"), "ws://localhost/") as socket:
@@ -177,7 +177,7 @@ def test_an_application_without_a_lifespan_of_its_own_has_a_leader_too(
     directory: Path, kind: str, app: str
 ) -> None:
     with AsgiServer(directory, kind, app=app) as server:
-        assert server.until_serving() in server.standing()
+        assert server.until_serving() in server.candidates()
         if app == "raises_in_startup":
             server.said("this startup always fails")
         kill(server.arbiter, signal.SIGTERM)
@@ -202,9 +202,9 @@ def test_an_application_may_have_several_tasks_each_with_its_own_leader(
 ) -> None:
     with AsgiServer(directory, kind, app="with_another_task") as server:
         other = Path(f"{server.lock}.other")
-        until(lambda: {pid for pid, _ in flocks_of(other)} == server.standing(), "all to stand twice")
+        until(lambda: {pid for pid, _ in flocks_of(other)} == server.candidates(), "all to stand twice")
         assert [waits for _, waits in flocks_of(other)] == [False, True, True, True]
-        assert server.until_serving() in server.standing()
+        assert server.until_serving() in server.candidates()
         kill(server.arbiter, signal.SIGTERM)
         assert server.wait() == 0
         assert flocks_of(other) == flocks_of(server.lock) == []
@@ -226,8 +226,8 @@ def test_a_server_that_is_hurried_has_the_task_end_too(directory: Path, kind: st
 
 def test_an_application_that_gunicorn_has_preloaded_leads_in_its_workers(directory: Path) -> None:
     with AsgiServer(directory, "gunicorn", "lead_in_loop", "full", "--preload") as server:
-        assert server.until_serving() in server.standing()
-        assert server.arbiter not in server.standing()
+        assert server.until_serving() in server.candidates()
+        assert server.arbiter not in server.candidates()
         first = server.leader()
         kill(first.pid)
         server.leader(not_among=[first.pid])

@@ -50,7 +50,7 @@ def test_a_killed_leader_is_followed_by_a_worker_that_stood_by(
 ) -> None:
     with Server(directory, worker_class, preload_app=preload_app) as server:
         for _ in range(3):
-            standing = {pid for pid, _ in flocks_of(server.lock)}
+            standing = server.candidates()
             first = server.leader()
             with without_a_successor(first.pid):
                 kill(first.pid)
@@ -147,7 +147,7 @@ def upgrade(server: Server, old: set[int]) -> tuple[int, set[int]]:
     """Have gunicorn start its second arbiter; that and its workers, once all stand for election."""
     kill(server.arbiter, signal.SIGUSR2)
     until(lambda: len(flocks_of(server.lock)) == 2 * WORKERS, "the workers of both arbiters to stand")
-    new = {pid for pid, _ in flocks_of(server.lock)} - old
+    new = server.candidates() - old
     arbiter = next(pid for pid in server.workers() - old if server.workers(pid))
     return arbiter, new
 

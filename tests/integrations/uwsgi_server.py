@@ -176,19 +176,17 @@ class Server:
         a master whom one tells to reload, say, would then wait for its end for good.
         """
 
-        now: set[int] = set()
-
-        def look() -> bool:
-            nonlocal now
+        def look() -> set[int]:
             now = self.candidates()
-            return (
+            stand = (
                 len(now) == number
                 and not now & without
                 and self.accepted() >= len((self._seen | now) - self.mules())
                 and (not self._has_gevent or all(map(self._polls, now)))
             )
+            return now if stand else set()
 
-        until(look, f"{number} candidates without {without}")
+        now = until(look, f"{number} candidates without {without}")
         self._seen |= now
         return now
 
