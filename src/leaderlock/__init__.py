@@ -7,7 +7,7 @@ from leaderlock._version import __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from leaderlock.candidate import Candidate
-    from leaderlock.current import current_leadership
+    from leaderlock.current import current_leadership, is_leader
     from leaderlock.election import Election
     from leaderlock.errors import (
         CorruptLockFile,
@@ -45,6 +45,7 @@ __all__ = [
     "__version__",
     "call_once",
     "current_leadership",
+    "is_leader",
     "only_once",
 ]
 
@@ -52,7 +53,7 @@ __all__ = [
 # without a lock needs none of it.
 _ROOMS = {
     "candidate": ("Candidate",),
-    "current": ("current_leadership",),
+    "current": ("current_leadership", "is_leader"),
     "election": ("Election",),
     "errors": (
         "CorruptLockFile",

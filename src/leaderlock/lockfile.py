@@ -57,6 +57,7 @@ class LockedFile:
 
     Attributes:
         has_path: whether it can be deleted or replaced.
+        is_named: whether it was asked for by its name, rather than by a path.
         is_network: whether its server may give the lock up without a word.
         last_written: the record that this process wrote last, and its term.
         lease: seconds, of who is to lead by it; for the history.
@@ -64,6 +65,7 @@ class LockedFile:
     """
 
     has_path = True
+    is_named = True
     is_network = False
     last_written: tuple[bytes, int] = (b"", 0)
     lease: float | None = None
@@ -90,6 +92,7 @@ class LockFile(LockedFile):
         self._mode = mode
         self._on_network_filesystem = on_network_filesystem
         self._given = None if path is None else _absolute(path)
+        self.is_named = path is None
         self._found: tuple[int, str] | None = None
         self._seen = False
         self._flags = _FLAGS | _NOATIME
