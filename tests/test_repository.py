@@ -38,6 +38,7 @@ LEVELS: list[set[str]] = [
         "at_exit",
         "candidate",
         "current",
+        "default_name",
         "election",
         "in_loop",
         "leadership",

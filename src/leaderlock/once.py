@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import functools
 import os
-from binascii import crc32
 from typing import overload
 
 from leaderlock.candidate import Candidate
+from leaderlock.default_name import own_name
 from leaderlock.election import Election, refuse_coroutine
 from leaderlock.lock import LeaderLock
 
@@ -181,20 +181,7 @@ def _require_function(function: object, decorator: str) -> None:
 def _name(
     function: Callable[..., object], name: str | None, path: str | os.PathLike[str] | None
 ) -> str | None:
-    """The name given; else, unless there is a path, one of the function's own."""
+    """The name given; without a path too, one of the function's own."""
     if name is not None or path is not None:
         return name
-    return function_name(function)
-
-
-def function_name(function: Callable[..., object], *, place: str | None = None) -> str:
-    """A lock's name for a function: its own and, to tell programs apart, a file's in short.
-
-    By default that is the file where the function is defined, whose symlinks are resolved.
-    """
-    target = function if hasattr(function, "__qualname__") else type(function)
-    if place is None:
-        code = getattr(function, "__code__", None)
-        place = os.path.realpath(code.co_filename) if code else target.__module__
-    own = "".join(c if c.isalnum() or c in "._-" else "_" for c in target.__qualname__).lstrip("._")
-    return f"{own[-80:]}-{crc32(os.fsencode(place)):08x}"
+    return own_name(function)

@@ -16,11 +16,11 @@ import functools
 import inspect
 import os
 import signal
-import sys
 from typing import overload
 
 from leaderlock.at_exit import EXIT_GRACE, candidates, stop_at_exit
 from leaderlock.candidate import Candidate
+from leaderlock.default_name import file_of_caller, function_name
 from leaderlock.election import Election, require_task
 from leaderlock.in_loop import in_loop, running_loop
 from leaderlock.integrations.lifespan import with_lifespan
@@ -28,7 +28,6 @@ from leaderlock.integrations.stderr_log import log_to_stderr
 from leaderlock.kernel.threads import start_new_thread
 from leaderlock.leading import every
 from leaderlock.log import log
-from leaderlock.once import function_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def in_one_worker(
     if app is not None and not callable(app):
         raise TypeError(f"app must be an ASGI application, not {app!r}")
     if name is None and path is None:
-        name = function_name(task, place=os.path.abspath(sys._getframe(1).f_code.co_filename))
+        name = function_name(task, place=file_of_caller())
     election = Election(path, name=name, on_return=on_return, backoff=backoff, lease=lease)
 
     def lifespan(*_: object) -> AbstractAsyncContextManager[None]:

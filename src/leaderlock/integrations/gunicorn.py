@@ -13,14 +13,13 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import sys
 
 from leaderlock.at_exit import stop_at_exit
+from leaderlock.default_name import file_of_caller, function_name
 from leaderlock.election import Election, require_task
 from leaderlock.errors import LeaderLockError
 from leaderlock.integrations.handover import hand_over
 from leaderlock.kernel.signals import signal
-from leaderlock.once import function_name
 from leaderlock.rehearsal import rehearse_before_fork
 
 TYPE_CHECKING = False
@@ -81,7 +80,7 @@ def in_one_worker(
     if chain is not None and not callable(chain):
         raise TypeError(f"chain must be another post_fork hook, not {chain!r}")
     if name is None and path is None:
-        name = function_name(task, place=sys._getframe(1).f_code.co_filename)
+        name = function_name(task, place=file_of_caller())
     election = Election(path, name=name, on_return=on_return, backoff=backoff, lease=lease)
     rehearse_before_fork()
     to_server = _log_to_server()

@@ -28,9 +28,10 @@ from typing import TYPE_CHECKING, overload
 
 import pytest
 
+from leaderlock.default_name import function_name
 from leaderlock.election import refuse_coroutine
 from leaderlock.kernel.descriptors import Descriptor
-from leaderlock.once import call_once, function_name
+from leaderlock.once import call_once
 from leaderlock.outcomes import Outcomes, encode
 
 if TYPE_CHECKING:

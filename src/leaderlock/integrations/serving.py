@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import sys
 
+from leaderlock.default_name import own_name
 from leaderlock.election import Election, require_task
 from leaderlock.log import log
-from leaderlock.once import function_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class ServedTask:
         require_task(task)
         self.run = task if prepared is None else prepared
         if name is None and path is None:
-            name = function_name(task)
+            name = own_name(task)
         self.election = Election(path, name=name, lease=lease, on_return=on_return, backoff=backoff)
         self._name, self._path, self._lease = name, path, lease
         self._claims: dict[int, object] = {}

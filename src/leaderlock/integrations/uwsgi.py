@@ -17,10 +17,10 @@ import signal
 import sys
 
 from leaderlock.at_exit import stop_at_exit
+from leaderlock.default_name import file_of_caller, function_name
 from leaderlock.election import Election, require_task
 from leaderlock.errors import Unsupported
 from leaderlock.integrations.stderr_log import log_to_stderr
-from leaderlock.once import function_name
 from leaderlock.rehearsal import rehearse_before_fork
 
 TYPE_CHECKING = False
@@ -146,9 +146,7 @@ def _election(
 ) -> Election:
     require_task(task)
     if name is None and path is None:
-        # uWSGI compiles a file under the name that it was given, which may be a relative one.
-        place = os.path.realpath(sys._getframe(2).f_code.co_filename)
-        name = function_name(task, place=place)
+        name = function_name(task, place=file_of_caller())
     return Election(path, name=name, on_return=on_return, backoff=backoff, lease=lease)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
+from leaderlock.default_name import own_name
 from leaderlock.integrations.serving import ServedTask
 
 TYPE_CHECKING = False
@@ -44,9 +48,16 @@ def task_of(path: str, keywords: Mapping[str, Any]) -> ServedTask:
     """
     try:
         function = import_string(path)
+        if not {"name", "path"} & keywords.keys() and callable(function):
+            keywords = {**keywords, "name": own_name(function, caller=_settings_file())}
         return ServedTask(function, prepared=lambda leadership: _run(function, leadership), **keywords)
     except (ImportError, TypeError, ValueError) as error:
         raise ImproperlyConfigured(f"the task {path!r} of LEADERLOCK: {error}") from error
+
+
+def _settings_file() -> str:
+    module = sys.modules.get(getattr(settings, "SETTINGS_MODULE", ""))
+    return os.path.realpath(getattr(module, "__file__", None) or os.curdir)
 
 
 def _run(function: Callable[[Leadership], object], leadership: Leadership) -> object:
