@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from leaderlock import CorruptLockFile, LeaderLock, NotHeld
+from leaderlock import CorruptLockFile, LeaderLock, LockTimeout, NotHeld
 from tests.processes import (
     PATIENCE,
     Child,
@@ -35,7 +35,7 @@ def test_a_free_lock_is_taken_without_a_thread(path: Path) -> None:
     async def main() -> None:
         before = len(threads_of())
         async with LeaderLock(path) as held:
-            assert held is True
+            assert held.locked()
             assert len(threads_of()) == before
             assert flocks_of(path) == [(os.getpid(), False)]
         assert flocks_of(path) == []
@@ -215,7 +215,7 @@ def test_a_wait_that_is_cancelled_as_the_lock_arrives_does_not_keep_it(path: Pat
             await asyncio.sleep(turn % 7 / 3000)
             taking.cancel()
             try:
-                assert await taking
+                assert await taking is lock
             except asyncio.CancelledError:
                 assert not lock.locked()
             else:
@@ -236,7 +236,7 @@ def test_a_coroutine_that_is_cancelled_at_the_gate_lets_the_next_one_in(path: Pa
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             first.cancel()
-        assert await asyncio.wait_for(second, 60)
+        assert await asyncio.wait_for(second, 60) is lock
         assert first.cancelled()
         lock.release()
 
@@ -252,7 +252,7 @@ def test_a_coroutine_that_is_cancelled_just_when_the_gate_opens_passes_it_on(pat
         await asyncio.sleep(0)
         lock.release()  # the place is the first one's now, which has not been told yet
         first.cancel()
-        assert await asyncio.wait_for(second, 60)
+        assert await asyncio.wait_for(second, 60) is lock
         assert first.cancelled()
         lock.release()
 
@@ -355,6 +355,47 @@ def test_a_block_that_raises_releases(path: Path) -> None:
 def test_an_anonymous_lock_can_be_awaited_too() -> None:
     async def main() -> None:
         async with LeaderLock.anonymous() as held:
-            assert held
+            assert held.locked()
 
     asyncio.run(main())
+
+
+def test_async_with_gives_the_lock_itself(path: Path) -> None:
+    async def main() -> None:
+        lock = LeaderLock(path)
+        async with lock as inner:
+            assert inner is lock
+
+    asyncio.run(main())
+
+
+def test_async_with_waits_no_longer_than_its_timeout_for_another_process(path: Path) -> None:
+    async def main(child: Child) -> None:
+        lock = LeaderLock(path, timeout=0.2)
+        begin = time.monotonic()
+        with pytest.raises(LockTimeout, match=r"was not acquired within 0\.2 s"):
+            async with lock:
+                pytest.fail("it is held elsewhere")
+        assert time.monotonic() - begin >= 0.2
+        assert flocks_of(path) == [(child.pid, False)]
+        child.tell("lock.release()")
+        async with lock:
+            assert lock.term == 2
+
+    with holder(path) as child:
+        asyncio.run(main(child))
+
+
+def test_async_with_waits_no_longer_than_its_timeout_for_its_own_process(path: Path) -> None:
+    async def main(limit: float) -> None:
+        lock = LeaderLock(path, timeout=limit)
+        async with lock:
+            with pytest.raises(TimeoutError):
+                async with lock:
+                    pytest.fail("it is held already")
+            assert lock.locked()
+        async with lock:
+            assert lock.locked()
+
+    asyncio.run(main(0))
+    asyncio.run(main(0.05))

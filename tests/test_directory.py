@@ -200,5 +200,5 @@ def test_a_name_that_could_lead_elsewhere_is_refused_when_the_lock_is_made(name:
 def test_any_other_name_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("LEADERLOCK_DIR", str(tmp_path / "locks"))
     with LeaderLock(name=name) as held:
-        assert held
+        assert held.locked()
         assert (tmp_path / "locks" / f"{name}.lock").exists()

@@ -57,7 +57,7 @@ def test_asking_neither_takes_the_lock_nor_leaves_a_descriptor(path: Path) -> No
         lock.holder()
     assert descriptors_of() == before
     with LeaderLock(path) as held:
-        assert held
+        assert held.locked()
 
 
 def test_a_killed_holder_is_not_shown_though_its_record_stands(path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_lock_of_another_kind_does_not_count(path: Path) -> None:
         child.tell("import fcntl; file = open(argv[0], 'a'); fcntl.lockf(file, fcntl.LOCK_EX)")
         assert LeaderLock(path).holder() is None
         with LeaderLock(path) as held:
-            assert held
+            assert held.locked()
 
 
 def test_garbage_in_the_file_hides_no_holder(path: Path) -> None:

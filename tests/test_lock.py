@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import leaderlock
-from leaderlock import LeaderLock, LeaderLockError, LockFileReplaced, NotHeld
+from leaderlock import LeaderLock, LeaderLockError, LockFileReplaced, LockTimeout, NotHeld
 from tests.processes import Child, descriptors_of, descriptors_without_garbage, holder, until_parked
 
 LockTests = pytest.importorskip(
@@ -140,7 +141,7 @@ def test_two_objects_on_one_path_exclude_each_other(path: Path) -> None:
 
 def test_another_process_is_excluded_and_waits_its_turn(path: Path) -> None:
     with Child(path) as other, LeaderLock(path) as held:
-        assert held
+        assert held.locked()
         assert other.tell("LeaderLock(argv[0]).acquire(blocking=False)") is False
         other.begin("lock = LeaderLock(argv[0]); lock.acquire()")
         until_parked(path, other.pid)
@@ -319,7 +320,7 @@ def test_a_held_lock_that_is_garbage_collected_warns_and_is_released(path: Path)
         del lock
     assert gone() is None
     with LeaderLock(path) as held:
-        assert held
+        assert held.locked()
 
 
 def test_check_passes_while_the_path_names_the_file_and_raises_when_it_is_gone(path: Path) -> None:
@@ -397,6 +398,60 @@ def test_settings_that_cannot_be_are_refused_when_the_lock_is_made(path: Path) -
             LeaderLock(empty)
     with pytest.raises(TypeError):
         LeaderLock(17)  # type: ignore[arg-type]
+
+
+def test_with_gives_the_lock_itself(path: Path) -> None:
+    lock = LeaderLock(path)
+    with lock as inner:
+        assert inner is lock
+    with LeaderLock(path) as made_here:
+        assert made_here.term == 2
+
+
+@pytest.mark.parametrize("limit", [0, 0.1])
+def test_with_waits_no_longer_than_the_locks_timeout(path: Path, limit: float) -> None:
+    lock = LeaderLock(path, timeout=limit)
+    with holder(path) as other:
+        begin = time.monotonic()
+        with pytest.raises(TimeoutError, match=f"was not acquired within {limit} s") as caught, lock:
+            pytest.fail("it is held elsewhere")
+        assert time.monotonic() - begin >= limit
+        assert isinstance(caught.value, LockTimeout)
+        assert isinstance(caught.value, LeaderLockError)
+        assert not lock.locked()
+        other.tell("lock.release()")
+        with lock:
+            assert lock.term == 2
+
+
+def test_the_timeout_is_that_of_with_and_not_of_acquire(path: Path) -> None:
+    lock = LeaderLock(path, timeout=0)
+    with holder(path) as other:
+
+        def let_go() -> None:
+            until_parked(path, os.getpid())
+            other.tell("lock.release()")
+
+        thread = threading.Thread(target=let_go)
+        thread.start()
+        assert lock.acquire()
+        thread.join()
+        lock.release()
+
+
+@pytest.mark.parametrize("timeout", [-2, float("nan"), float("inf"), 1e300])
+def test_a_timeout_that_acquire_would_refuse_is_refused_when_the_lock_is_made(
+    path: Path, timeout: float
+) -> None:
+    with pytest.raises((ValueError, OverflowError)) as refused:
+        LeaderLock(path).acquire(timeout=timeout)
+    with pytest.raises(refused.type, match=re.escape(str(refused.value))):
+        LeaderLock(path, timeout=timeout)
+
+
+def test_the_timeout_is_shown_and_no_timeout_is_not(path: Path) -> None:
+    assert f"path={str(path)!r} timeout=2.5 at " in repr(LeaderLock(path, timeout=2.5))
+    assert " timeout=" not in repr(LeaderLock(path, timeout=-1))
 
 
 def test_making_a_lock_touches_nothing(path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from leaderlock import Election, LeaderLock, Leadership, only_once
+from leaderlock import Election, LeaderLock, Leadership, LockTimeout, only_once
 
 
 def test_a_pickled_lock_is_the_same_path_and_not_held(path: Path) -> None:
@@ -27,6 +27,12 @@ def test_a_pickled_lock_is_the_same_path_and_not_held(path: Path) -> None:
     path.unlink()
     with other:
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_pickled_lock_keeps_its_timeout(path: Path) -> None:
+    lock = pickle.loads(pickle.dumps(LeaderLock(path, timeout=0)))
+    with LeaderLock(path), pytest.raises(LockTimeout), lock:
+        pytest.fail("it is held")
 
 
 def test_a_pickled_lock_of_a_name_is_still_a_name(

@@ -28,6 +28,7 @@ LEVELS: list[set[str]] = [
         "hold",
         "holder",
         "journal",
+        "limit",
         "lock",
         "lockfile",
         "memoryfile",

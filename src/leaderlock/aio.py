@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 
 from leaderlock.gate import Gate
 from leaderlock.hold import Hold
@@ -19,20 +20,29 @@ if TYPE_CHECKING:
     from leaderlock.lock import LeaderLock
 
 
-async def acquire(lock: LeaderLock) -> bool:
-    """Acquire `lock` without blocking the event loop; cancelling leaves nothing behind."""
+async def acquire(lock: LeaderLock, limit: float | None = None) -> bool:
+    """Acquire `lock` without blocking the event loop; cancelling leaves nothing behind.
+
+    Args:
+        limit: the longest wait in seconds; without end if None.
+    """
     gate = lock._own_gate()
     hold = Hold(lock._file)
+    deadline = None if limit is None else time.monotonic() + limit
     try:
-        await _enter(gate, hold)
-        held = hold.is_held = hold.take(0, None) or await _park(gate, hold)
+        if not await _enter(gate, hold, limit):
+            return False
+        held = hold.is_held = hold.take(0, None) or await _park(gate, hold, deadline)
         return held
     finally:
         if not hold.is_held:
             gate.leave(hold)
 
 
-async def _park(gate: Gate, hold: Hold) -> bool:
+async def _park(gate: Gate, hold: Hold, deadline: float | None) -> bool:
+    limit = None if deadline is None else deadline - time.monotonic()
+    if limit is not None and limit <= 0:
+        return False
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[bool] = loop.create_future()
     wait = Wait()
@@ -41,7 +51,7 @@ async def _park(gate: Gate, hold: Hold) -> bool:
 
     def park() -> None:
         try:
-            held = hold.take(None, wait)
+            held = hold.take(limit, wait)
         except BaseException as error:  # noqa: BLE001  (raised where it is awaited)
             tell = functools.partial(answer.set_exception, error)
         else:
@@ -61,7 +71,7 @@ async def _park(gate: Gate, hold: Hold) -> bool:
         raise
 
 
-async def _enter(gate: Gate, hold: Hold) -> None:
+async def _enter(gate: Gate, hold: Hold, limit: float | None) -> bool:
     loop = asyncio.get_running_loop()
     granted: asyncio.Future[None] = loop.create_future()
 
@@ -76,5 +86,12 @@ async def _enter(gate: Gate, hold: Hold) -> None:
             gate.leave(hold)
 
     hold.wake = wake
-    if not gate.join(hold):
+    if gate.join(hold):
+        return True
+    timer = None if limit is None else loop.call_later(limit, tell)
+    try:
         await granted
+    finally:
+        if timer is not None:
+            timer.cancel()
+    return gate.inside is hold  # or the time has passed

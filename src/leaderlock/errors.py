@@ -41,6 +41,10 @@ class NetworkFilesystem(LeaderLockError):
     """The path lies on a network file system, where flock may be local, slow, or absent."""
 
 
+class LockTimeout(LeaderLockError, TimeoutError):
+    """The lock was held by others for longer than the `timeout` of the `LeaderLock`."""
+
+
 class LeadershipLost(LeaderLockError):
     """The caller leads no longer: its file was replaced, it resigned, or this is a forked child."""
 

@@ -15,7 +15,8 @@ import warnings
 from leaderlock.errors import LockFileReplaced, NotHeld, Unsupported
 from leaderlock.gate import Gate
 from leaderlock.kernel import descriptors
-from leaderlock.kernel.threads import TIMEOUT_MAX, allocate_lock
+from leaderlock.kernel.threads import allocate_lock
+from leaderlock.limit import limit_of, timed_out
 from leaderlock.lockfile import LockFile
 from leaderlock.memoryfile import MemoryFile
 
@@ -53,9 +54,11 @@ class LeaderLock:
         mode: the permissions of a file that is made here, whatever the umask.
         on_network_filesystem: where flock may not exclude other machines, ``"refuse"`` raises
             `NetworkFilesystem`, ``"warn"`` logs, ``"allow"`` does nothing.
+        timeout: the longest wait of ``with`` and ``async with``, in seconds; they raise `LockTimeout`
+            after that. -1 waits without limit. `acquire` has a timeout of its own.
 
     Raises:
-        TypeError, ValueError: an argument is not of its form.
+        TypeError, ValueError, OverflowError: an argument is not of its form.
         Unsupported: this system has no flock (Windows).
     """
 
@@ -66,10 +69,11 @@ class LeaderLock:
         name: str | None = None,
         mode: int = 0o600,
         on_network_filesystem: OnNetworkFilesystem = "refuse",
+        timeout: float = -1,
     ) -> None:
         if (path is None) == (name is None):
             raise TypeError("LeaderLock takes a path or name=, one of the two")
-        self._begin(LockFile(path, name, mode, on_network_filesystem))
+        self._begin(LockFile(path, name, mode, on_network_filesystem), timeout)
 
     @classmethod
     def anonymous(cls, *, name: str = "leaderlock") -> LeaderLock:
@@ -85,9 +89,10 @@ class LeaderLock:
         lock._begin(MemoryFile(name))
         return lock
 
-    def _begin(self, file: LockFile | MemoryFile) -> None:
+    def _begin(self, file: LockFile | MemoryFile, timeout: float = -1) -> None:
         if Hold is None:
             raise Unsupported("leaderlock needs flock(2), which Windows does not have")
+        self._limit, self._timeout = limit_of(True, timeout), timeout
         descriptors.adopt()
         self._file = file
         self._gate = Gate()
@@ -120,7 +125,7 @@ class LeaderLock:
         """
         if blocking and timeout == -1:
             return self._acquire(None, None)
-        return self._acquire(_limit(blocking, timeout), None)
+        return self._acquire(limit_of(blocking, timeout), None)
 
     def _acquire(self, limit: float | None, wait: Wait | None) -> bool:
         gate = self._gate if self._pid == os.getpid() else self._own_gate()
@@ -240,8 +245,16 @@ class LeaderLock:
         """The locked descriptor, for the time that the lock is held; else `NotHeld` is raised."""
         return self._current().fd
 
-    def __enter__(self) -> bool:
-        return self.acquire()
+    def __enter__(self) -> LeaderLock:
+        """Acquire the lock, within the lock's `timeout`; ``as`` names this lock.
+
+        Raises:
+            LockTimeout: the timeout has passed.
+            LeaderLockError: as `acquire` does.
+        """
+        if not self._acquire(self._limit, None):
+            raise timed_out(self.path, self._limit)
+        return self
 
     def __exit__(
         self,
@@ -251,49 +264,35 @@ class LeaderLock:
     ) -> None:
         self.release()
 
-    async def __aenter__(self) -> bool:
+    async def __aenter__(self) -> LeaderLock:
+        """`__enter__` without blocking the event loop; cancelling leaves nothing behind."""
         from leaderlock.aio import acquire  # noqa: PLC0415
 
-        return await acquire(self)
+        if not await acquire(self, self._limit):
+            raise timed_out(self.path, self._limit)
+        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.release()
 
-    def __getstate__(self) -> Settings:
+    def __getstate__(self) -> tuple[Settings, float]:
         if isinstance(self._file, MemoryFile):
             raise TypeError(
                 f"{self.path} cannot be pickled: only processes forked from this one share it, which "
                 f"have it without that, by a global variable, say; for others use a path or a name"
             )
-        return self._file.settings()
+        return self._file.settings(), self._timeout
 
-    def __setstate__(self, settings: Settings) -> None:
-        self._begin(LockFile(*settings))
+    def __setstate__(self, settings: tuple[Settings, float]) -> None:
+        self._begin(LockFile(*settings[0]), settings[1])
 
     def __repr__(self) -> str:
         state = "locked" if self.locked() else "unlocked"
-        return f"<{state} leaderlock.LeaderLock object path={self.path!r} at {id(self):#x}>"
+        limit = "" if self._limit is None else f" timeout={self._limit:g}"
+        return f"<{state} leaderlock.LeaderLock object path={self.path!r}{limit} at {id(self):#x}>"
 
     def __del__(self) -> None:
         if hasattr(self, "_gate") and self.locked():
             text = f"{self!r} was never released"
             self.release()  # first, since the warning may be an error
             warnings.warn(text, ResourceWarning, 2, source=self)
-
-
-def _limit(blocking: bool, timeout: float) -> float | None:
-    """The longest wait in seconds: None without end, 0 for none at all."""
-    if timeout == -1:
-        return None if blocking else 0
-    if not blocking:
-        raise ValueError("can't specify a timeout for a non-blocking call")
-    if not timeout >= 0:  # NaN too
-        raise ValueError(f"timeout value must be a non-negative number, not {timeout!r}")
-    if timeout > TIMEOUT_MAX:
-        raise OverflowError(f"timeout value is too large, more than {TIMEOUT_MAX} s")
-    return timeout

@@ -33,7 +33,7 @@ def test_an_empty_file_of_roots_is_given_to_the_user(path: Path) -> None:
 
 def test_a_lock_file_is_given_to_the_user_with_its_record_while_it_is_held(path: Path) -> None:
     with LeaderLock(path) as held:
-        assert held
+        assert held.locked()
         before = path.read_bytes()
         hand_over(str(path), USER, GROUP)
         assert path.read_bytes() == before
