@@ -191,7 +191,10 @@ RUNS = {
     ),
     "docs/history.md: leaderlock history": Run(RAN_ONCE),
     "docs/how-to/command.md: import.lock": Run(shows="term 1"),
-    "docs/how-to/migration.md: @call_once": Run(
+    "docs/how-to/migration.md: key=lambda": Run(
+        "from leaderlock import call_once; RELEASE = '1.0'", "load('alice')"
+    ),
+    "docs/how-to/migration.md: def migrate": Run(
         "RELEASE = '1.0'; upgrade_schema = lambda: 3", "print(result)", shows="{'tables': 3}"
     ),
     "docs/inbox.md: inbox.send": Run(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -330,24 +332,153 @@ def test_the_runner_gets_what_json_makes_of_its_result_as_everybody_does(path: P
 
 def test_each_key_is_run_once(path: Path) -> None:
     runs: list[object] = []
-    keys: list[object] = [1, "1", 1.5, None, True, "true", ["a", 1], {"b": 1, "a": 2}, ""]
-    for key in [*keys, *keys, {"a": 2, "b": 1}]:
+    keys: list[object] = [1, "1", 1.5, 0, False, True, "true", ["a", 1], {"b": 1, "a": 2}, [], {}]
 
-        def function(key: object = key) -> object:
+    def function_for(key: object) -> Callable[[], object]:
+        def function() -> object:
             runs.append(key)
             return key
 
-        assert call_once(key=key, path=path)(function)() == key
+        return function
+
+    for key in [*keys, *keys, {"a": 2, "b": 1}]:
+        assert call_once(key=key, path=path)(function_for(key))() == key
     assert runs == keys
 
 
-def test_the_arguments_are_handed_on_and_play_no_part(path: Path) -> None:
-    @call_once(key=1, path=path)
-    def function(a: int, *, b: int) -> list[int]:
-        return [a, b]
+@pytest.mark.parametrize("key", [None, ""])
+def test_a_key_from_an_unset_variable_is_refused_and_the_remedy_named(path: Path, key: object) -> None:
+    with pytest.raises(TypeError, match=r"os\.environ\.get.*os\.environ\["):
+        call_once(key=key, path=path)(lambda: 1)
+    keyed = call_once(key=lambda who: key, path=path)(lambda who: who)
+    with pytest.raises(TypeError, match=r"os\.environ\.get"):
+        keyed("alice")
+    assert not path.exists()
 
-    assert function(1, b=2) == [1, 2]
-    assert function(3, b=4) == [1, 2]
+
+def test_without_a_key_it_runs_once_for_as_long_as_the_outcomes_exist(path: Path) -> None:
+    runs: list[int] = []
+    for _ in range(3):
+        call_once(path=path)(lambda: runs.append(1))()
+    assert runs == [1]
+    outcomes_of(path).unlink()
+    call_once(path=path)(lambda: runs.append(1))()
+    assert runs == [1, 1]
+
+
+class Loader:
+    def __init__(self, who: str) -> None:
+        self.who = who
+
+    def load(self, who: str = "") -> str:
+        return who or self.who
+
+    def own(self) -> str:
+        return self.who
+
+    def __call__(self) -> str:
+        return self.who
+
+    @staticmethod
+    def static() -> str:
+        return "static"
+
+    @classmethod
+    def of_class(cls) -> str:
+        return cls.__name__
+
+
+def one(who: str) -> str:
+    return who
+
+
+def by_default(who: str = "alice") -> str:
+    return who
+
+
+def any_number(*who: str) -> list[str]:
+    return list(who)
+
+
+def any_keywords(**who: str) -> dict[str, str]:
+    return who
+
+
+@pytest.mark.parametrize(
+    ("function", "key"),
+    [
+        (one, "lambda who: ..."),
+        (by_default, "lambda who: ..."),
+        (any_number, "lambda *who: ..."),
+        (any_keywords, "lambda **who: ..."),
+        (Loader.load, "lambda self, who: ..."),
+        (Loader("alice").load, "lambda who: ..."),
+        (functools.partial(any_number, "alice"), "lambda *who: ..."),
+        (Loader, "lambda who: ..."),
+    ],
+)
+def test_a_function_with_parameters_needs_a_key_that_depends_on_them(
+    path: Path, function: Callable[..., object], key: str
+) -> None:
+    for decorate in (call_once(key=1, path=path), call_once(path=path)):
+        with pytest.raises(TypeError, match=f"first call's result.*{re.escape(key)}"):
+            decorate(function)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("function", "result"),
+    [
+        (Loader("alice").own, "alice"),
+        (Loader("alice"), "alice"),
+        (Loader.static, "static"),
+        (Loader.__dict__["static"], "static"),
+        (Loader.of_class, "Loader"),
+        (functools.partial(one, "alice"), "alice"),
+        (functools.partial(one, who="alice"), "alice"),
+    ],
+)
+def test_what_has_all_its_arguments_is_run(
+    path: Path, function: Callable[[], object], result: object
+) -> None:
+    once = call_once(key=1, path=path)(function)
+    assert once() == result
+    for args, kwargs in ((("bob",), {}), ((), {"who": "bob"})):
+        with pytest.raises(TypeError, match="takes no arguments"):
+            once(*args, **kwargs)
+
+
+def test_a_key_that_is_a_function_gets_the_arguments_of_each_call(path: Path) -> None:
+    runs: list[object] = []
+
+    @call_once(key=lambda who, *, size=1: [who, size], path=path)
+    def load(who: str, *, size: int = 1) -> list[object]:
+        runs.append((who, size))
+        return [who, size]
+
+    for _ in range(2):
+        assert load("alice") == ["alice", 1]
+        assert load("bob") == ["bob", 1]
+        assert load(who="alice", size=2) == ["alice", 2]
+    assert runs == [("alice", 1), ("bob", 1), ("alice", 2)]
+    with pytest.raises(TypeError, match="the key must be something that JSON can hold"):
+        load(object())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [Loader("a").own, Loader("a"), functools.partial(one, "a"), "text".upper],
+    ids=["method", "object", "partial", "built-in method"],
+)
+def test_what_carries_arguments_of_its_own_needs_a_name(function: Callable[[], object]) -> None:
+    with pytest.raises(TypeError, match="give call_once a name="):
+        call_once(key=1)(function)
+    call_once(key=1, name="mine")(function)
+
+
+def test_a_function_that_does_not_say_its_parameters_is_refused(path: Path) -> None:
+    with pytest.raises(TypeError, match="cannot see which parameters"):
+        call_once(key=1, path=path)(dict)
 
 
 def test_threads_of_one_process_run_it_once(path: Path) -> None:
