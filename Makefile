@@ -1,23 +1,29 @@
 # Every target sets up what it needs: `make test` on a fresh clone is enough.
 # Another interpreter: make test PYTHON=python3.12 (after `make clean`). More arguments for pytest:
-# make test ARGS="-k gunicorn".
+# make test ARGS="-k gunicorn". Against the newest versions, not those of requirements-dev.txt:
+# make test LATEST=1.
 
 PYTHON ?= python3
 ARGS ?=
 # Most tests wait for processes: two of them for each processor.
 JOBS ?= $(shell expr 2 \* $$(nproc 2>/dev/null || echo 1))
 
-VENV := .venv
+LATEST ?=
+
+# With LATEST=1 in a place of its own, so that neither is made anew because of the other.
+VENV := $(if $(LATEST),.cache/latest,.venv)
 # Always `python -m`: a console script's first line names the directory it was installed in.
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+# The versions and hashes of all that is installed there.
+PINNED := requirements-dev.txt
 # A directory that does not exist yet would be an error to mypy.
 TYPED := $(wildcard src tests examples benchmarks)
 
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv packages check lint types format test test-slow matrix demo bench docs docs-serve man build clean
+.PHONY: help venv lock packages check lint types format test test-slow matrix demo bench docs docs-serve man build clean
 
 help:
 	@echo "make demo       see a leader killed and replaced, five times"
@@ -26,6 +32,7 @@ help:
 	@echo "make matrix     docs/matrix.md: what each server can do, by its tests"
 	@echo "make bench      the benchmarks, side by side"
 	@echo "make docs       the documentation, in site/; make docs-serve: look at it"
+	@echo "make lock       pin what pyproject.toml asks for, in requirements-dev.txt; LATEST=1: the newest"
 	@echo "make format     format the code and fix what ruff can fix"
 	@echo "make man        write the manual pages anew, in docs/man"
 	@echo "make build      wheel and sdist, in dist/"
@@ -35,14 +42,30 @@ venv: $(STAMP)
 
 # -qq hides pip's progress and warnings, not its errors.
 # A venv without a working pip is what a failed or a moved one looks like: it is made anew.
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml $(if $(LATEST),,$(PINNED))
 	@scripts/debian-packages python3-venv
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "installing leaderlock and its tools into $(VENV)"
-	@# pip's own console scripts imported `re` up to version 24, which costs `leaderlock run` 4 ms.
-	@$(RUN) -m pip install -qq --disable-pip-version-check --upgrade 'pip>=25'
-	@$(RUN) -m pip install -qq --disable-pip-version-check -e '.[all]' -e '.[dev]'
+ifeq ($(LATEST),)
+	@# Every file by its hash; the build back end is one of them, so that nothing is fetched for the build.
+	@$(RUN) -m pip install -qq --disable-pip-version-check --require-hashes -r $(PINNED)
+	@$(RUN) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+else
+	@$(RUN) -m pip install -qq --disable-pip-version-check --upgrade --upgrade-strategy eager -e '.[all,dev]'
+endif
 	@touch $@
+
+# Adds what pyproject.toml asks for and the file lacks; with LATEST=1 it takes the newest version of
+# everything. One file serves Python 3.10 and newer on any processor. Its tool has a venv of its own:
+# what mends the file must not depend on what the file says.
+lock:
+	@scripts/debian-packages python3-venv
+	@.cache/lock/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .cache/lock
+	@.cache/lock/bin/python -m pip install -qq --disable-pip-version-check 'uv>=0.13,<0.14'
+	@.cache/lock/bin/python -m uv pip compile --quiet --universal --python-version 3.10 --all-extras \
+		--generate-hashes --no-emit-index-url --no-emit-package leaderlock \
+		--custom-compile-command 'make lock' $(if $(LATEST),--upgrade) \
+		--output-file $(PINNED) pyproject.toml
 
 packages:
 	@scripts/debian-packages util-linux procps openssl tini dumb-init systemd docker-compose netdata-core prometheus chromium fonts-dejavu-core qemu-system-x86 e2fsprogs xfsprogs btrfs-progs fuse3 bash-completion zsh fish mandoc logrotate
