@@ -225,6 +225,7 @@ VALUES = {
     "N": "5",
     "FILE": "x.svg",
     "ADDRESS": "[::1]:80",
+    "URL": "https://hc-ping.com/UUID",
 }
 SETTINGS = [(c, o) for c in COMMANDS.values() for o in c.options if o.is_setting]
 every_setting = pytest.mark.parametrize(

@@ -34,7 +34,7 @@ LEVELS: list[set[str]] = [
         "memoryfile",
         "record",
     },
-    {"deadman", "fifo", "inbox", "notify"},
+    {"deadman", "fifo", "inbox", "notify", "ping"},
     {
         "at_exit",
         "candidate",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import socket
-import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,49 +13,13 @@ import pytest
 from leaderlock import Election
 from leaderlock.health import sinks
 from tests.health.sink_reports import a_critical_failure, a_report
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Keeps what it is sent, and answers with a status that can be set."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.status = 200
-        self.got: list[tuple[str, str, dict[str, str], bytes]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    @property
-    def paths(self) -> list[str]:
-        return [path for _, path, _, _ in self.got]
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        assert isinstance(self.server, Server)
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.got.append((self.command, self.path, dict(self.headers.items()), body))
-        self.send_response(self.server.status)
-        self.send_header("Location", f"{self.server.url}/elsewhere")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    do_GET = do_POST
-
-    def log_message(self, *_: Any) -> None:
-        pass
+from tests.pinged import Server, pinged_server
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with pinged_server() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +71,7 @@ def test_the_name_in_logs_does_not_hold_the_key(server: Server) -> None:
         assert "secret" not in name
 
 
-def test_pings_tell_of_the_start_of_success_and_of_failure(server: Server, tmp_path: Any) -> None:
+def test_pings_tell_of_the_start_of_success_and_of_failure(server: Server, tmp_path: Path) -> None:
     sink = sinks.healthchecks(f"{server.url}/uuid?create=1", every=3600)
     Election(tmp_path / "lock", on_return="resign").run(sink.start)
     sink(a_report())

@@ -7,7 +7,7 @@ import sys
 
 from leaderlock.cli.command import Command
 from leaderlock.cli.options import UsageError
-from leaderlock.cli.run_options import CONFLICT, DUTIES, LOCK, SIDECARS, WATCHDOG
+from leaderlock.cli.run_options import CONFLICT, DUTIES, LOCK, PING, SIDECARS, WATCHDOG
 from leaderlock.supervisor import messages, spawn
 from leaderlock.supervisor.command import environment
 from leaderlock.supervisor.restart import RestartPolicy
@@ -35,6 +35,7 @@ which one process on the machine runs the command while the others wait, or both
         ("The command", DUTIES),
         ("Sidecars, such as a log shipper", SIDECARS),
         ("A watchdog, as systemd's, for a command that may hang", WATCHDOG),
+        ("A monitoring service, such as healthchecks.io", PING),
     ),
     notes="""\
 Every signal that can be caught goes on to the command; SIGTERM stops it by the schedule,
@@ -62,6 +63,11 @@ prefer that for a single process which must not have one beside it.""",
         (
             "leaderlock run --lock /run/app/backup.lock -n -E 0 -- backup --all",
             "From cron: skip this time if the last one still runs.",
+        ),
+        (
+            "leaderlock run --name backup -n --ping https://hc-ping.com/UUID -- backup --all",
+            "A monitoring service raises the alarm if the backup fails, or does not run. The URL is a "
+            "secret: the variable LEADERLOCK_RUN_PING keeps it out of the list of processes.",
         ),
         (
             "leaderlock run --stop TSTP/0/TERM/25/KILL/5 --log-sidecar 'vector' -- sidekiq",
@@ -99,7 +105,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _refuse_parents_options(parsed: Parsed) -> None:
-    for option in (*DUTIES, *SIDECARS, *WATCHDOG):
+    for option in (*DUTIES, *SIDECARS, *WATCHDOG, *PING):
         if option.name in parsed.values and option.name not in ("verbose", "parent_death_signal"):
             given = parsed.sources[option.name]
             raise UsageError(f"--exec leaves no parent beside the command, as {given} needs")
@@ -125,6 +131,7 @@ def _settings(parsed: Parsed) -> Settings:
     if settings.is_service and not parsed.get("exec"):
         settings.subreaper = True
     settings.parent_death_signal = parsed.get("parent_death_signal", 0)
+    settings.ping = parsed.get("ping")
     settings.sidecars = parsed.get("sidecar", [])
     settings.log_sidecar = parsed.get("log_sidecar")
     settings.sidecar_grace = parsed.get("sidecar_grace", settings.sidecar_grace)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from leaderlock.cli.options import HELP, Option, command_words, exit_status, seconds
+from leaderlock.cli.options import HELP, Option, command_words, exit_status, seconds, web_address
 from leaderlock.supervisor.restart import restart_limit
 from leaderlock.supervisor.schedule import Schedule
 from leaderlock.supervisor.settings import DEFAULT_SCHEDULE
@@ -127,5 +127,14 @@ WATCHDOG = (
         value="SECONDS",
         convert=seconds,
         help="the command must send READY=1 within this time",
+    ),
+)
+
+PING = (
+    Option(
+        "--ping",
+        value="URL",
+        convert=web_address,
+        help="ask for URL/start when the command starts, for URL when it ends with 0, else URL/fail",
     ),
 )

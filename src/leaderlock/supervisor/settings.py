@@ -36,6 +36,7 @@ class Settings:
         resign_on_failure: whether the lock is given away before a restart.
         watchdog: seconds from beat to beat, as asked of the command; None for no watchdog.
         ready_timeout: seconds until the command must say ``READY=1``; None if it need not.
+        ping: the URL of a check that is told of each start and end; None for none.
         expected_statuses: exit statuses that become 0.
         passes_notify: whether the command finds the service manager's socket, if there is one, as we
             have found it, and speaks with the manager itself.
@@ -58,6 +59,7 @@ class Settings:
         self.resign_on_failure = False
         self.watchdog: float | None = None
         self.ready_timeout: float | None = None
+        self.ping: str | None = None
         self.expected_statuses: frozenset[int] = frozenset()
         self.passes_notify = False
         self.warns_of_orphans = False

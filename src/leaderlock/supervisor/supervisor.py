@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from leaderlock.lock import LeaderLock
     from leaderlock.supervisor.lookout import LookOut
     from leaderlock.supervisor.loop import Timer
+    from leaderlock.supervisor.pings import Pings
     from leaderlock.supervisor.queue import Queue
     from leaderlock.supervisor.service import Service
     from leaderlock.supervisor.settings import Settings
@@ -55,6 +56,7 @@ class Supervisor:
             self._loop, self._reaper, settings, self._sidecars.pids, self._on_command_gone
         )
         self._service: Service | None = None
+        self._pings: Pings | None = None
         self._queue: Queue | None = None
         self._queue_ended_by = 0
         self._lookout: LookOut | None = None
@@ -84,6 +86,10 @@ class Supervisor:
 
             self._service = Service(self._loop, settings, self._command)
             self._command.serve(self._service)
+        if settings.ping is not None:
+            from leaderlock.supervisor.pings import Pings  # noqa: PLC0415  (needs urllib)
+
+            self._pings = Pings(self._loop, settings.ping)
 
     def run(self) -> int:
         """Run the command, and return its exit status: 128 + N if signal N ended it.
@@ -136,6 +142,8 @@ class Supervisor:
     def _start_command(self) -> None:
         self._restart = None
         self._command.start(self._settings.lock, self._sidecars.stdio())
+        if self._pings is not None:
+            self._pings.started()
         if self._settings.lock is not None:
             from leaderlock.supervisor.lookout import LookOut  # noqa: PLC0415  (only with a lock)
 
@@ -199,6 +207,8 @@ class Supervisor:
         if self._stopped_for_sidecar and self._command.ended_as_told:
             status = 0
         self._status = status
+        if self._pings is not None:
+            self._pings.ended(status)
         if self._lookout is not None:
             self._lookout.end()
         if self._lost and not self._stop_wanted:
@@ -250,7 +260,13 @@ class Supervisor:
             self._restart.cancel()
             self._restart = None
         self._let_go()
-        self._sidecars.end(self._loop.stop)
+        self._sidecars.end(self._send_last_pings)
+
+    def _send_last_pings(self) -> None:
+        if self._pings is not None:
+            self._pings.finish(self._loop.stop)
+        else:
+            self._loop.stop()
 
     def _let_go(self) -> None:
         lock = self._settings.lock

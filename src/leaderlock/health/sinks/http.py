@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from urllib.parse import urlsplit, urlunsplit
+
+from leaderlock.ping import ping, place_of, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,9 +13,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from leaderlock.leadership import Leadership
-
-_LONGEST_BODY = 100_000
-"""Bytes of a ping's body that healthchecks.io keeps."""
 
 
 def http(
@@ -34,10 +32,10 @@ def http(
         ValueError: the URL is not of its form.
     """
     named = {"Content-Type": "application/json", **(headers or {})}
-    place = _checked(url)
+    place = place_of(url)
 
     def post(report: Mapping[str, Any]) -> None:
-        _post(url, json.dumps(report, separators=(",", ":")).encode(), named, timeout)
+        send(url, json.dumps(report, separators=(",", ":")).encode(), named, timeout)
 
     post.__qualname__ = f"sinks.http({place!r})"
     return post
@@ -61,8 +59,8 @@ class healthchecks:
     """
 
     def __init__(self, url: str, *, every: float = 60, timeout: float = 5) -> None:
-        self.__qualname__ = f"sinks.healthchecks({_checked(url)!r})"
-        self._url = urlsplit(url)
+        self.__qualname__ = f"sinks.healthchecks({place_of(url)!r})"
+        self._url = url
         self._every = every
         self._timeout = timeout
         self._last: str | None = None
@@ -86,40 +84,8 @@ class healthchecks:
         ending = "/fail" if report["status"] == "failing" else ""
         if ending != self._last or time.monotonic() >= self._next:
             self._last = None  # until it has been received
-            self._ping(ending, json.dumps(report, indent=1).encode()[:_LONGEST_BODY])
+            self._ping(ending, json.dumps(report, indent=1).encode())
             self._last, self._next = ending, time.monotonic() + self._every
 
     def _ping(self, ending: str, body: bytes) -> None:
-        path = self._url.path.rstrip("/") + ending
-        _post(
-            urlunsplit(self._url._replace(path=path)),
-            body,
-            {"Content-Type": "text/plain"},
-            self._timeout,
-        )
-
-
-def _checked(url: str) -> str:
-    """The URL's scheme and host, which a log may show: paths and queries hold keys."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"the URL must begin with http:// or https:// and a host, not {url!r}")
-    if parts.username is not None:
-        raise ValueError("the URL must not hold a password; give headers={'Authorization': …}")
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def _post(url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> None:
-    from urllib import error, request  # noqa: PLC0415  (20 ms, for those alone who use it)
-
-    class NoRedirection(request.HTTPRedirectHandler):
-        def redirect_request(self, *_: object) -> None:
-            """Let it be an error, like all that is not 2xx."""
-
-    asked = request.Request(url, body, dict(headers), method="POST")
-    try:
-        with request.build_opener(NoRedirection).open(asked, timeout=timeout):
-            pass  # the answer's content does not matter
-    except error.HTTPError as refused:
-        refused.close()
-        raise OSError(f"the server answered {refused.code} {refused.reason}") from None
+        ping(self._url, ending, body, self._timeout)

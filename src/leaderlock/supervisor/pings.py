@@ -1,0 +1,117 @@
+"""`Pings`: a monitoring service is told of each run of the command, when it starts and when it ends.
+
+A thread sends them, one after the other, so that a service that does not answer delays neither the
+command nor a signal. What the thread finds out, the loop is told by a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+
+from leaderlock.kernel.threads import start_thread_without_signals
+from leaderlock.ping import ping, place_of
+from leaderlock.supervisor.messages import say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leaderlock.supervisor.loop import Loop, Timer
+
+STEP = 5.0
+"""Seconds for each step on the network: connecting, the answer's next bytes."""
+
+LAST_GRACE = 10.0
+"""Seconds that leaderlock goes on for its last pings when all the rest is done."""
+
+_MOST_WAITING = 20
+"""Pings that wait to be sent. More mean a service that hangs, and a command that is often restarted."""
+
+
+class Pings:
+    """Sends ``URL/start`` when the command starts, ``URL`` when it ends with 0, else ``URL/fail``.
+
+    Made before the wait for the lock, so that all that a ping needs has been imported by then.
+
+    Args:
+        loop: hears of what was sent.
+        url: the check's own; `place_of` must have accepted it.
+    """
+
+    def __init__(self, loop: Loop, url: str) -> None:
+        from http.client import HTTPException  # noqa: PLC0415  (10 MB, and only with a ping)
+        from urllib import request  # noqa: F401, PLC0415  (`ping` needs it)
+
+        self._failures = (OSError, HTTPException, ValueError)  # ValueError: a host that is no name
+        self._loop = loop
+        self._url = url
+        self._waiting: deque[tuple[str, str]] = deque()
+        self._failed: deque[tuple[str, str]] = deque()
+        self._is_sending = False
+        self._done: Callable[[], None] | None = None
+        self._limit: Timer | None = None
+        self._sent_reader, self._sent_writer = os.pipe2(os.O_CLOEXEC)
+        loop.on_readable(self._sent_reader, self._on_sent)
+
+    def started(self) -> None:
+        """Ping that the command has been started."""
+        self._send("/start", "the command starts")
+
+    def ended(self, status: int) -> None:
+        """Ping how the command has ended."""
+        self._send("" if status == 0 else "/fail", f"the command ended with status {status}")
+
+    def finish(self, done: Callable[[], None]) -> None:
+        """Call `done` when all pings are sent, or when they have taken too long."""
+        self._done = done
+        if not self._is_sending:
+            done()
+            return
+        self._limit = self._loop.call_later(LAST_GRACE, self._give_up)
+
+    def _send(self, ending: str, text: str) -> None:
+        if len(self._waiting) >= _MOST_WAITING:
+            self._complain(ending, f"{_MOST_WAITING} earlier pings still wait")
+            return
+        self._waiting.append((ending, text))
+        self._send_next()
+
+    def _send_next(self) -> None:
+        if self._is_sending or not self._waiting:
+            return
+        try:
+            start_thread_without_signals(self._in_thread, *self._waiting[0])
+        except RuntimeError as error:  # the system has no thread left
+            self._complain(self._waiting.popleft()[0], str(error))
+            return
+        self._waiting.popleft()
+        self._is_sending = True
+
+    def _in_thread(self, ending: str, text: str) -> None:
+        try:
+            ping(self._url, ending, text.encode(), STEP)
+        except self._failures as error:
+            self._failed.append((ending, str(error)))
+        finally:
+            os.write(self._sent_writer, b".")
+
+    def _on_sent(self) -> None:
+        os.read(self._sent_reader, 1)
+        self._is_sending = False
+        while self._failed:
+            self._complain(*self._failed.popleft())
+        self._send_next()
+        if self._done is not None and not self._is_sending:
+            if self._limit is not None:
+                self._limit.cancel()
+            self._done()
+
+    def _give_up(self) -> None:
+        say(f"the last ping to {place_of(self._url)} has taken {LAST_GRACE:g} s: not waiting for it")
+        assert self._done is not None
+        self._done()
+
+    def _complain(self, ending: str, reason: str) -> None:
+        # Without the URL's path, which is a secret.
+        say(f"the ping {ending or 'of success'} to {place_of(self._url)} failed: {reason}")
