@@ -17,6 +17,7 @@ from leaderlock import (
     Candidate,
     CorruptLockFile,
     LeaderLockError,
+    Leadership,
     LockFileUnusable,
     UnsafeLockFile,
     call_once,
@@ -69,6 +70,35 @@ def test_the_body_gets_the_arguments_of_the_call_in_the_process_that_leads(path:
         until(lambda: seen == [(3, "x")])
     finally:
         assert candidate.stop(60)
+
+
+def test_callbacks_are_called_around_the_body(path: Path) -> None:
+    seen: list[tuple[str, int]] = []
+
+    @only_once(
+        path=path,
+        on_return="resign",
+        on_elected=lambda leadership: seen.append(("elected", leadership.term)),
+        on_resigned=lambda leadership: seen.append(("resigned", leadership.term)),
+    )
+    def job() -> None:
+        seen.append(("body", 1))
+
+    candidate = job()
+    try:
+        until(lambda: len(seen) == 3)
+    finally:
+        assert candidate.stop(60)
+    assert seen == [("elected", 1), ("body", 1), ("resigned", 1)]
+
+
+async def _coroutine(_leadership: Leadership) -> None: ...
+
+
+@pytest.mark.parametrize("callback", [_coroutine, lambda: None, "notify"])
+def test_a_callback_that_could_never_be_called_is_refused(callback: object) -> None:
+    with pytest.raises(TypeError, match=r"on_elected must|plain function"):
+        only_once(on_elected=callback)(lambda: None)  # type: ignore[call-overload]
 
 
 JOB = """

@@ -22,12 +22,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
-    from typing import Any, Literal, TypeVar
+    from typing import Any, Literal, TypedDict, TypeVar
 
     from leaderlock.deadman import DeadManSwitch
     from leaderlock.leadership import Leadership
 
     Result = TypeVar("Result")
+    Callback = Callable[[Leadership], object] | None
+
+    class Settings(TypedDict, total=False):
+        """The settings of an `Election` that `only_once` and each server's hook hand on to it."""
+
+        lease: float | None
+        on_return: Literal["hold", "resign"]
+        backoff: tuple[float, float]
+        on_elected: Callback
+        on_resigned: Callback
+
 
 # `logging` is imported here, and so before a server forks: each worker would need 2 MiB for it, and
 # whoever forks while a thread imports has half a module in the child, for good.
@@ -55,9 +66,10 @@ class Election:
         on_return: ``"hold"`` or ``"resign"``.
         backoff: seconds before the first time of standing again after a failure, and the most that
             this doubles to. It starts over once a term has lasted longer than the most.
-        on_elected: called with the `Leadership` before the task, in its thread; if it raises, the task
-            has failed.
-        on_resigned: called with the `Leadership` after the lock was released; errors are logged.
+        on_elected: a plain function, called with the `Leadership` before the task, in its thread; if it
+            raises, the task has failed.
+        on_resigned: a plain function, called with the `Leadership` after the lock was released; errors
+            are logged. A process that is killed calls nothing.
 
     Raises:
         TypeError, ValueError: an argument is not of its form.
@@ -77,9 +89,9 @@ class Election:
     ) -> None:
         if on_return not in ("hold", "resign"):
             raise ValueError(f"on_return must be 'hold' or 'resign', not {on_return!r}")
-        for callback in (on_elected, on_resigned):
-            if callback is not None and not callable(callback):
-                raise TypeError(f"a callback must be callable, not {callback!r}")
+        for callback, what in ((on_elected, "on_elected"), (on_resigned, "on_resigned")):
+            if callback is not None:
+                require_task(callback, what)
         self.lock = _as_lock(lock, name)
         self.switch: DeadManSwitch | None = None
         if lease is not None:
@@ -172,21 +184,21 @@ class Election:
         return functools.partial(type(self), self.lock, **settings), ()
 
 
-def require_task(task: object) -> None:
-    """Refuse what could not be run as a task, before anything waits for it.
+def require_task(task: object, what: str = "the task") -> None:
+    """Refuse what could not be run as a task or a callback, before anything waits for it.
 
     Raises:
         TypeError: it is not callable, is a coroutine function, or takes no argument.
     """
     if not callable(task):
-        raise TypeError(f"the task must be a function of one argument, not {task!r}")
+        raise TypeError(f"{what} must be a function of one argument, not {task!r}")
     refuse_coroutine(task)
     code = getattr(task, "__code__", None)
     if code is None or code.co_flags & _VARIABLE_ARGUMENTS:
         return
     bound = getattr(task, "__self__", None) is not None
     if code.co_argcount - bound < 1:
-        raise TypeError(f"the task must take one argument, the leadership: {task!r} takes none")
+        raise TypeError(f"{what} must take one argument, the leadership: {task!r} takes none")
 
 
 def refuse_coroutine(function: object) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Literal, ParamSpec, TypeVar
 
+    from leaderlock.election import Settings
     from leaderlock.leadership import Leadership
 
     P = ParamSpec("P")
@@ -46,6 +47,8 @@ def only_once(
     lease: float | None = None,
     on_return: Literal["hold", "resign"] = "hold",
     backoff: tuple[float, float] = (1.0, 60.0),
+    on_elected: Callable[[Leadership], object] | None = None,
+    on_resigned: Callable[[Leadership], object] | None = None,
 ) -> Callable[[Callable[P, object]], Callable[P, Candidate]]: ...
 def only_once(
     function: Any = None,
@@ -56,6 +59,8 @@ def only_once(
     lease: float | None = None,
     on_return: Literal["hold", "resign"] = "hold",
     backoff: tuple[float, float] = (1.0, 60.0),
+    on_elected: Callable[[Leadership], object] | None = None,
+    on_resigned: Callable[[Leadership], object] | None = None,
 ) -> Any:
     """Let one process run the function, in a background thread; the others stand by.
 
@@ -69,11 +74,18 @@ def only_once(
             that programs in other files do not exclude each other; a rolling release into a new
             directory needs a name of your own.
         path: a path in place of the name.
-        lease, on_return, backoff: as for `Election`.
+        lease, on_return, backoff, on_elected, on_resigned: as for `Election`.
     """
+    settings: Settings = {
+        "lease": lease,
+        "on_return": on_return,
+        "backoff": backoff,
+        "on_elected": on_elected,
+        "on_resigned": on_resigned,
+    }
     if function is None:
-        return lambda function: _OnlyOnce.wrap(function, name, path, lease, on_return, backoff)
-    return _OnlyOnce.wrap(function, None, None, lease, on_return, backoff)
+        return lambda function: _OnlyOnce.wrap(function, name, path, settings)
+    return _OnlyOnce.wrap(function, None, None, settings)
 
 
 class _OnlyOnce:
@@ -90,18 +102,10 @@ class _OnlyOnce:
         function: Callable[..., object],
         name: str | None,
         path: str | os.PathLike[str] | None,
-        lease: float | None,
-        on_return: Literal["hold", "resign"],
-        backoff: tuple[float, float],
+        settings: Settings,
     ) -> Callable[..., Candidate]:
         _require_function(function, "only_once")
-        election = Election(
-            path,
-            name=_name(function, name, path),
-            lease=lease,
-            on_return=on_return,
-            backoff=backoff,
-        )
+        election = Election(path, name=_name(function, name, path), **settings)
         once = cls(function, election)
 
         @functools.wraps(function)

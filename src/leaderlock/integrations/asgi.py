@@ -53,6 +53,8 @@ def in_one_worker(
     on_return: Literal["hold", "resign"] = "hold",
     backoff: tuple[float, float] = (1.0, 60.0),
     lease: float | None = None,
+    on_elected: Callable[[Leadership], object] | None = None,
+    on_resigned: Callable[[Leadership], object] | None = None,
 ) -> Application: ...
 @overload
 def in_one_worker(
@@ -64,6 +66,8 @@ def in_one_worker(
     on_return: Literal["hold", "resign"] = "hold",
     backoff: tuple[float, float] = (1.0, 60.0),
     lease: float | None = None,
+    on_elected: Callable[[Leadership], object] | None = None,
+    on_resigned: Callable[[Leadership], object] | None = None,
 ) -> Lifespan: ...
 def in_one_worker(
     task: Task,
@@ -74,6 +78,8 @@ def in_one_worker(
     on_return: Literal["hold", "resign"] = "hold",
     backoff: tuple[float, float] = (1.0, 60.0),
     lease: float | None = None,
+    on_elected: Callable[[Leadership], object] | None = None,
+    on_resigned: Callable[[Leadership], object] | None = None,
 ) -> Application | Lifespan:
     """Let one worker of an ASGI server run the task, while the others stand by.
 
@@ -101,6 +107,8 @@ def in_one_worker(
             release into a new directory needs a name of your own.
         path: a path in place of the name.
         on_return, backoff, lease: as for `Election`.
+        on_elected, on_resigned: as for `Election`: plain functions, called in the candidate's thread,
+            not in the event loop, also where the task is a coroutine function.
 
     Returns:
         The application, wrapped. Without one, what frameworks take as their ``lifespan``: a function
@@ -119,7 +127,15 @@ def in_one_worker(
         raise TypeError(f"app must be an ASGI application, not {app!r}")
     if name is None and path is None:
         name = function_name(task, place=file_of_caller())
-    election = Election(path, name=name, on_return=on_return, backoff=backoff, lease=lease)
+    election = Election(
+        path,
+        name=name,
+        on_return=on_return,
+        backoff=backoff,
+        lease=lease,
+        on_elected=on_elected,
+        on_resigned=on_resigned,
+    )
 
     def lifespan(*_: object) -> AbstractAsyncContextManager[None]:
         return _standing(election, task, is_coroutine)

@@ -32,6 +32,8 @@ def in_one_worker(
     on_return: Literal["hold", "resign"] = "hold",
     backoff: tuple[float, float] = (1.0, 60.0),
     lease: float | None = None,
+    on_elected: Callable[[Leadership], object] | None = None,
+    on_resigned: Callable[[Leadership], object] | None = None,
 ) -> None:
     """Let one process of this machine's Celery workers run the task, while the others stand by.
 
@@ -46,13 +48,23 @@ def in_one_worker(
         task: a function of one argument, the `Leadership`.
         name: the lock's name. By default it is made of the task's name and its file's path.
         path: a path in place of the name.
-        on_return, backoff, lease: as for `Election`; a process whose task misses its lease is killed.
+        on_return, backoff, lease, on_elected, on_resigned: as for `Election`; a process whose task
+            misses its lease is killed.
 
     Raises:
         TypeError, ValueError: an argument is not of its form.
         Unsupported: a lease where there is no such timer, or the URL of an engine.
     """
-    served = ServedTask(task, name=name, path=path, on_return=on_return, backoff=backoff, lease=lease)
+    served = ServedTask(
+        task,
+        name=name,
+        path=path,
+        on_return=on_return,
+        backoff=backoff,
+        lease=lease,
+        on_elected=on_elected,
+        on_resigned=on_resigned,
+    )
 
     def stand(**_: object) -> None:
         served.stand()

@@ -15,6 +15,7 @@ import click
 from flask.helpers import get_debug_flag
 from werkzeug.serving import is_running_from_reloader
 
+from leaderlock.election import require_task
 from leaderlock.integrations.serving import ServedTask
 
 TYPE_CHECKING = False
@@ -71,6 +72,8 @@ class Leader:
         lease: float | None = None,
         on_return: Literal["hold", "resign"] = "hold",
         backoff: tuple[float, float] = (1.0, 60.0),
+        on_elected: Callable[[Leadership], object] | None = None,
+        on_resigned: Callable[[Leadership], object] | None = None,
     ) -> Callable[[Task], Task]: ...
     def task(
         self,
@@ -82,6 +85,8 @@ class Leader:
         lease: float | None = None,
         on_return: Literal["hold", "resign"] = "hold",
         backoff: tuple[float, float] = (1.0, 60.0),
+        on_elected: Callable[[Leadership], object] | None = None,
+        on_resigned: Callable[[Leadership], object] | None = None,
     ) -> Any:
         """Decorate a function of one argument, the `Leadership`; it runs in the application's context.
 
@@ -90,6 +95,7 @@ class Leader:
                 that other applications do not get in its way.
             path: a path in place of the name.
             lease, on_return, backoff: as for `Election`.
+            on_elected, on_resigned: as for `Election`; they run in the application's context too.
 
         Raises:
             TypeError, ValueError: an argument is not of its form.
@@ -98,12 +104,14 @@ class Leader:
         def add(function: Task) -> Task:
             task = ServedTask(
                 function,
-                prepared=lambda leadership: self._run(function, leadership),
+                prepared=self._in_app_context(function),
                 name=name,
                 path=path,
                 lease=lease,
                 on_return=on_return,
                 backoff=backoff,
+                on_elected=on_elected and self._in_app_context(on_elected, "on_elected"),
+                on_resigned=on_resigned and self._in_app_context(on_resigned, "on_resigned"),
             )
             self._tasks.append(task)
             if self._app is not None:
@@ -112,12 +120,19 @@ class Leader:
 
         return add if function is None else add(function)
 
-    def _run(self, function: Callable[[Leadership], object], leadership: Leadership) -> object:
-        app = self._app
-        assert app is not None
-        _wait_until_imported(app.import_name)
-        with app.app_context():
-            return function(leadership)
+    def _in_app_context(
+        self, function: Callable[[Leadership], object], what: str = "the task"
+    ) -> Callable[[Leadership], object]:
+        require_task(function, what)
+
+        def run(leadership: Leadership) -> object:
+            app = self._app
+            assert app is not None
+            _wait_until_imported(app.import_name)
+            with app.app_context():
+                return function(leadership)
+
+        return run
 
     def start(self) -> None:
         """Stand in this process at once, before it has a request."""

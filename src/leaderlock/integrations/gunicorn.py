@@ -45,6 +45,8 @@ def in_one_worker(
     on_return: Literal["hold", "resign"] = "hold",
     backoff: tuple[float, float] = (1.0, 60.0),
     lease: float | None = None,
+    on_elected: Callable[[Leadership], object] | None = None,
+    on_resigned: Callable[[Leadership], object] | None = None,
 ) -> Hook:
     """Make a ``post_fork`` hook by which one worker runs the task, while the others stand by.
 
@@ -70,7 +72,8 @@ def in_one_worker(
             their configuration file share the leader too, unless they get names of their own.
         path: a path in place of the name.
         chain: another ``post_fork`` hook, which is called first.
-        on_return, backoff, lease: as for `Election`; a worker whose task misses its lease is killed.
+        on_return, backoff, lease, on_elected, on_resigned: as for `Election`; a worker whose task
+            misses its lease is killed.
 
     Raises:
         TypeError, ValueError: an argument is not of its form.
@@ -81,7 +84,15 @@ def in_one_worker(
         raise TypeError(f"chain must be another post_fork hook, not {chain!r}")
     if name is None and path is None:
         name = function_name(task, place=file_of_caller())
-    election = Election(path, name=name, on_return=on_return, backoff=backoff, lease=lease)
+    election = Election(
+        path,
+        name=name,
+        on_return=on_return,
+        backoff=backoff,
+        lease=lease,
+        on_elected=on_elected,
+        on_resigned=on_resigned,
+    )
     rehearse_before_fork()
     to_server = _log_to_server()
 

@@ -16,10 +16,11 @@ from leaderlock.log import log
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Literal
 
     from gunicorn.workers.base import Worker
+    from typing_extensions import Unpack
 
+    from leaderlock.election import Settings
     from leaderlock.leadership import Leadership
 
 
@@ -31,7 +32,7 @@ class ServedTask:
         prepared: what to run in its place, if that is not the task itself.
         name: the lock's name. By default it is made of the task's name and its file's path.
         path: a path in place of the name.
-        lease, on_return, backoff: as for `Election`.
+        settings: as for `Election`.
 
     Raises:
         TypeError, ValueError: an argument is not of its form.
@@ -45,16 +46,14 @@ class ServedTask:
         prepared: Callable[[Leadership], object] | None = None,
         name: str | None = None,
         path: str | os.PathLike[str] | None = None,
-        lease: float | None = None,
-        on_return: Literal["hold", "resign"] = "hold",
-        backoff: tuple[float, float] = (1.0, 60.0),
+        **settings: Unpack[Settings],
     ) -> None:
         require_task(task)
         self.run = task if prepared is None else prepared
         if name is None and path is None:
             name = own_name(task)
-        self.election = Election(path, name=name, lease=lease, on_return=on_return, backoff=backoff)
-        self._name, self._path, self._lease = name, path, lease
+        self.election = Election(path, name=name, **settings)
+        self._name, self._path, self._settings = name, path, settings
         self._claims: dict[int, object] = {}
 
     def stand(self) -> None:
@@ -78,14 +77,7 @@ class ServedTask:
         if _is_uwsgi():
             from leaderlock.integrations.uwsgi import in_one_worker  # noqa: PLC0415  (there alone)
 
-            in_one_worker(
-                self.run,
-                name=self._name,
-                path=self._path,
-                lease=self._lease,
-                on_return=self.election.on_return,
-                backoff=self.election.backoff,
-            )
+            in_one_worker(self.run, name=self._name, path=self._path, **self._settings)
             return True
         if "gunicorn.arbiter" in sys.modules:
             worker = _loading_worker()

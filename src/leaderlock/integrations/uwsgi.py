@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
+    from typing_extensions import Unpack
+
+    from leaderlock.election import Settings
     from leaderlock.leadership import Leadership
 
 try:
@@ -50,6 +53,8 @@ def in_one_worker(
     on_return: Literal["hold", "resign"] = "hold",
     backoff: tuple[float, float] = (1.0, 60.0),
     lease: float | None = None,
+    on_elected: Callable[[Leadership], object] | None = None,
+    on_resigned: Callable[[Leadership], object] | None = None,
 ) -> None:
     """Let one worker of this uWSGI server run the task, while the others stand by.
 
@@ -77,7 +82,8 @@ def in_one_worker(
             calls this, so that other applications of the same user do not get in its way; a rolling
             release into a new directory needs a name of your own.
         path: a path in place of the name.
-        on_return, backoff, lease: as for `Election`; a worker whose task misses its lease is killed.
+        on_return, backoff, lease, on_elected, on_resigned: as for `Election`; a worker whose task
+            misses its lease is killed.
 
     Raises:
         TypeError, ValueError: an argument is not of its form.
@@ -85,7 +91,16 @@ def in_one_worker(
             server; it was started without ``enable-threads``; or it has loaded the application in a
             subinterpreter.
     """
-    election = _election(task, name, path, on_return, backoff, lease)
+    election = _election(
+        task,
+        name,
+        path,
+        on_return=on_return,
+        backoff=backoff,
+        lease=lease,
+        on_elected=on_elected,
+        on_resigned=on_resigned,
+    )
     _require_threads()
     _require_main_interpreter()
     if uwsgi.worker_id() > 0:  # loaded by a worker, for which post_fork_hook will not be called again
@@ -103,6 +118,8 @@ def in_one_mule(
     on_return: Literal["hold", "resign"] = "hold",
     backoff: tuple[float, float] = (1.0, 60.0),
     lease: float | None = None,
+    on_elected: Callable[[Leadership], object] | None = None,
+    on_resigned: Callable[[Leadership], object] | None = None,
 ) -> None:
     """Let one mule of this uWSGI server run the task, while the other mules stand by.
 
@@ -119,7 +136,16 @@ def in_one_mule(
         TypeError, ValueError, Unsupported: as `in_one_worker`; Unsupported, too, if there is no mule,
             or if a worker or a mule calls it.
     """
-    election = _election(task, name, path, on_return, backoff, lease)
+    election = _election(
+        task,
+        name,
+        path,
+        on_return=on_return,
+        backoff=backoff,
+        lease=lease,
+        on_elected=on_elected,
+        on_resigned=on_resigned,
+    )
     _require_threads()
     _require_main_interpreter()
     if uwsgi.worker_id() > 0 or uwsgi.mule_id() > 0:  # newer uWSGI would end such a mule without notice
@@ -140,14 +166,12 @@ def _election(
     task: Callable[[Leadership], object],
     name: str | None,
     path: str | os.PathLike[str] | None,
-    on_return: Literal["hold", "resign"],
-    backoff: tuple[float, float],
-    lease: float | None,
+    **settings: Unpack[Settings],
 ) -> Election:
     require_task(task)
     if name is None and path is None:
         name = function_name(task, place=file_of_caller())
-    return Election(path, name=name, on_return=on_return, backoff=backoff, lease=lease)
+    return Election(path, name=name, **settings)
 
 
 def _stand(number: Callable[[], int], election: Election, task: Callable[[Leadership], object]) -> None:

@@ -12,6 +12,7 @@ from django.db import connections
 from django.utils.module_loading import import_string
 
 from leaderlock.default_name import own_name
+from leaderlock.election import require_task
 from leaderlock.integrations.serving import ServedTask
 
 TYPE_CHECKING = False
@@ -50,7 +51,12 @@ def task_of(path: str, keywords: Mapping[str, Any]) -> ServedTask:
         function = import_string(path)
         if not {"name", "path"} & keywords.keys() and callable(function):
             keywords = {**keywords, "name": own_name(function, caller=_settings_file())}
-        return ServedTask(function, prepared=lambda leadership: _run(function, leadership), **keywords)
+        callbacks = {
+            what: _prepared(_imported(keywords[what]), what)
+            for what in ("on_elected", "on_resigned")
+            if keywords.get(what) is not None
+        }
+        return ServedTask(function, prepared=_prepared(function), **{**keywords, **callbacks})
     except (ImportError, TypeError, ValueError) as error:
         raise ImproperlyConfigured(f"the task {path!r} of LEADERLOCK: {error}") from error
 
@@ -60,9 +66,19 @@ def _settings_file() -> str:
     return os.path.realpath(getattr(module, "__file__", None) or os.curdir)
 
 
-def _run(function: Callable[[Leadership], object], leadership: Leadership) -> object:
-    apps.ready_event.wait()  # elected while the apps after this one get ready
-    try:
-        return function(leadership)
-    finally:
-        connections.close_all()  # this thread's own
+def _imported(callback: object) -> object:
+    """A callback that the settings give by its dotted path, or as it is."""
+    return import_string(callback) if isinstance(callback, str) else callback
+
+
+def _prepared(function: Any, what: str = "the task") -> Callable[[Leadership], object]:
+    require_task(function, what)
+
+    def run(leadership: Leadership) -> object:
+        apps.ready_event.wait()  # elected while the apps after this one get ready
+        try:
+            return function(leadership)
+        finally:
+            connections.close_all()  # this thread's own
+
+    return run
