@@ -21,6 +21,7 @@ from leaderlock.cli.doctor import STATUS
 from leaderlock.diagnosis import Diagnosis, diagnose
 from leaderlock.diagnosis.place import on_directory
 from leaderlock.kernel import filesystem
+from leaderlock.printable import printable
 from tests.filesystems import LOCAL, made
 from tests.processes import needs_root, until
 from tests.raw_flock import mounted_at
@@ -362,8 +363,8 @@ def test_names_with_line_ends_and_commands_for_the_terminal_are_shown_harmless(t
     run = doctor(place)
     assert run.returncode == 0
     assert "\x1b" not in run.stdout
-    assert "line?end?[2J [bold]" in run.stdout.replace("\n", "")
-    assert told(place)["path"] == str(place)
+    assert "line\\nend\\x1b[2J [bold]" in run.stdout.replace("\n", "")
+    assert told(place)["path"] == printable(str(place))
 
 
 @pytest.mark.parametrize("words", [("a", "b"), ("--what",), ("",)])

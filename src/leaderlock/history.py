@@ -136,6 +136,7 @@ def history_of(lock: str | os.PathLike[str] | LeaderLock) -> History:
     newest = record.decode(content[: record.SIZE])
     if newest is not None and (not terms or terms[-1].term < newest["term"]):
         terms.append(Term({**_NOTHING_MORE, **newest}))
+    odd = record.oddity(content[: record.SIZE]) is not None
     leads = _term_that_runs(lock)
     for before, term in itertools.pairwise(terms):
         if term.term == before.term + 1:
@@ -143,7 +144,7 @@ def history_of(lock: str | os.PathLike[str] | LeaderLock) -> History:
     for term in terms:
         if term.ended is None and term.term != leads:
             term.ended = "killed"
-    return History(lock.path, terms, slots.count(None))
+    return History(lock.path, terms, slots.count(None) + odd)
 
 
 def current(fd: int) -> Term | None:

@@ -64,7 +64,7 @@ def slot(
 
 
 def read_tail(content: bytes) -> tuple[float, float | None, float, float, str] | None:
-    """What `slot` was given behind the copy; None if it is not whole."""
+    """What `slot` was given behind the copy; None if it is not whole, or nothing that `slot` writes."""
     try:
         whole = bytes.fromhex(content[record.COPY_SIZE : _TAIL_END].decode("ascii"))
     except ValueError:
@@ -73,7 +73,14 @@ def read_tail(content: bytes) -> tuple[float, float | None, float, float, str] |
     if len(tail) != _TAIL.size or checksum != crc32(tail).to_bytes(_CHECKSUM_SIZE, "little"):
         return None
     waited, lease, beat, until, ended = _TAIL.unpack(tail)
-    return waited, lease or None, beat, until, ended.rstrip(b"\0").decode("ascii", "replace")
+    # NaN, say, or a terminal's commands: anybody can make the checksum fit.
+    text = ended.rstrip(b"\0").decode("latin-1")
+    if not (text.isascii() and text.isprintable()):
+        return None
+    times = (lease, beat, until) if waited == AS_RECORDED else (waited, lease, beat, until)
+    if not all(map(record.is_moment, times)):
+        return None
+    return waited, lease or None, beat, until, text
 
 
 def archive(fd: int, content: bytes, term: int) -> None:

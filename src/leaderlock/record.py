@@ -22,9 +22,13 @@ SIZE = 2 * COPY_SIZE
 _HEAD = b"leaderlock 1 %08x"
 _CRC_END = len(_HEAD % 0)
 _TERM_START = _CRC_END + len(b' {"term":')
-_NUMBER = (int, float)
-_FORM: dict[str, Any] = {"term": int, "pid": int, "since": _NUMBER, "host": str, "name": str}
-_FORM_OF_MORE: dict[str, Any] = {"waited": _NUMBER, "lease": _NUMBER}
+_FORM = ("term", "pid", "since", "host", "name")
+_FORM_OF_MORE = ("waited", "lease")
+_LAST_TERM = 2**64 - 1
+"""The greatest term that a record may tell of: 584 years, if there are a thousand million a second."""
+_LAST_PID = 2**31 - 1
+_LAST_MOMENT = 253402300799
+"""The last second of the year 9999: what is later has no date."""
 _HOST_LENGTH = 66
 """Bytes that the host's name may take in JSON: the kernel allows 64."""
 _NAMES_LENGTH = 104
@@ -36,7 +40,8 @@ class Record:
 
     Attributes:
         pid: the holder's process ID, as the kernel tells it to the asking process.
-        term: the fencing token of the acquisition; None if the holder wrote no record (flock(1), say).
+        term: the fencing token of the acquisition; None if the holder wrote no record (flock(1), say),
+            or one that no leaderlock writes.
         since: when it acquired the lock, in seconds since the epoch; None as above.
         host: the holder's host name; in a container, the container's.
         name: the lock's name, or the file's without its suffix.
@@ -122,26 +127,61 @@ def last_term(content: bytes, path: str) -> int:
 
 
 def decode(content: bytes) -> dict[str, Any] | None:
-    """The fields of the newest whole copy, or None."""
-    copies = (content[:COPY_SIZE], content[COPY_SIZE:])
-    newest = max(copies, key=term_of)
-    if term_of(newest) < 1:
+    """The fields of the newest whole copy; None if there is none, or it is odd (`oddity`)."""
+    fields = _newest(content)
+    return fields if fields and not _odd_fields(fields) else None
+
+
+def oddity(content: bytes) -> str | None:
+    """Why a whole copy is no record of ours; None if it is one, or if no copy is whole.
+
+    Whoever may write to the file can give anything the right checksum.
+    """
+    fields = _newest(content)
+    if fields is None:
+        return None
+    return ", ".join(_odd_fields(fields)) or None
+
+
+def is_moment(value: object) -> bool:
+    """Whether it is a moment that has a date, in seconds since the epoch, or a length of time."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value <= _LAST_MOMENT  # type: ignore[operator]  # not so for NaN
+
+
+def _newest(content: bytes) -> dict[str, Any] | None:
+    """What the newest whole copy holds, by the names of a record's fields; None if none is whole."""
+    newest = max(content[:COPY_SIZE], content[COPY_SIZE:], key=term_of)
+    if not (term := term_of(newest)):
         return None
     import json  # noqa: PLC0415  (8 ms that only a reader needs)
 
     try:
         fields = json.loads(newest[_CRC_END:])
-    except ValueError:
-        return None
-    return _of_our_form(fields) if isinstance(fields, dict) else None
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict) or fields.get("term") != term:  # or it stands there twice
+        return {}
+    return {key: fields[key] for key in (*_FORM, *_FORM_OF_MORE) if key in fields}
 
 
-def _of_our_form(fields: dict[str, Any]) -> dict[str, Any] | None:
-    """What a record has of them: who may write the file can give anything the right checksum."""
-    form = _FORM | {key: kind for key, kind in _FORM_OF_MORE.items() if key in fields}
-    if not all(isinstance(fields.get(key), kind) for key, kind in form.items()):
-        return None
-    return {key: fields[key] for key in form}
+def _odd_fields(fields: dict[str, Any]) -> list[str]:
+    """The names of the fields that are missing or hold what none of ours does."""
+    return [
+        name
+        for name in (*_FORM, *(more for more in _FORM_OF_MORE if more in fields))
+        if not _is_ours(name, fields.get(name))
+    ]
+
+
+def _is_ours(name: str, value: object) -> bool:
+    if name in ("host", "name"):
+        return isinstance(value, str)
+    if name == "term":
+        return type(value) is int and 1 <= value <= _LAST_TERM
+    if name == "pid":
+        return type(value) is int and 1 <= value <= _LAST_PID
+    return is_moment(value)
 
 
 def whole_copy(content: bytes, term: int) -> bytes | None:
@@ -155,9 +195,10 @@ def term_of(copy: bytes) -> int:
     if len(copy) != COPY_SIZE or copy[:_CRC_END] != _HEAD % crc32(copy[_CRC_END:]):
         return 0
     try:
-        return int(copy[_TERM_START : copy.index(b",", _TERM_START)])
+        term = int(copy[_TERM_START : copy.index(b",", _TERM_START)])
     except ValueError:  # no record, though its checksum is right
         return 0
+    return term if 0 < term <= _LAST_TERM else 0
 
 
 def _json_string(text: str, longest: int) -> str:

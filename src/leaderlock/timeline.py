@@ -6,8 +6,9 @@ import math
 import time
 from html import escape
 
+from leaderlock.printable import printable
 from leaderlock.summary import Summary
-from leaderlock.wording import duration, ending_of, gap_before, leader_of, length_of, moment, printable
+from leaderlock.wording import duration, ending_of, gap_before, leader_of, length_of, moment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -73,11 +73,16 @@ def _content_of(path: str) -> tuple[bytes, float]:
     """Of a regular file; nothing else is waited for or read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would block
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise NotHealthyError("it is not a regular file; sinks.file() writes one")
-        with open(fd, "rb") as file:
-            return file.read(_LONGEST), found.st_mtime
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise NotHealthyError("it is not a regular file; sinks.file() writes one")
+            content = b""
+            while len(content) < _LONGEST and (piece := os.read(fd, 1 << 20)):
+                content += piece
+            return content, found.st_mtime
+        finally:
+            os.close(fd)
     except FileNotFoundError:
         raise NotHealthyError("there is no report: nobody has led yet, or the path is wrong") from None
     except (OSError, ValueError) as error:  # not readable by us; a NUL byte in the path

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 
+from leaderlock.printable import printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from leaderlock.history import Term
@@ -34,11 +36,6 @@ def moment(seconds: float) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
     except (OverflowError, ValueError, OSError):  # no year has so many digits, says localtime(3)
         return "unknown"
-
-
-def printable(text: str) -> str:
-    """One line that no terminal takes for a command: what cannot be printed is a question mark."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def leader_of(term: Term) -> str:

@@ -22,6 +22,7 @@ import leaderlock
 import leaderlock.web
 from leaderlock import LeaderLock
 from leaderlock.health import sinks
+from leaderlock.printable import printable
 from tests.health.sink_reports import a_check, a_critical_failure, a_report
 from tests.processes import holder
 
@@ -291,7 +292,8 @@ def test_whatever_a_name_a_command_or_a_report_holds_is_text(tmp_path: Path, hea
     assert page.text.count("<script>alert(1)</script>") >= 3  # the check's name, value and error
     assert "\x1b" not in answer.text
     assert "\u202e" not in answer.text
-    assert samples["leaderlock_lock_led", str(path)] == 1
+    assert samples["leaderlock_lock_led", printable(str(path))] == 1
+    assert all(text.isprintable() for labels in samples for text in labels)
 
 
 @pytest.mark.parametrize(

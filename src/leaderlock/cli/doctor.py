@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 from leaderlock.cli.command import Command
 from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.diagnosis import Diagnosis, diagnose
 from leaderlock.errors import Unsupported
+from leaderlock.printable import json_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def main(words: Sequence[str]) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from None
     if parsed.get("json"):
-        print(json.dumps(document(diagnosis), indent=1))
+        print(json_text(document(diagnosis), indent=1))
     else:
         _draw(diagnosis)
     return STATUS[diagnosis.verdict]

@@ -10,6 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from leaderlock.printable import printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,7 +41,7 @@ def screen(diagnosis: Diagnosis) -> RenderableType:
     """All of it, as rich draws it. Everything goes in as `Text`: no markup is looked for in it."""
     parts: list[RenderableType] = [_headline(diagnosis), Text(), _findings(diagnosis), Text()]
     if diagnosis.experiments:
-        tried = f"Tried in {_printable(diagnosis.directory)}, with real processes:"
+        tried = f"Tried in {printable(diagnosis.directory)}, with real processes:"
         parts += [Text(tried), _experiments(diagnosis), *_explanations(diagnosis)]
     else:
         parts.append(Text("Nothing was tried, since no file can be made there."))
@@ -48,7 +50,7 @@ def screen(diagnosis: Diagnosis) -> RenderableType:
 
 def _headline(diagnosis: Diagnosis) -> Text:
     verdict = diagnosis.verdict
-    sentence = f"  {_SENTENCES[verdict]} {_printable(diagnosis.path)}"
+    sentence = f"  {_SENTENCES[verdict]} {printable(diagnosis.path)}"
     return Text.assemble((f" {verdict.upper()} ", f"reverse {_STYLES[verdict]}"), (sentence, "bold"))
 
 
@@ -58,9 +60,9 @@ def _findings(diagnosis: Diagnosis) -> Padding:
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     for finding in diagnosis.findings:
-        text = Text(_printable(finding.text))
+        text = Text(printable(finding.text))
         if finding.remedy and finding.verdict != "good":
-            text.append(f"\n-> {_printable(finding.remedy)}", style="bold")
+            text.append(f"\n-> {printable(finding.remedy)}", style="bold")
         grid.add_row(_word(finding.verdict), Text(finding.topic), text)
     return Padding(grid, (0, 0, 0, 2))
 
@@ -72,7 +74,7 @@ def _experiments(diagnosis: Diagnosis) -> Padding:
     table.add_column("expected", overflow="fold")
     table.add_column("here", overflow="fold")
     for result in sorted(diagnosis.experiments, key=lambda result: result.passed):
-        texts = (result.name, result.expectation, _printable(result.outcome))
+        texts = (result.name, result.expectation, printable(result.outcome))
         table.add_row(_word(_verdict(result)), *map(Text, texts))
     return Padding(table, (0, 0, 0, 2))
 
@@ -85,7 +87,7 @@ def _explanations(diagnosis: Diagnosis) -> list[RenderableType]:
         if not result.passed and not given:
             names.setdefault(result.explanation, []).append(result.name)
     return [
-        Padding(Text.assemble((f"{', '.join(of)}: ", "dim"), _printable(text)), (0, 0, 0, 2))
+        Padding(Text.assemble((f"{', '.join(of)}: ", "dim"), printable(text)), (0, 0, 0, 2))
         for text, of in names.items()
     ]
 
@@ -98,8 +100,3 @@ def _verdict(result: Result) -> str:
 
 def _word(verdict: Verdict | str) -> Text:
     return Text(verdict, style=_STYLES[verdict])
-
-
-def _printable(text: str) -> str:
-    """A path may hold anything, line ends and a terminal's commands included."""
-    return "".join(c if c.isprintable() else "?" for c in text)

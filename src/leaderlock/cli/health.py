@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from leaderlock.cli.command import Command
 from leaderlock.cli.options import HELP, Option, UsageError, seconds
+from leaderlock.printable import printable
 from leaderlock.verdict import NotHealthyError, judge, read
 
 TYPE_CHECKING = False
@@ -72,5 +73,5 @@ def main(words: Sequence[str]) -> int:
 
 
 def _printable(text: str) -> str:
-    line = "".join(c if c.isprintable() else " " for c in text)
+    line = printable(" ".join(text.split()))  # an error may have several lines
     return line if len(line) <= 1000 else line[:999] + "…"

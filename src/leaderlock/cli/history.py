@@ -10,8 +10,9 @@ from leaderlock.cli.command import Command
 from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.errors import LeaderLockError, Unsupported
 from leaderlock.history import History, history_of
+from leaderlock.printable import json_text, printable
 from leaderlock.summary import Summary, leaderless_since
-from leaderlock.wording import ending_of, gap_before, leader_of, length_of, moment, printable
+from leaderlock.wording import ending_of, gap_before, leader_of, length_of, moment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,9 +91,7 @@ def main(words: Sequence[str]) -> int:
     if picture := parsed.get("plot"):
         _plot(history, picture, now)
     if parsed.get("json"):
-        import json  # noqa: PLC0415  (only --json needs it)
-
-        print(json.dumps(history.as_json(), indent=1))
+        print(json_text(history.as_json(), indent=1))
     elif not picture:
         if hasattr(sys.stdout, "reconfigure"):  # "–" where the locale's encoding has none
             sys.stdout.reconfigure(errors="backslashreplace")

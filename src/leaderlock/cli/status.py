@@ -8,8 +8,10 @@ import time
 
 from leaderlock.cli.command import Command
 from leaderlock.cli.options import HELP, Option
-from leaderlock.cli.status_text import as_text, printable
+from leaderlock.cli.status_text import as_text
 from leaderlock.errors import LeaderLockError, UnsafeLockFile, Unsupported
+from leaderlock.printable import json_text as as_json_text
+from leaderlock.printable import printable
 from leaderlock.status.lock import status_of
 from leaderlock.status.machine import find_locks
 from leaderlock.status.opened import MissingLockFile, process_in
@@ -179,6 +181,4 @@ def plain_text(survey: Survey, everything: bool) -> str:
 
 def json_text(survey: Survey, indent: int | None) -> str:
     """The JSON document as text."""
-    import json  # noqa: PLC0415  (only --json needs it)
-
-    return json.dumps(survey.as_json(), indent=indent)
+    return as_json_text(survey.as_json(), indent)

@@ -8,7 +8,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from leaderlock.cli.status_text import command, facts, printable, shown_of
+from leaderlock.cli.status_text import command, facts, shown_of
+from leaderlock.printable import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from leaderlock.printable import printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from leaderlock.status import HolderStatus, LockStatus, ProcessStatus
@@ -19,23 +21,6 @@ _STATES = {
 }
 
 
-def printable(text: str) -> str:
-    """The text with all that a terminal would act on, or could not show, written as an escape.
-
-    Command lines, names and paths are other people's: an escape sequence in one could rewrite the
-    screen, a newline forge a line, and a character that turns the direction of writing hide a part.
-    """
-    return text if text.isprintable() else "".join(map(_escaped, text))
-
-
-def _escaped(character: str) -> str:
-    if character.isprintable():
-        return character
-    if "\udc80" <= character <= "\udcff":  # a byte that is no UTF-8 (PEP 383)
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode("ascii")
-
-
 def facts(lock: LockStatus) -> list[tuple[str, str]]:
     """What is known about the leader and the file: a label and a text for each line."""
     holder = lock.holder
@@ -45,6 +30,8 @@ def facts(lock: LockStatus) -> list[tuple[str, str]]:
         lines = [("leader", process_line(holder)), *_about(holder)]
         if holder.term is None:
             why = "it was not locked by leaderlock" if lock.unreadable is None else lock.unreadable
+            if any(warning.code == "record-odd" for warning in lock.warnings):
+                why = "the record is odd"
             lines.append(("term", f"unknown: {why}"))
         else:
             lines.append(("term", f"{holder.term}, on {holder.host}"))

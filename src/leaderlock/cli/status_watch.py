@@ -22,9 +22,9 @@ import time
 from collections import deque
 
 from leaderlock.cli.status import Survey, draw_plain, drawing, json_text, plain_text, survey_of
-from leaderlock.cli.status_text import printable
 from leaderlock.errors import LeaderLockError
 from leaderlock.kernel import inotify
+from leaderlock.printable import printable
 from leaderlock.status.lock import status_of, status_of_opened
 from leaderlock.status.machine import find_locks, lock_directories
 from leaderlock.status.opened import Opened, open_lock, process_in

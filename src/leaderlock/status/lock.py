@@ -126,7 +126,9 @@ def _fit(entries: list[FlockEntry], content: bytes | None) -> bool:
     if not entries or entries[0].waiting or content is None or not is_there(entries[0].pid):
         return True
     fields = record.decode(content)
-    return fields is not None and _is_by(entries[0].pid, fields)
+    if fields is None:
+        return record.oddity(content) is not None  # a stranger's, and no better one comes
+    return _is_by(entries[0].pid, fields)
 
 
 def _is_by(pid: int, fields: dict[str, Any]) -> bool:

@@ -119,7 +119,8 @@ def _has_record(descriptor: str) -> bool:
     except OSError:  # it has gone; it is not ours to read; a lease (fcntl(2)) is on it
         return False
     try:
-        return record.decode(os.pread(fd, record.SIZE, 0)) is not None
+        content = os.pread(fd, record.SIZE, 0)
+        return record.decode(content) is not None or record.oddity(content) is not None
     except OSError:  # EIO, and ESTALE of a network file system
         return False
     finally:

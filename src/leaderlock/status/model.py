@@ -102,6 +102,7 @@ WARNINGS = (
     "foreign-holder",
     "kept-by-orphan",
     "record-corrupt",
+    "record-odd",
     "foreign-owner",
     "world-writable",
 )

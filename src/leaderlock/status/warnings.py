@@ -6,6 +6,7 @@ import os
 import stat
 import time
 
+from leaderlock import record
 from leaderlock.kernel.processes import is_stuck, is_there
 from leaderlock.status.model import LockWarning
 from leaderlock.status.opened import process_in
@@ -47,11 +48,21 @@ def warnings_about(
         rivals: who holds the lock of a file that was deleted from the same path.
     """
     found = [*_about_path(opened, holder, rivals)]
+    odd = record.oddity(content) if content and fields is None else None
     if holder is not None:
         found += _about_process(holder)
         if holder.term is None and not holder.kept_by and content is not None:
-            found += _about_foreign(holder, holders, fields)
-    if content and fields is None:
+            found += _about_foreign(holder, holders, fields, odd is not None)
+    if odd is not None:
+        found.append(
+            LockWarning(
+                "record-odd",
+                f"the record is odd: its checksum is right, but leaderlock does not write such values "
+                f"({odd}). Another program wrote it, so its term, date and host are not shown: find "
+                f"out which programs may write to the file",
+            )
+        )
+    elif content and fields is None:
         found.append(
             LockWarning(
                 "record-corrupt",
@@ -133,9 +144,9 @@ def _about_process(holder: HolderStatus) -> Iterator[LockWarning]:
 
 
 def _about_foreign(
-    holder: HolderStatus, holders: int, fields: dict[str, Any] | None
+    holder: HolderStatus, holders: int, fields: dict[str, Any] | None, odd: bool
 ) -> Iterator[LockWarning]:
-    if _is_gone(holder.pid):
+    if _is_gone(holder.pid) or odd:
         return
     others = f" (and {holders - 1} more, as they share it)" if holders > 1 else ""
     before = f"; the record is that of process {fields['pid']}, term {fields['term']}" if fields else ""

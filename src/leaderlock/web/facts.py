@@ -9,6 +9,7 @@ from typing import NamedTuple
 from leaderlock.cli.status import Survey, survey_of
 from leaderlock.errors import LeaderLockError
 from leaderlock.history import History, history_of
+from leaderlock.printable import printable_within
 from leaderlock.verdict import NotHealthyError, judge, read
 
 TYPE_CHECKING = False
@@ -100,6 +101,7 @@ def _health(path: str) -> Health:
     report = None
     try:
         report, changed = read(path)
+        report = printable_within(report)
         return Health(path, report, True, judge(report, changed))
     except NotHealthyError as why:
         return Health(path, report, False, f"not healthy: {why}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import threading
 
 from leaderlock.cli.status_watch import Watcher
 from leaderlock.kernel.threads import start_thread_without_signals
+from leaderlock.printable import json_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Feed:
     def _tell(self, survey: Survey) -> None:
         with self._mutex:
             self._number += 1
-            data = json.dumps(survey.as_json())
+            data = json_text(survey.as_json())
             self._newest = f"id: {self._number}\nevent: status\ndata: {data}\n\n".encode()
             listeners = list(self._listeners)
         for wake in listeners:

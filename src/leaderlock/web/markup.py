@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from leaderlock.cli.status_text import printable
+from leaderlock.printable import printable
 
 
 class Markup(str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from leaderlock.errors import Unsupported
 from leaderlock.history import History
+from leaderlock.printable import printable
 from leaderlock.web.facts import history_or_why_not
 
 TYPE_CHECKING = False
@@ -65,7 +66,7 @@ def _of_locks(facts: Facts) -> Iterator[Metric]:
         "leaderlock_lock_failovers", "Elections after the first one of the lock.", labels=["lock"]
     )
     for lock in facts.survey.locks:
-        label = [lock.path.encode("utf-8", "backslashreplace").decode()]
+        label = [printable(lock.path)]
         led.add_metric(label, lock.holder is not None)
         waiters.add_metric(label, len(lock.waiting))
         warnings.add_metric(label, len(lock.warnings))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
 from leaderlock.errors import Unsupported
+from leaderlock.printable import json_text, printable
 from leaderlock.web.facts import Facts, absolute, history_or_why_not
 from leaderlock.web.feed import RETRY, Feed
 from leaderlock.web.hosts import is_loopback, name_in
@@ -181,12 +181,11 @@ _ANSWERS = {
 
 
 def _json(document: object) -> Response:
-    return _answer(200, "application/json", json.dumps(document).encode() + b"\n")
+    return _answer(200, "application/json", json_text(document).encode() + b"\n")
 
 
 def _line(status: int, text: str, *headers: tuple[str, str]) -> Response:
-    line = "".join(c if c.isprintable() else "?" for c in text)
-    return _answer(status, _TEXT, line.encode() + b"\n", *headers)
+    return _answer(status, _TEXT, printable(text).encode() + b"\n", *headers)
 
 
 def _answer(status: int, content_type: str, body: bytes, *more: tuple[str, str]) -> Response:
