@@ -24,7 +24,8 @@ from leaderlock import (
     current_leadership,
     only_once,
 )
-from tests.processes import Child, ChildError, flocks_of, until, until_parked
+from tests.processes import Child, ChildError, flocks_of, needs_root, until, until_parked
+from tests.test_status_machine import as_nobody
 
 
 @pytest.fixture(autouse=True)
@@ -530,7 +531,38 @@ def test_threads_of_one_process_run_it_once(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"garbage", b"[]", b"{}", b"null", b'{"format": "leaderlock outcomes 1"}', b"\xff"]
+    "content",
+    [
+        b"",
+        b"garbage",
+        b"[]",
+        b"{}",
+        b"null",
+        b"7",
+        b'{"format": "leaderlock outcomes 1"}',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"format": "leaderlock outcomes 1", "outcomes": ' + b'{"a":' * 100_000,
+        *(
+            b'{"format": "leaderlock outcomes 1", "outcomes": %b}' % outcomes
+            for outcomes in (
+                b"[]",
+                b"7",
+                b'{"1": 7}',
+                b'{"1": []}',
+                b'{"1": {}}',
+                b'{"1": {"term": 1, "pid": 1, "at": 1}}',
+                b'{"1": {"result": 1, "term": "1", "pid": 1, "at": 1}}',
+                b'{"1": {"result": 1, "term": 1, "pid": null, "at": 1}}',
+                b'{"1": {"result": 1, "term": 1, "pid": 1, "at": NaN}}',
+                b'{"1": {"result": Infinity, "term": 1, "pid": 1, "at": 1}}',
+                b'{"1": {"result": 1, "result": 2, "term": 1, "pid": 1, "at": 1}}',
+                b'{"1": {"result": 1, "term": 1, "pid": 1, "at": 1}, "1": {}}',
+                b'{"1": {"result": 1%b, "term": 1, "pid": 1, "at": 1}}' % (b"0" * 10_000),
+            )
+        ),
+    ],
+    ids=lambda content: content[:120].decode("latin-1")[45:],
 )
 def test_a_file_of_outcomes_that_is_something_else_is_an_error_and_nothing_runs(
     path: Path, content: bytes
@@ -568,12 +600,56 @@ def test_outcomes_that_others_could_have_written_are_refused(path: Path, tmp_pat
             function()
 
 
-def test_what_a_killed_writer_left_is_no_hindrance(path: Path, tmp_path: Path) -> None:
+def test_what_others_put_beside_the_outcomes_is_neither_opened_nor_removed(
+    path: Path, tmp_path: Path
+) -> None:
     temporary = outcomes_of(path).with_name(outcomes_of(path).name + ".tmp")
-    temporary.write_bytes(b"half of it")
-    assert call_once(key=1, path=path)(lambda: 1)() == 1
-    assert not temporary.exists()
-    for make in (os.mkfifo, lambda p: p.symlink_to(tmp_path / "elsewhere")):
-        make(temporary)  # planted, in a directory that others may write
+    makers: list[Callable[[Path], object]] = [
+        os.mkfifo,
+        Path.touch,
+        lambda p: p.symlink_to(tmp_path / "elsewhere"),
+    ]
+    for make in makers:
+        make(temporary)
         assert call_once(key=os.urandom(4).hex(), path=path)(lambda: 1)() == 1
-    assert not (tmp_path / "elsewhere").exists()
+        temporary.unlink()
+    assert sorted(os.listdir(path.parent)) == [path.name, outcomes_of(path).name]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason=needs_root)
+def test_outcomes_that_cannot_be_replaced_are_an_error_before_the_function_runs(
+    shared: Path,
+) -> None:
+    """In a directory with the sticky bit the file is root's: it can be read, and not replaced."""
+    shared.chmod(0o1777)
+    path = shared / "x.lock"
+    call_once(key="root", path=path)(lambda: 1)()
+    path.chmod(0o666)
+    outcomes_of(path).chmod(0o644)
+
+    def ask() -> object:
+        runs: list[int] = []
+        kept = call_once(key="root", path=path)(lambda: runs.append(1))()
+        told = []
+        for _ in range(2):
+            try:
+                call_once(key="other", path=path)(lambda: runs.append(1))()
+            except LeaderLockError as error:
+                told.append(str(error))
+        return [runs, kept, told]
+
+    runs, kept, told = as_nobody(ask)
+    assert (runs, kept, len(told)) == ([], 1, 2)
+    assert "so the function was not run" in told[0]
+    assert str(outcomes_of(path)) in told[0]
+
+
+def test_a_result_that_is_nested_too_deeply_is_an_error_and_spoils_nothing(path: Path) -> None:
+    nested: object = []
+    for _ in range(500):
+        nested = [nested]
+    with pytest.raises(TypeError, match="nested more than 100 deep"):
+        call_once(key=1, path=path)(lambda: nested)()
+    with pytest.raises(TypeError, match="the key must be"):
+        call_once(key=nested, path=path)(lambda: 1)
+    assert call_once(key=2, path=path)(lambda: '[[["[' * 500)() == '[[["[' * 500

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from leaderlock import LeaderLock
 from leaderlock.kernel.flock import Wait
 from tests.processes import (
+    PATIENCE,
     Child,
     ChildError,
     descriptors_of,
@@ -99,6 +102,25 @@ def test_a_timed_wait_ends_in_time_and_not_before(path: Path) -> None:
         begin = time.monotonic()
         assert not LeaderLock(path).acquire(timeout=0.3)
         assert 0.3 <= time.monotonic() - begin < 10
+
+
+def test_a_timed_wait_in_a_finalizer_at_exit_does_not_hang(path: Path) -> None:
+    """When modules are torn down, no thread can time a wait any more: the lock is tried once."""
+    program = (
+        "import os, sys\n"
+        "from leaderlock import LeaderLock\n"
+        "class Last:\n"
+        "    def __del__(self, write=os.write):\n"
+        "        write(1, b'%d' % self.lock.acquire(timeout=300))\n"
+        "last = Last()\n"
+        "last.lock = LeaderLock(sys.argv[1])\n"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    with holder(path):
+        run = subprocess.run(command, stdout=subprocess.PIPE, timeout=PATIENCE)
+        assert (run.returncode, run.stdout) == (0, b"0")
+    run = subprocess.run(command, stdout=subprocess.PIPE, timeout=PATIENCE)
+    assert (run.returncode, run.stdout) == (0, b"1")
 
 
 def test_a_timed_wait_gets_the_lock_when_it_comes_in_time(path: Path) -> None:

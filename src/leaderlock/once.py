@@ -183,6 +183,7 @@ def call_once(
             if encoded_key not in outcomes.read():
                 with lock:
                     if encoded_key not in outcomes.read():  # nobody did it while we waited
+                        outcomes.require_writable()
                         outcomes.write(encoded_key, function(*args, **kwargs), lock.term)
             result: R = outcomes.read()[encoded_key]["result"]
             return result

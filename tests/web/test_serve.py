@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import select
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.processes import PATIENCE, until
+import leaderlock.web
+import leaderlock.web.server
+from tests.processes import PATIENCE, descriptors_without_garbage, holder, threads_of
 from tests.test_run import line_of, run, start
-from tests.web.server import Server
+from tests.web.server import Events, Server
+from tests.web.test_site import get
 
 
 @contextmanager
@@ -135,21 +142,73 @@ def test_a_request_that_no_browser_sends_gets_an_error_and_no_traceback(
         assert "Traceback" not in server.output()
 
 
-def test_many_idle_connections_take_no_more_threads_than_allowed(path: Path, tmp_path: Path) -> None:
+def test_slow_clients_keep_nobody_out_and_take_no_more_threads_than_allowed(
+    path: Path, tmp_path: Path
+) -> None:
     path.touch()
     with Server("serve", path, tmp_path) as server, ExitStack() as stack:
         address = ("127.0.0.1", server.port)
-        idle = [stack.enter_context(socket.create_connection(address)) for _ in range(100)]
-        with socket.create_connection(address, timeout=PATIENCE) as refused:
-            assert refused.recv(1) == b""
-        assert select.select(idle, [], [], 0)[0] == []
-        for connection in idle:
-            connection.close()
 
-        def is_served() -> bool:
-            try:
-                return server.get("/")[0] == 200
-            except ConnectionError:
-                return False
+        def slow_client() -> socket.socket:
+            client = stack.enter_context(socket.create_connection(address, timeout=PATIENCE))
+            client.sendall(b"GET / HTTP/1.0\r\n")
+            return client
 
-        until(is_served, "room for another connection")
+        slow = [slow_client() for _ in range(110)]
+        for client in slow[:10]:  # the slowest have made room
+            assert client.recv(1) == b""
+        assert select.select(slow[10:], [], [], 0)[0] == []
+        for _ in range(20):
+            assert server.get("/")[0] == 200
+        assert len(threads_of(server.pid)) < 110
+        assert select.select(slow[-50:], [], [], 0)[0] == []
+        slow[-1].sendall(b"Host: localhost\r\n\r\n")
+        assert slow[-1].recv(12) == b"HTTP/1.0 200"
+
+
+def test_open_pages_are_not_closed_for_slow_clients(path: Path, tmp_path: Path) -> None:
+    path.touch()
+    with Server("serve", path, tmp_path) as server, ExitStack() as stack:
+        events = stack.enter_context(Events(server))
+        assert events.leader() is None
+        for _ in range(150):
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        assert server.get("/")[0] == 200
+        with holder(path) as leader:
+            assert events.leader() == leader.pid
+
+
+def test_a_request_has_a_deadline_which_a_byte_now_and_then_does_not_put_off(path: Path) -> None:
+    class Impatient(leaderlock.web.server.Server):
+        request_seconds = 1.0
+
+    path.touch()
+    server = Impatient("127.0.0.1", 0, leaderlock.web.wsgi(path))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        with socket.create_connection(("127.0.0.1", server.server_port)) as client:
+            began = time.monotonic()
+            with contextlib.suppress(ConnectionError):  # it is closed between two of the bytes
+                while not select.select([client], [], [], 0.05)[0]:
+                    client.sendall(b"x")
+                assert client.recv(1) == b""
+            assert 0.9 <= time.monotonic() - began < PATIENCE
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/null")])
+def test_a_health_file_that_is_no_regular_file_costs_no_descriptor(
+    path: Path, tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    path.touch()
+    make(tmp_path / "h")
+    application = leaderlock.web.wsgi(path, tmp_path / "h")
+    assert get(application, "/healthz").status == 503
+    before = descriptors_without_garbage()
+    for _ in range(300):
+        assert b"not a regular file" in get(application, "/healthz").body
+    assert descriptors_without_garbage() == before

@@ -10,6 +10,7 @@ from leaderlock.cli.command import Command
 from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.errors import LeaderLockError, Unsupported
 from leaderlock.history import History, history_of
+from leaderlock.kernel.replacement import replace_file
 from leaderlock.printable import json_text, printable
 from leaderlock.summary import Summary, leaderless_since
 from leaderlock.wording import ending_of, gap_before, leader_of, length_of, moment
@@ -179,8 +180,9 @@ def _plot(history: History, picture: str, now: float) -> None:
     svg = draw(history, now=now)
     content = svg.encode() if picture.endswith(".svg") else _png(svg)
     try:
-        with open(picture, "wb") as file:
-            file.write(content)
+        umask = os.umask(0)
+        os.umask(umask)
+        replace_file(os.path.abspath(picture), content, 0o666 & ~umask)
     except OSError as error:  # a directory that is missing, is not ours, or is full
         raise LeaderLockError(f"cannot write {picture}: {error.strerror}") from error
 

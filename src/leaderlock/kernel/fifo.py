@@ -139,7 +139,12 @@ class Fifo:
             except FileExistsError:
                 continue  # another process was faster: open what it made
             fd = os.open(self.path, _FLAGS)
-            os.fchmod(fd, self._mode)  # the umask took some of it
+            try:
+                _require_safe(os.fstat(fd), self.path)  # where others may write, it may be another one
+                os.fchmod(fd, self._mode)  # the umask took some of it
+            except BaseException:
+                os.close(fd)
+                raise
             return fd
 
     def __del__(self) -> None:

@@ -88,7 +88,11 @@ class Wait:
         """Wait for the exclusive lock of `fd`; False if it was called off or `timeout` seconds passed.
 
         After False the descriptor may be a decoy: the caller closes it and uses it for nothing else.
+        Once the interpreter has begun to end, no new thread can time a wait (CPython ends it before its
+        first line): the lock is then tried once.
         """
+        if timeout is not None and sys.is_finalizing():
+            return _try_once(fd)
         if _decoy_identity is None:
             _open_decoy()
         self._by_signal = True
@@ -128,6 +132,14 @@ class Wait:
         except OSError:  # EBADF: the limit has been lowered below the number, which nobody can get then
             os.close(self._fd)
         signal.pthread_kill(self._thread, _install_handler())
+
+
+def _try_once(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class _Timer:

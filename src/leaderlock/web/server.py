@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import socket
 import sys
 import threading
+import time
 from socketserver import ThreadingMixIn
 from wsgiref.handlers import SimpleHandler
 from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer
@@ -18,10 +21,70 @@ if TYPE_CHECKING:
     from leaderlock.web.over_wsgi import Application
 
 _MOST = 100
-"""Connections at the same time; others are closed at once."""
+"""Connections at the same time, event streams included."""
 
 _SILENCE = 20.0
-"""Seconds that a client may take to send or take the next bytes."""
+"""Seconds that a client may take to take what it is sent at once."""
+
+
+class _Clients:
+    """The open connections: who is slow makes room for who comes, so that nobody keeps others out.
+
+    A client whose request is whole is served in an instant, or is a stream, of which the application
+    allows a few. So where there is no room, the connection is closed that has been at its request for
+    the longest time; if there is none, the one that has been taking its answer for the longest time.
+    """
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._asking: dict[socket.socket, None] = {}  # the oldest first
+        self._taking: dict[socket.socket, None] = {}
+        self._streams: dict[socket.socket, None] = {}
+
+    def admit(self, client: socket.socket) -> bool:
+        """Let it in, in a slower one's place if need be; False if there is no room."""
+        with self._mutex:
+            if len(self._asking) + len(self._taking) + len(self._streams) >= _MOST:
+                slow = self._asking or self._taking
+                if not slow:
+                    return False
+                slowest = next(iter(slow))
+                del slow[slowest]
+                with contextlib.suppress(OSError):  # it has gone by itself
+                    slowest.shutdown(socket.SHUT_RDWR)  # which ends its thread's wait
+            self._asking[client] = None
+            return True
+
+    def has_asked(self, client: socket.socket, *, for_stream: bool) -> None:
+        """Its request is whole."""
+        with self._mutex:
+            if client in self._asking:  # it was not closed just now
+                del self._asking[client]
+                (self._streams if for_stream else self._taking)[client] = None
+
+    def leave(self, client: socket.socket) -> None:
+        """It is closed."""
+        with self._mutex:
+            for group in (self._asking, self._taking, self._streams):
+                group.pop(client, None)
+
+
+class _Request(io.RawIOBase):
+    """What a client sends, up to a deadline for all of it: a byte now and then does not extend it."""
+
+    def __init__(self, client: socket.socket, seconds: float) -> None:
+        self._client = client
+        self._deadline = time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request took too long")
+        self._client.settimeout(left)
+        return self._client.recv_into(buffer)
 
 
 class Server(ThreadingMixIn, WSGIServer):
@@ -39,11 +102,13 @@ class Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     allow_reuse_address = True
     request_queue_size = 64
+    request_seconds = 10.0
+    """Seconds that a client may take to send its request."""
 
     def __init__(self, host: str, port: int, application: Application) -> None:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         self.address_family = family
-        self._room = threading.BoundedSemaphore(_MOST)
+        self.clients = _Clients()
         super().__init__((str(address[0]), port), _Handler)
         self.set_app(application)
 
@@ -60,21 +125,15 @@ class Server(ThreadingMixIn, WSGIServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve it in a thread, if there is room."""
-        if not self._room.acquire(blocking=False):
+        if not self.clients.admit(request):
             self.shutdown_request(request)
             return
-        try:
-            super().process_request(request, client_address)
-        except BaseException:
-            self._room.release()
-            raise
+        super().process_request(request, client_address)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve it, in its thread."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._room.release()
+    def shutdown_request(self, request: Any) -> None:
+        """Close it, once nobody else would do so: its descriptor's number may be another's then."""
+        self.clients.leave(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that went away or fell silent."""
@@ -85,6 +144,11 @@ class Server(ThreadingMixIn, WSGIServer):
 class _Handler(WSGIRequestHandler):
     timeout = _SILENCE
     server_version, sys_version = "leaderlock", ""
+
+    def setup(self) -> None:
+        super().setup()
+        seconds = self.server.request_seconds  # type: ignore[attr-defined]
+        self.rfile = io.BufferedReader(_Request(self.connection, seconds))
 
     def get_environ(self) -> dict[str, Any]:
         return {**super().get_environ(), SOCKET: self.connection}
@@ -98,6 +162,9 @@ class _Handler(WSGIRequestHandler):
             self.requestline = self.request_version = self.command = ""
             self.send_error(414)
         elif self.parse_request():
+            self.connection.settimeout(_SILENCE)
+            for_stream = self.path.partition("?")[0].endswith("/events")
+            self.server.clients.has_asked(self.connection, for_stream=for_stream)  # type: ignore[attr-defined]
             handler = _Answer(
                 self.rfile,
                 self.wfile,  # type: ignore[arg-type]

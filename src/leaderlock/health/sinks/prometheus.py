@@ -6,8 +6,8 @@ import json
 import os
 
 from leaderlock.errors import Unsupported
-from leaderlock.health.sinks.file import replace_file
 from leaderlock.health.sinks.numbers import STATUS, flatten
+from leaderlock.kernel.replacement import replace_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def prometheus(
         collector = prometheus_collector()
         collector(report)
         registry.register(collector)
-        replace_file(target, from_client.generate_latest(registry).decode(), mode)
+        replace_file(target, from_client.generate_latest(registry), mode)
 
     write.__qualname__ = f"sinks.prometheus({target!r})"
     return write
