@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias
 
@@ -360,6 +362,39 @@ def test_threads_share_an_object_that_is_not_thread_local(
     assert not holds(path)
 
 
+def test_a_thread_that_waits_for_its_own_object_enters_when_another_thread_has_acquired_it(
+    locks: Locks, path: Path, held: Child
+) -> None:
+    lock = locks(path, thread_local=False)
+    both = threading.Barrier(2)
+    asked: list[int] = []
+
+    def ask() -> bool:
+        asked.append(1)
+        return False
+
+    def wait_for_the_file() -> None:
+        with lock:
+            both.wait(60)
+
+    def wait_for_the_object() -> None:
+        with lock.acquire(cancel_check=ask):
+            both.wait(60)
+
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(wait_for_the_file)
+        if locks is FileLock:
+            until_parked(path, os.getpid())
+        else:
+            until(lambda: lock.lock_counter, "its first try")
+        second = threads.submit(wait_for_the_object)
+        until(lambda: len(asked) >= 3, "it to wait for the first thread")
+        held.kill()
+        first.result(60)
+        second.result(60)
+    assert not holds(path)
+
+
 def test_ctrl_c_ends_the_wait(locks: Locks, path: Path, held: Child) -> None:
     lock = locks(path)
     me = os.getpid()
@@ -561,7 +596,7 @@ def test_on_a_file_system_without_flock_it_becomes_a_soft_lock(locks: Locks, tmp
         lock = locks(path)
         with pytest.warns(UserWarning, match="falling back to SoftFileLock"):
             lock.acquire()
-        assert isinstance(lock, filelock.SoftFileLock)
+        assert path.read_text(), "the holder's marker, of a soft lock"
         waiting = locks(path)
         asked: list[int] = []
 
@@ -577,6 +612,59 @@ def test_on_a_file_system_without_flock_it_becomes_a_soft_lock(locks: Locks, tmp
         waiting.release()
         with pytest.raises(OSError, match="Function not implemented"):
             locks(path, fallback_to_soft=False).acquire()
+
+
+def plant_a_hard_link(directory: Path) -> None:
+    """In a directory where all may write, the lock file is a second name of someone's file."""
+    directory.chmod(0o777)
+    (directory / "victim").write_text("precious")
+    os.link(directory / "victim", directory / "lock")
+
+
+def plant_a_stranger_s_file(directory: Path) -> None:
+    directory.chmod(0o1777)
+    (directory / "lock").touch()
+    os.chown(directory / "lock", 4242, 4242)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        plant_a_hard_link,
+        pytest.param(
+            plant_a_stranger_s_file,
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+        ),
+    ],
+)
+def test_a_wait_refuses_the_files_that_the_original_refuses_without_one(
+    tmp_path: Path, plant: Callable[[Path], None]
+) -> None:
+    def acquired(kind: Locks, directory: Path) -> str:
+        try:
+            # What an owner of the file would write into it.
+            with kind(directory / "lock", on_acquired=lambda fd: os.ftruncate(fd, 0)).acquire(60):
+                return "held"
+        except PermissionError as error:
+            return str(error.strerror)
+
+    outcomes: list[tuple[str, list[int]]] = []
+    for kind in (filelock.UnixFileLock, FileLock):
+        directory = tmp_path / kind.__name__
+        directory.mkdir()
+        plant(directory)
+        if kind is FileLock:
+            with ThreadPoolExecutor() as threads:
+                fd = os.open(directory / "lock", os.O_RDWR)
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                waiting = threads.submit(acquired, kind, directory)
+                until_parked(directory / "lock", os.getpid())
+                os.close(fd)
+                outcome = waiting.result(60)
+        else:
+            outcome = acquired(kind, directory)
+        outcomes.append((outcome, [file.stat().st_size for file in sorted(directory.iterdir())]))
+    assert outcomes[0] == outcomes[1]
 
 
 def test_without_filelock_the_error_says_what_to_install(path: Path) -> None:

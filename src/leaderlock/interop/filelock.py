@@ -33,23 +33,53 @@ class _GrantedToThread(_Granted, threading.local):
     """The same, of each thread: where filelock's own state is of each thread."""
 
 
+class _OwnTries(threading.local):
+    """How often this thread has tried to lock the file; other threads may wait for the same object."""
+
+    count = 0
+
+
+def is_soft(lock: filelock.UnixFileLock) -> bool:
+    """Whether filelock has made it a soft lock, because the file system has no flock."""
+    # Up to filelock 4.2 the object changes its class for that.
+    return isinstance(lock, filelock.SoftFileLock) or getattr(lock._context, "soft_fallback", False)
+
+
 class TakesGranted(filelock.UnixFileLock):
-    """A filelock that takes a descriptor which is locked already."""
+    """A filelock that takes a descriptor which is locked already.
+
+    It takes the descriptor instead of opening the file. Everything after that is filelock's own: it
+    locks the descriptor once more, which the kernel grants at once, and checks the file.
+    """
 
     def _granted(self) -> list[Descriptor]:
         kind = _GrantedToThread if self.is_thread_local() else _Granted
         granted: _Granted = self.__dict__.setdefault("_granted_here", kind())
         return granted.descriptors
 
+    def _own_tries(self) -> _OwnTries:
+        tries: _OwnTries = self.__dict__.setdefault("_own_tries_here", _OwnTries())
+        return tries
+
     def _acquire(self) -> None:
+        tries = self._own_tries()  # before: it may change its class
+        try:
+            super()._acquire()
+        finally:
+            tries.count += 1
+
+    # Up to filelock 4.2 it has no arguments, and returns the descriptor and whether it made the file.
+    # From 4.3 on, it adds the descriptor to one of two lists, for new files and for existing ones.
+    def _open_lock_file(self, *opened: list[int]) -> object:  # type: ignore[override]
         granted = self._granted()
         if not granted:
-            super()._acquire()
-            return
+            return super()._open_lock_file(*opened)
         descriptor = granted.pop()
-        status = descriptor.status
-        self._mark_descriptor_owned(descriptor.fd, (status.st_dev, status.st_ino))
+        fd = descriptor.fd
+        if opened:
+            opened[1].append(fd)
         descriptor.forget()  # filelock closes it from now on, in forked children too
+        return fd if opened else (fd, False)
 
     def _take_back(self, descriptor: Descriptor) -> None:
         """Close it, if filelock has not taken it."""
@@ -104,11 +134,16 @@ class FileLock(TakesGranted):
             cancel_check,
         )
         descriptor: Descriptor | None = None
+        tries = self._own_tries()
+        tries_before = tries.count
 
-        def wait() -> bool:  # filelock calls it when a try has failed, before it would sleep
-            nonlocal descriptor
-            if isinstance(self, filelock.SoftFileLock):  # it has become one
+        # filelock calls it before it would sleep: after a failed try, and also while another thread
+        # tries with this object. That thread's success is ours too: do not queue for the file.
+        def wait() -> bool:
+            nonlocal descriptor, tries_before
+            if tries.count == tries_before or is_soft(self):
                 return patience.is_cancelled()
+            tries_before = tries.count
             descriptor = patience.wait()
             if descriptor is not None:
                 self._granted().append(descriptor)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import filelock
 import filelock.asyncio
 
-from leaderlock.interop.filelock import TakesGranted
+from leaderlock.interop.filelock import TakesGranted, is_soft
 from leaderlock.interop.patience import Patience
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class AsyncFileLock(TakesGranted, filelock.AsyncUnixFileLock):
     async def _run_acquire_attempt(self) -> None:
         await super()._run_acquire_attempt()
         patience = _patience.get()
-        if patience is None or self.is_locked or isinstance(self, filelock.SoftFileLock):
+        if patience is None or self.is_locked or is_soft(self):
             return
         descriptor = await patience.wait_async()
         if descriptor is not None:
