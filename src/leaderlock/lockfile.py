@@ -13,6 +13,7 @@ from leaderlock.directory import named_path, require_name
 from leaderlock.errors import LockFileUnusable, NetworkFilesystem, UnsafeLockFile
 from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.mounts import local_devices, mount_of
+from leaderlock.log import log
 from leaderlock.record import host_and_name
 
 TYPE_CHECKING = False
@@ -209,9 +210,7 @@ class LockFile(LockedFile):
         )
         if self._on_network_filesystem == "refuse":
             raise NetworkFilesystem(text)
-        import logging  # noqa: PLC0415
-
-        logging.getLogger("leaderlock").warning(text)
+        log().warning(text)
         self._on_network_filesystem = "allow"  # said once
 
 

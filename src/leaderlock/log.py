@@ -1,4 +1,10 @@
-"""The one logger, ``leaderlock``: imported when there is something to say, as logging costs 6 ms."""
+"""The one logger, ``leaderlock``: imported when there is something to say, as logging costs 6 ms.
+
+`logging.config.dictConfig` and `fileConfig` disable every logger that exists and that they do not name
+(``disable_existing_loggers``, whose default is True). What a background thread cannot raise, a task's
+traceback above all, would then be lost without a word. So our loggers are enabled again whenever they
+are used: to silence them, set their level, or name them in the configuration.
+"""
 
 from __future__ import annotations
 
@@ -16,4 +22,11 @@ def log() -> logging.Logger:
         import logging  # noqa: PLC0415
 
         _logger = logging.getLogger("leaderlock")
-    return _logger
+    return enabled(_logger)
+
+
+def enabled(logger: logging.Logger) -> logging.Logger:
+    """The logger, enabled again if it is ours."""
+    if logger.disabled and logger.name.partition(".")[0] == "leaderlock":
+        logger.disabled = False
+    return logger

@@ -12,6 +12,7 @@ import sys
 
 from leaderlock._version import __version__
 from leaderlock.cli.options import UsageError
+from leaderlock.printable import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(command, words)
     except UsageError as error:
-        print(f"leaderlock {command}: {error} (see leaderlock {command} --help)", file=sys.stderr)
+        print(
+            f"leaderlock {command}: {printable(str(error))} (see leaderlock {command} --help)",
+            file=sys.stderr,
+        )
         return wrong_usage
     except KeyboardInterrupt:
         return 130
@@ -75,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if not isinstance(error, LeaderLockError):
             raise
-        print(f"leaderlock: {error}", file=sys.stderr)
+        print(f"leaderlock: {printable(str(error))}", file=sys.stderr)
         return failed
 
 

@@ -8,6 +8,7 @@ from leaderlock.health.runner import describe
 from leaderlock.kernel.event import NativeEvent
 from leaderlock.kernel.threads import start_new_thread
 from leaderlock.log import log
+from leaderlock.printable import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class Outlet:
         text = describe(error)
         if text != self.error:  # a sink that is down fails at every tick, and is logged once
             self.error = text
-            log().error("%s %s: %s", self.name, what, text)
+            log().error("%s %s: %s", self.name, what, printable(text))
 
     def _succeeded(self, *, caught_up: bool) -> None:
         if self.error is not None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
 import signal
 import sys
@@ -21,6 +20,7 @@ from leaderlock.default_name import file_of_caller, function_name
 from leaderlock.election import Election, require_task
 from leaderlock.errors import Unsupported
 from leaderlock.integrations.stderr_log import log_to_stderr
+from leaderlock.log import log
 from leaderlock.rehearsal import rehearse_before_fork
 
 TYPE_CHECKING = False
@@ -190,9 +190,7 @@ def _stand(number: Callable[[], int], election: Election, task: Callable[[Leader
     try:
         election.start_unchecked(task)
     except RuntimeError as error:  # the system has no thread left
-        logging.getLogger("leaderlock").error(
-            "process %d does not stand for election: %s", os.getpid(), error
-        )
+        log().error("process %d does not stand for election: %s", os.getpid(), error)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 
+from leaderlock.printable import printable
+
 _LONGEST = 4000
 """Bytes of a line: a pipe that is writable takes 4096 (PIPE_BUF) without blocking (pipe(7))."""
 
@@ -23,7 +25,8 @@ def say(text: str, level: int = 0) -> None:
     """
     if level > verbosity:
         return
-    line = f"leaderlock: {text}".encode(errors="surrogateescape")[:_LONGEST] + b"\n"
+    # A command may call itself anything.
+    line = f"leaderlock: {printable(text)}".encode()[:_LONGEST] + b"\n"
     try:
         if _stderr.poll(0) == [(2, select.POLLOUT)]:
             os.write(2, line)

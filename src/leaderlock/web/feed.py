@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 
 from leaderlock.cli.status_watch import Watcher
 from leaderlock.kernel.threads import start_thread_without_signals
+from leaderlock.log import log
 from leaderlock.printable import json_text
 
 TYPE_CHECKING = False
@@ -100,8 +100,8 @@ class Feed:
                     before = now
                     self._tell(survey)
                 watcher.wait()
-        except Exception:  # no descriptor or inotify instance left: the streams go on without news
-            logging.getLogger("leaderlock").exception("the status page cannot watch its locks")
+        except Exception:  # noqa: BLE001  (no descriptor left: the streams go on without news)
+            log().exception("the status page cannot watch its locks")
             with self._mutex:
                 self._runs = False
         finally:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 
+from leaderlock.log import enabled
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,7 +25,7 @@ def log(
     target = logging.getLogger(logger) if isinstance(logger, str) else logger
 
     def write(report: Mapping[str, Any]) -> None:
-        target.log(level, "%s", json.dumps(report, separators=(",", ":")))
+        enabled(target).log(level, "%s", json.dumps(report, separators=(",", ":")))
 
     write.__qualname__ = "sinks.log()"
     return write

@@ -8,6 +8,7 @@ import os
 from leaderlock.errors import Unsupported
 from leaderlock.health.sinks.numbers import STATUS, flatten
 from leaderlock.kernel.replacement import replace_file
+from leaderlock.printable import printable_within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def _client(sink: str) -> Any:
 
 
 def _metrics(report: Mapping[str, Any]) -> Iterator[Metric]:
+    report = printable_within(report)
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415
 
     def gauge(name: str, text: str, value: float) -> Metric:
