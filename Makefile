@@ -69,6 +69,8 @@ lock:
 
 packages:
 	@scripts/debian-packages util-linux procps openssl tini dumb-init systemd docker-compose netdata-core prometheus chromium fonts-dejavu-core qemu-system-x86 e2fsprogs xfsprogs btrfs-progs fuse3 bash-completion zsh fish mandoc logrotate
+	@# Not redis-server and apache2, whose packages start a service.
+	@scripts/debian-packages redis-tools apache2-bin libapache2-mod-wsgi-py3
 	@scripts/debian-packages uwsgi-core uwsgi-plugin-python3 uwsgi-plugin-gevent-python3 python3-uwsgidecorators
 	@# What the machine of tests/nfs is made of: unpacked, since nothing of it is to run here.
 	@scripts/unpack-debian-packages .cache/debian busybox-static iproute2 linux-image-cloud-amd64 netbase nfs-common nfs-kernel-server rpcbind

@@ -64,9 +64,11 @@ async def open_database():
 A_MINUTE_IS_SHORT = """
 from apscheduler.schedulers import background
 
-class BackgroundScheduler(background.BackgroundScheduler):
+class InAMoment(background.BackgroundScheduler):
     def add_job(self, function, trigger, minutes, kwargs):
         super().add_job(function, trigger, seconds=minutes / 10, kwargs=kwargs)
+
+background.BackgroundScheduler = InAMoment
 """
 A_FREE_PORT = """
 import functools
@@ -164,15 +166,30 @@ RUNS = {
         f"{ELECTION}; Election(name='polls').run(report)",
         shows="do_it ran term",
     ),
-    "docs/frameworks.md: Flask(__name__)": Run(
-        "from flask import Flask", under=APPLICATION, shows="do_it ran term"
+    "docs/frameworks.md: Flask(__name__)": Run(under=APPLICATION, shows="do_it ran term"),
+    "docs/frameworks.md: web.Application()": Run(
+        under=f"{GUNICORN} -k aiohttp.GunicornWebWorker block:app", shows="do_it ran term"
+    ),
+    "docs/frameworks.md: Sanic(": Run(
+        under="{scripts}/sanic --workers 2 --port {port} block:app", shows="do_it ran term"
+    ),
+    "docs/frameworks.md: # the WSGI script": Run(then=WAIT, shows="do_it ran term"),
+    "docs/frameworks.md: dramatiq.Middleware": Run(
+        "from dramatiq.brokers import redis, stub; redis.RedisBroker = lambda url: stub.StubBroker()",
+        f"dramatiq.Worker(broker).start(); {WAIT}",
+        shows="do_it ran term",
+    ),
+    "docs/frameworks.md: RedisHuey(": Run(
+        "import huey; huey.RedisHuey = lambda name: huey.SqliteHuey(filename=name)",
+        under="{scripts}/huey_consumer block.huey",
+        shows="do_it ran term",
     ),
     "docs/frameworks.md: integrations.celery": Run(
         "from celery import Celery; app = Celery(broker='memory://')",
         under="{python} -m celery -A block:app worker -c 2",
         shows="report ran",
     ),
-    "docs/frameworks.md: BackgroundScheduler()": Run(
+    "docs/frameworks.md: scheduler = BackgroundScheduler()": Run(
         A_MINUTE_IS_SHORT,
         f"{ELECTION}; Election(name='schedule').run(schedule)",
         shows="do_it ran term",
@@ -228,6 +245,7 @@ RUNS = {
 NOT_RUN = {
     "README.md: pip install": "a download; test_demo.py runs the demo",
     "docs/cli.md: completion bash": "for an interactive shell; test_completion.py runs those",
+    "docs/frameworks.md: class LeadingWorker": "needs Redis; integrations/test_rq.py has one",
     "docs/frameworks.md: manage.py leader": "needs a project; integrations/test_django.py has one",
 }
 """With the reason."""

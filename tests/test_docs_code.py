@@ -23,6 +23,7 @@ import yaml
 
 from tests.blocks import ROOT, Block, blocks_of
 from tests.documented import NOT_RUN, PRELUDE, RUNS, STUBS, Run
+from tests.integrations.fleet import free_port
 from tests.processes import until
 from tests.test_contrib import composer, needs_systemd, verified
 
@@ -141,7 +142,8 @@ def test_a_block_of_python_runs(block: Block, sandbox: Sandbox) -> None:
         file = sandbox.directory / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content)
-    places = {"python": sys.executable, "scripts": sysconfig.get_path("scripts")}
+    scripts = sysconfig.get_path("scripts")
+    places = {"python": sys.executable, "scripts": scripts, "port": free_port()}
     sandbox.run([word.format(**places) for word in shlex.split(run.under)], run.shows)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 
+from leaderlock.history import history_of
 from tests.integrations.server import Note, Server
 from tests.processes import flocks_of, until, without_a_successor
 
@@ -130,6 +132,16 @@ class Fleet(Server):
             until(lambda before=first.pid: self.leaders() - {before}, "the kernel's table to follow")  # type: ignore[misc]
             assert self.leaders() == {second.pid}
         self.check_one_leader_at_any_time()
+
+    def check_shutdown(self, *, statuses: Iterable[int] = (0,)) -> None:
+        """Ask the first command to end: it does, and each of its terms has ended in good order."""
+        self.leader()
+        before = len(history_of(self.lock).terms)
+        self.process().send_signal(signal.SIGTERM)
+        assert self.process().wait(60) in statuses
+        until(lambda: not self.processes(), "the rest of it to end")
+        terms = history_of(self.lock).terms[before - 1 :]
+        assert {term.ended for term in terms} <= {"resigned", "exited"}, terms
 
 
 def edit(module: Path) -> None:
