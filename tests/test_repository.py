@@ -46,6 +46,7 @@ LEVELS: list[set[str]] = [
         "leading",
         "lookout",
         "rehearsal",
+        "runners",
     },
     {
         "diagnosis",

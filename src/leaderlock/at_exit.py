@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from leaderlock.kernel.threads import get_ident
+from leaderlock.kernel.green import here
 from leaderlock.log import log
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ def stop_at_exit() -> None:
     for candidate in mine:
         candidate._say_that_we_exit()
         candidate._request_stop()
-    myself = get_ident()  # a task that exits by a signal handler: it cannot wait for itself
+    myself = here()  # a task that exits by a signal handler: it cannot wait for itself
     leading = [c for c in mine if c._leadership is not None and c._thread != myself and not c._ended]
     for candidate in leading:
         candidate._ask_to_stop()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import os
 import time
 
 from leaderlock.at_exit import candidates
 from leaderlock.current import current
 from leaderlock.errors import LeaderLockError, LeadershipLost
-from leaderlock.kernel.event import NativeEvent
 from leaderlock.kernel.flock import Wait
-from leaderlock.kernel.threads import RLock, get_ident
+from leaderlock.kernel.green import HubIsGone, here
+from leaderlock.kernel.threads import RLock
+from leaderlock.kernel.watchers import Watchers
 from leaderlock.leadership import Leadership, OfThisProcess
 from leaderlock.log import log
+from leaderlock.runners import NATIVE, keep_beating
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     from leaderlock.election import Election
+    from leaderlock.runners import Runner
 
     State = Literal["standby", "leading", "resigned", "stopped"]
 
@@ -31,12 +34,15 @@ class Candidate(OfThisProcess):
     In a forked child it is stopped: the candidate belongs to the process that started it.
     """
 
-    def __init__(self, election: Election, task: Callable[[Leadership], Any]) -> None:
+    def __init__(
+        self, election: Election, task: Callable[[Leadership], Any], runner: Runner = NATIVE
+    ) -> None:
         self._election = election
         self._lock = election.lock
         self._task = task
         self._pid = os.getpid()
-        self._thread: int | None = None
+        self._runner = runner
+        self._thread: object = None  # the native or green one that runs the task
         self._mutex = RLock()  # a signal handler may call stop()
         self._state: State = "standby"
         self._wait: Wait | None = None
@@ -45,7 +51,7 @@ class Candidate(OfThisProcess):
         self._exits = False
         self._decided = False  # it leads, or never will
         self._ended = False
-        self._watchers: list[NativeEvent] = []
+        self._watchers = Watchers()
 
     @property
     def state(self) -> State:
@@ -68,7 +74,10 @@ class Candidate(OfThisProcess):
         """
         if self._pid != os.getpid():  # nothing will happen here any more
             return False
-        return self._until(lambda: self._decided, timeout) and self.state in ("leading", "resigned")
+        return self._watchers.until(lambda: self._decided, timeout) and self.state in (
+            "leading",
+            "resigned",
+        )
 
     def stop(self, timeout: float | None = None) -> bool:
         """Ask the task to stop, wait for that, and resign; a standby leaves the queue.
@@ -82,39 +91,18 @@ class Candidate(OfThisProcess):
         if self._pid != os.getpid():
             return True
         self._ask_to_stop()
-        if self._thread == get_ident() or not self._until_ended(timeout):
+        if self._thread == here() or not self._until_ended(timeout):
             return False
         self._resign("stopped")  # if the task had returned and the leadership was held on to
         self._end("stopped")
         return True
 
     def _until_ended(self, timeout: float | None) -> bool:
-        return self._until(lambda: self._ended, timeout)
-
-    def _until(self, condition: Callable[[], bool], timeout: float | None) -> bool:
-        """Wait until it holds, or for `timeout` seconds; whether it does."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not condition():
-            changed = NativeEvent()
-            self._watchers.append(changed)
-            try:
-                if condition():  # since the first look, and nobody may have been told of it
-                    return True
-                if not changed.wait(None if deadline is None else deadline - time.monotonic()):
-                    return condition()
-            finally:
-                with contextlib.suppress(ValueError):  # it was told, and so taken out
-                    self._watchers.remove(changed)
-        return True
-
-    def _tell_watchers(self) -> None:
-        while self._watchers:
-            with contextlib.suppress(IndexError):  # another thread tells them
-                self._watchers.pop().set()
+        return self._watchers.until(lambda: self._ended, timeout if self._runner.can_wait() else 0)
 
     def _request_stop(self) -> None:
         self._stop_requested = True
-        self._tell_watchers()
+        self._watchers.tell()
 
     def _say_that_we_exit(self) -> None:
         """For the history: the end of the term, which may come without us, is that of the process."""
@@ -140,27 +128,28 @@ class Candidate(OfThisProcess):
         Raises:
             LeaderLockError: the lock cannot be used, and this is the caller's own thread.
         """
-        self._thread = get_ident()
+        self._thread = here()
         failures = 0
         first, most = self._election.backoff
         try:
             while not self._stop_requested:
                 began = time.monotonic()
-                leadership = self._stand(in_foreground)
+                leadership = self._runner.wait(lambda: self._stand(in_foreground), self._ask_to_stop)
                 if leadership is not None:
                     began = time.monotonic()
-                    finished, result = self._lead(leadership)
+                    finished, result = self._runner.run(functools.partial(self._lead, leadership))
                     if finished:
                         return result
                 if time.monotonic() - began > most:
                     failures = 0
-                self._until(lambda: self._stop_requested, min(first * 2**failures, most))
+                self._watchers.until(lambda: self._stop_requested, min(first * 2**failures, most))
                 failures = min(failures + 1, 60)
             return None
         except BaseException as error:
+            self._resign("stopped")  # if it has won, and the task has not begun
             if in_foreground:
                 raise
-            if not isinstance(error, SystemExit):  # the task's way to end its thread
+            if not isinstance(error, (SystemExit, HubIsGone)):  # the task's way to end its thread
                 log().exception("the candidate for %r ended", self._lock)
             return None
         finally:
@@ -169,7 +158,7 @@ class Candidate(OfThisProcess):
             self._ended = True
             if self._exits:  # and who has said so may have seen us at work still
                 self._say_that_we_exit()
-            self._tell_watchers()
+            self._watchers.tell()
             if self._leadership is not None and self._leadership.lost:  # as the task returned
                 self._on_lost()
 
@@ -208,22 +197,32 @@ class Candidate(OfThisProcess):
                 log().error("cannot lead %s: %s", self._lock.path, error)
                 return None
         self._decided = True
-        if self._watchers:
-            self._tell_watchers()
+        self._watchers.tell()
         return leadership
 
     def _lead(self, leadership: Leadership) -> tuple[bool, Any]:
         """Run the task for a term: whether this candidate is done with it, and the result."""
         context = current.set(leadership)
+        self._thread = here()
+        if self._runner.hub is not None:
+            leadership._thread = 0  # the hub's own thread must not look out
         try:
+            if self._stop_requested:  # before the hub came to it
+                self._resign("stopped")
+                return True, None
             leadership.news = self._announce
             if not leadership.takes_over:
                 leadership.tell()
+            elif self._runner.hub is not None:
+                self._runner.spawn(leadership.tell)  # once the task waits, in whatever way
             if self._election.on_elected is not None:
                 self._election.on_elected(leadership)
             result = self._task(leadership)
             leadership.announce()
-            leadership.end_lease()
+            if self._runner.hub is None or self._election.switch is None:
+                leadership.end_lease()
+            else:
+                self._runner.spawn(functools.partial(keep_beating, leadership, self._on_lost))
         except Exception as error:  # noqa: BLE001  (whatever it raises passes the leadership on)
             if not (leadership.lost and isinstance(error, LeadershipLost)):  # which was logged
                 log().exception(
@@ -284,14 +283,14 @@ class Candidate(OfThisProcess):
             log().info("process %d resigned from %s", self._pid, self._lock.path)
         if self._election.on_resigned is not None:
             try:
-                self._election.on_resigned(leadership)
+                self._runner.run(functools.partial(self._election.on_resigned, leadership))
             except Exception:  # noqa: BLE001  (the resignation stands)
                 log().exception("on_resigned failed")
 
     def _end(self, state: State) -> None:
         self._state = state
         self._decided = True
-        self._tell_watchers()
+        self._watchers.tell()
         candidates.discard(self)
 
     def __repr__(self) -> str:

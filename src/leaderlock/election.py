@@ -13,10 +13,12 @@ import os
 from leaderlock.at_exit import candidates, see_to_end_of_child
 from leaderlock.candidate import Candidate
 from leaderlock.errors import LeaderLockError, Unsupported
+from leaderlock.kernel.offload import in_native_thread
 from leaderlock.kernel.threads import start_new_thread
 from leaderlock.lock import LeaderLock
 from leaderlock.log import log
 from leaderlock.rehearsal import import_lookout, rehearse_in_place
+from leaderlock.runners import NATIVE, WHERE, ForegroundRunner, foreground_hub, runner_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from leaderlock.deadman import DeadManSwitch
     from leaderlock.leadership import Leadership
+    from leaderlock.runners import Runner
 
     Result = TypeVar("Result")
     Callback = Callable[[Leadership], object] | None
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
         backoff: tuple[float, float]
         on_elected: Callback
         on_resigned: Callback
+        thread: Literal["auto", "native"]
 
 
 # `logging` is imported here, and so before a server forks: each worker would need 2 MiB for it, and
@@ -70,6 +74,10 @@ class Election:
             raises, the task has failed.
         on_resigned: a plain function, called with the `Leadership` after the lock was released; errors
             are logged. A process that is killed calls nothing.
+        thread: where gevent or eventlet has patched `threading`, ``"auto"`` runs the task and the
+            callbacks as a green thread of the process's own hub, like everything that the task starts;
+            ``"native"`` runs them in a native thread, for a task that computes or blocks, and starts no
+            threads. Without such a patch they always run in a native thread.
 
     Raises:
         TypeError, ValueError: an argument is not of its form.
@@ -86,9 +94,12 @@ class Election:
         backoff: tuple[float, float] = (1.0, 60.0),
         on_elected: Callable[[Leadership], object] | None = None,
         on_resigned: Callable[[Leadership], object] | None = None,
+        thread: Literal["auto", "native"] = "auto",
     ) -> None:
         if on_return not in ("hold", "resign"):
             raise ValueError(f"on_return must be 'hold' or 'resign', not {on_return!r}")
+        if thread not in WHERE:
+            raise ValueError(f"thread must be 'auto' or 'native', not {thread!r}")
         for callback, what in ((on_elected, "on_elected"), (on_resigned, "on_resigned")):
             if callback is not None:
                 require_task(callback, what)
@@ -102,6 +113,7 @@ class Election:
         self.backoff = _as_backoff(backoff)
         self.on_elected = on_elected
         self.on_resigned = on_resigned
+        self.thread = thread
         self._kept: Candidate | None = None
         # Of every instance, from here on: what differs between two cannot be learnt from one of them.
         self.is_rehearsal = False
@@ -123,8 +135,16 @@ class Election:
                 f"this process leads {self.lock.path} already, since an earlier task returned and "
                 f"holds the leadership: pass on_return='resign', or run both in one task"
             )
-        candidate = self._kept = Candidate(self, task)
-        result: Result = candidate.campaign(in_foreground=True)
+        hub = foreground_hub()
+        is_native = hub is None or self.thread == "native"
+        runner = NATIVE if hub is None or is_native else ForegroundRunner(hub)
+        candidate = self._kept = Candidate(self, task, runner)
+        campaign = functools.partial(candidate.campaign, in_foreground=True)
+        result: Result
+        if hub is not None and is_native:
+            result = in_native_thread(hub, campaign, candidate._ask_to_stop)
+        else:
+            result = campaign()
         return result
 
     def start(self, task: Callable[[Leadership], object]) -> Candidate:
@@ -164,9 +184,11 @@ class Election:
         import_lookout()
         self.before_parking = rehearse_in_place
 
-    def start_unchecked(self, task: Callable[[Leadership], object]) -> Candidate:
+    def start_unchecked(
+        self, task: Callable[[Leadership], object], runner: Runner | None = None
+    ) -> Candidate:
         """`start` for servers: a lock that cannot be used is logged, and tried again."""
-        candidate = Candidate(self, task)
+        candidate = Candidate(self, task, runner or runner_for(task, self.thread))
         candidates.add(candidate)
         see_to_end_of_child()
         start_new_thread(candidate.campaign, ())
@@ -180,6 +202,7 @@ class Election:
             "backoff": self.backoff,
             "on_elected": self.on_elected,
             "on_resigned": self.on_resigned,
+            "thread": self.thread,
         }
         return functools.partial(type(self), self.lock, **settings), ()
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from leaderlock.kernel.fifo import DEFAULT_CAPACITY, Fifo
+from leaderlock.kernel.green import hub_here
+from leaderlock.kernel.offload import in_native_thread
 from leaderlock.kernel.threads import allocate_lock
 
 TYPE_CHECKING = False
@@ -70,8 +73,18 @@ class Reading:
             self._bell, self._rung_by = Bell(), self._stopping
             if self._stopping is not None:
                 self._bell.ring_when(self._stopping)
-        if not self.is_stopped():  # asked after the bell is in its place, where `close` looks for it
-            wait_readable(self._fifo.fileno(), self._bell.fd)
+        if self.is_stopped():  # asked after the bell is in its place, where `close` looks for it
+            return
+        wait = functools.partial(wait_readable, self._fifo.fileno(), self._bell.fd)
+        hub = hub_here()
+        if hub is None:
+            wait()
+            return
+        try:
+            in_native_thread(hub, wait, self._bell.ring)
+        except BaseException:  # the green thread was killed: the bell has rung, for good
+            self._bell = None
+            raise
 
     def close(self) -> None:
         """End the reader, also one that waits in another thread, and then close the descriptor."""
@@ -165,7 +178,8 @@ class PersistentReader:
         """Each line, without its newline; waits natively for the next one, without wakeups.
 
         Ends when the leadership is asked to stop or the reader is closed; what is still in the pipe
-        stays there. Not for a coroutine or a greenlet, whose whole thread it would stop.
+        stays there. A green thread of gevent or eventlet waits by its hub. Not for a coroutine, whose
+        event loop it would stop.
 
         Raises:
             RuntimeError: a loop of this process reads already.

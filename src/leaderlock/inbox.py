@@ -132,9 +132,9 @@ class Inbox:
         """Each message, as it comes; waits natively for the next one, without wakeups.
 
         Ends when the leadership is asked to stop, or the inbox is closed; what is still in the pipe
-        waits for the next leader. To be called by the leader alone, and not in a coroutine or greenlet,
-        whose whole thread it would stop. It does not beat: a leader with a lease calls `drain` at
-        each tick instead.
+        waits for the next leader. To be called by the leader alone, and not in a coroutine, whose event
+        loop it would stop; a green thread of gevent or eventlet waits by its hub. It does not beat: a
+        leader with a lease calls `drain` at each tick instead.
 
         Raises:
             RuntimeError: a loop of this process receives already.

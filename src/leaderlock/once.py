@@ -49,6 +49,7 @@ def only_once(
     backoff: tuple[float, float] = (1.0, 60.0),
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
+    thread: Literal["auto", "native"] = "auto",
 ) -> Callable[[Callable[P, object]], Callable[P, Candidate]]: ...
 def only_once(
     function: Any = None,
@@ -61,6 +62,7 @@ def only_once(
     backoff: tuple[float, float] = (1.0, 60.0),
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
+    thread: Literal["auto", "native"] = "auto",
 ) -> Any:
     """Let one process run the function, in a background thread; the others stand by.
 
@@ -74,7 +76,7 @@ def only_once(
             that programs in other files do not exclude each other; a rolling release into a new
             directory needs a name of your own.
         path: a path in place of the name.
-        lease, on_return, backoff, on_elected, on_resigned: as for `Election`.
+        lease, on_return, backoff, on_elected, on_resigned, thread: as for `Election`.
     """
     settings: Settings = {
         "lease": lease,
@@ -82,6 +84,7 @@ def only_once(
         "backoff": backoff,
         "on_elected": on_elected,
         "on_resigned": on_resigned,
+        "thread": thread,
     }
     if function is None:
         return lambda function: _OnlyOnce.wrap(function, name, path, settings)

@@ -71,6 +71,9 @@ class HealthReporter:
         Unsupported: the default check needs psutil, and it is not installed.
     """
 
+    thread = "native"
+    """Where gevent or eventlet has patched, too: checks and sinks have native threads of their own."""
+
     def __init__(
         self,
         interval: float = 10,

@@ -28,6 +28,7 @@ from leaderlock.integrations.stderr_log import log_to_stderr
 from leaderlock.kernel.threads import start_new_thread
 from leaderlock.leading import every
 from leaderlock.log import log
+from leaderlock.runners import NATIVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def in_one_worker(
     lease: float | None = None,
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
+    thread: Literal["auto", "native"] = "auto",
 ) -> Application: ...
 @overload
 def in_one_worker(
@@ -68,6 +70,7 @@ def in_one_worker(
     lease: float | None = None,
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
+    thread: Literal["auto", "native"] = "auto",
 ) -> Lifespan: ...
 def in_one_worker(
     task: Task,
@@ -80,6 +83,7 @@ def in_one_worker(
     lease: float | None = None,
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
+    thread: Literal["auto", "native"] = "auto",
 ) -> Application | Lifespan:
     """Let one worker of an ASGI server run the task, while the others stand by.
 
@@ -106,7 +110,7 @@ def in_one_worker(
             calls this, so that other applications of the same user do not get in its way; a rolling
             release into a new directory needs a name of your own.
         path: a path in place of the name.
-        on_return, backoff, lease: as for `Election`.
+        on_return, backoff, lease, thread: as for `Election`.
         on_elected, on_resigned: as for `Election`: plain functions, called in the candidate's thread,
             not in the event loop, also where the task is a coroutine function.
 
@@ -135,6 +139,7 @@ def in_one_worker(
         lease=lease,
         on_elected=on_elected,
         on_resigned=on_resigned,
+        thread=thread,
     )
 
     def lifespan(*_: object) -> AbstractAsyncContextManager[None]:
@@ -172,7 +177,7 @@ async def _standing(election: Election, task: Task, is_coroutine: bool) -> Async
         task = in_loop(task, _require_asyncio())  # type: ignore[arg-type]
     election._have_rehearsed()
     try:
-        candidate = election.start_unchecked(task)
+        candidate = election.start_unchecked(task, NATIVE if is_coroutine else None)
     except RuntimeError as error:  # the system has no thread left
         log().error("this worker does not stand for election: %s", error)
         yield

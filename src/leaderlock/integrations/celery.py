@@ -34,6 +34,7 @@ def in_one_worker(
     lease: float | None = None,
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
+    thread: Literal["auto", "native"] = "auto",
 ) -> None:
     """Let one process of this machine's Celery workers run the task, while the others stand by.
 
@@ -48,8 +49,8 @@ def in_one_worker(
         task: a function of one argument, the `Leadership`.
         name: the lock's name. By default it is made of the task's name and its file's path.
         path: a path in place of the name.
-        on_return, backoff, lease, on_elected, on_resigned: as for `Election`; a process whose task
-            misses its lease is killed.
+        on_return, backoff, lease, on_elected, on_resigned, thread: as for `Election`; a process
+            whose task misses its lease is killed.
 
     Raises:
         TypeError, ValueError: an argument is not of its form.
@@ -64,6 +65,7 @@ def in_one_worker(
         lease=lease,
         on_elected=on_elected,
         on_resigned=on_resigned,
+        thread=thread,
     )
 
     def stand(**_: object) -> None:

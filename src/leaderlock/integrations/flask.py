@@ -74,6 +74,7 @@ class Leader:
         backoff: tuple[float, float] = (1.0, 60.0),
         on_elected: Callable[[Leadership], object] | None = None,
         on_resigned: Callable[[Leadership], object] | None = None,
+        thread: Literal["auto", "native"] = "auto",
     ) -> Callable[[Task], Task]: ...
     def task(
         self,
@@ -87,6 +88,7 @@ class Leader:
         backoff: tuple[float, float] = (1.0, 60.0),
         on_elected: Callable[[Leadership], object] | None = None,
         on_resigned: Callable[[Leadership], object] | None = None,
+        thread: Literal["auto", "native"] = "auto",
     ) -> Any:
         """Decorate a function of one argument, the `Leadership`; it runs in the application's context.
 
@@ -94,7 +96,7 @@ class Leader:
             name: the lock's name. By default it is made of the function's name and its file's path, so
                 that other applications do not get in its way.
             path: a path in place of the name.
-            lease, on_return, backoff: as for `Election`.
+            lease, on_return, backoff, thread: as for `Election`.
             on_elected, on_resigned: as for `Election`; they run in the application's context too.
 
         Raises:
@@ -112,6 +114,7 @@ class Leader:
                 backoff=backoff,
                 on_elected=on_elected and self._in_app_context(on_elected, "on_elected"),
                 on_resigned=on_resigned and self._in_app_context(on_resigned, "on_resigned"),
+                thread=thread,
             )
             self._tasks.append(task)
             if self._app is not None:

@@ -47,6 +47,7 @@ def in_one_worker(
     lease: float | None = None,
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
+    thread: Literal["auto", "native"] = "auto",
 ) -> Hook:
     """Make a ``post_fork`` hook by which one worker runs the task, while the others stand by.
 
@@ -72,8 +73,8 @@ def in_one_worker(
             their configuration file share the leader too, unless they get names of their own.
         path: a path in place of the name.
         chain: another ``post_fork`` hook, which is called first.
-        on_return, backoff, lease, on_elected, on_resigned: as for `Election`; a worker whose task
-            misses its lease is killed.
+        on_return, backoff, lease, on_elected, on_resigned, thread: as for `Election`; a worker
+            whose task misses its lease is killed.
 
     Raises:
         TypeError, ValueError: an argument is not of its form.
@@ -92,6 +93,7 @@ def in_one_worker(
         lease=lease,
         on_elected=on_elected,
         on_resigned=on_resigned,
+        thread=thread,
     )
     rehearse_before_fork()
     to_server = _log_to_server()

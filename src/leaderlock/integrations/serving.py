@@ -49,6 +49,8 @@ class ServedTask:
         **settings: Unpack[Settings],
     ) -> None:
         require_task(task)
+        if getattr(task, "thread", None) == "native":  # what is prepared does not say so
+            settings["thread"] = "native"
         self.run = task if prepared is None else prepared
         if name is None and path is None:
             name = own_name(task)

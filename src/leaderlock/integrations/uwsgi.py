@@ -55,6 +55,7 @@ def in_one_worker(
     lease: float | None = None,
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
+    thread: Literal["auto", "native"] = "auto",
 ) -> None:
     """Let one worker of this uWSGI server run the task, while the others stand by.
 
@@ -82,8 +83,8 @@ def in_one_worker(
             calls this, so that other applications of the same user do not get in its way; a rolling
             release into a new directory needs a name of your own.
         path: a path in place of the name.
-        on_return, backoff, lease, on_elected, on_resigned: as for `Election`; a worker whose task
-            misses its lease is killed.
+        on_return, backoff, lease, on_elected, on_resigned, thread: as for `Election`; a worker
+            whose task misses its lease is killed.
 
     Raises:
         TypeError, ValueError: an argument is not of its form.
@@ -100,6 +101,7 @@ def in_one_worker(
         lease=lease,
         on_elected=on_elected,
         on_resigned=on_resigned,
+        thread=thread,
     )
     _require_threads()
     _require_main_interpreter()
@@ -120,6 +122,7 @@ def in_one_mule(
     lease: float | None = None,
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
+    thread: Literal["auto", "native"] = "auto",
 ) -> None:
     """Let one mule of this uWSGI server run the task, while the other mules stand by.
 
@@ -145,6 +148,7 @@ def in_one_mule(
         lease=lease,
         on_elected=on_elected,
         on_resigned=on_resigned,
+        thread=thread,
     )
     _require_threads()
     _require_main_interpreter()

@@ -1,10 +1,11 @@
-"""A `threading.Event` whose waiters block natively, also where gevent or eventlet has patched."""
+"""A `threading.Event` for native and for green threads: each waits in its own way."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 
+from leaderlock.kernel.green import hub_here
 from leaderlock.kernel.threads import TIMEOUT_MAX, allocate_lock
 
 TYPE_CHECKING = False
@@ -26,6 +27,8 @@ else:
 
 class NativeEvent(_Event):
     """The interface of `threading.Event`, built on native locks alone.
+
+    A green thread of gevent or eventlet waits by its hub, which runs on. Any thread may set the event.
 
     No step needs a mutex: a waiter queues up before it looks whether the event is set, and `set` marks
     it before it wakes the queue. So a signal handler may call anything here, wherever it interrupts.
@@ -62,8 +65,10 @@ class NativeEvent(_Event):
         """Wait until it is set, or for `timeout` seconds; whether it is set."""
         if self._is_set:
             return True
-        waiter = allocate_lock()
-        waiter.acquire()
+        hub = hub_here()
+        waiter = allocate_lock() if hub is None else hub.event()
+        if hub is None:
+            waiter.acquire()
         limit = -1 if timeout is None else min(max(timeout, 0), TIMEOUT_MAX)
         with self.releasing(waiter):
             return bool(waiter.acquire(True, limit)) or self._is_set

@@ -8,6 +8,8 @@ it, made from the same C code, brings the original functions back whoever has pa
 from __future__ import annotations
 
 import _thread
+import os
+import sys
 
 from leaderlock.kernel.signals import signal
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _unpatched_thread_module() -> ModuleType:
-    if _is_native(_thread.start_new_thread) and _is_native(_thread.allocate_lock):
+    if is_native(_thread.start_new_thread) and is_native(_thread.allocate_lock):
         return _thread
     import _frozen_importlib  # noqa: PLC0415  (only where something has patched)
 
@@ -31,7 +33,8 @@ def _unpatched_thread_module() -> ModuleType:
     return module
 
 
-def _is_native(function: object) -> bool:
+def is_native(function: object) -> bool:
+    """Whether it is the interpreter's own, and nobody has put a green one in its place."""
     return isinstance(function, (type(len), type))
 
 
@@ -43,6 +46,11 @@ get_ident = _native.get_ident
 RLock = _native.RLock
 TIMEOUT_MAX: float = _native.TIMEOUT_MAX
 """The longest wait, in seconds, that a native lock takes."""
+
+
+def is_main_thread() -> bool:
+    """Whether the caller's native thread is the process's first one. True where Linux is not."""
+    return sys.platform != "linux" or bool(_native.get_native_id() == os.getpid())
 
 
 def start_thread_without_signals(

@@ -1,0 +1,252 @@
+"""Green threads: the hub of gevent or eventlet, where one of them has patched `threading`.
+
+A green thread runs only while its hub runs, in the hub's own native thread. So whoever waits in it must
+wait by the hub, and a native thread must hand over to the hub what is to run in it. Nothing is imported
+here: who has patched has imported the library.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import os
+import sys
+from collections import deque
+
+from leaderlock.kernel.threads import get_ident, is_native
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+class HubIsGone(Exception):
+    """The hub was destroyed, so nothing will ever run in it."""
+
+
+class Hub:
+    """The hub of one native thread, in this process.
+
+    Args:
+        native: the library's own object.
+    """
+
+    native: Any
+
+    def __init__(self, native: Any) -> None:
+        self.native = native
+        self.pid = os.getpid()
+        self._calls: deque[Callable[[], object]] = deque()
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call a function soon, in the hub itself, where it must not wait; from any thread.
+
+        Raises:
+            HubIsGone: nobody will call it.
+        """
+        self._calls.append(function)
+        self._ring()
+
+    def spawn(self, function: Callable[[], object]) -> None:
+        """Run a function in a green thread of its own; from any thread.
+
+        Raises:
+            HubIsGone: nobody will run it.
+        """
+        self.call(lambda: self._spawn_here(function))
+
+    def _answer(self, *_: object) -> None:
+        """In the hub: call what was asked for."""
+        while self._calls:
+            try:
+                function = self._calls.popleft()
+            except IndexError:  # a nested call of the hub was faster
+                return
+            function()
+
+    def is_current(self) -> bool:
+        """Whether the caller runs in one of its green threads, which may wait by the hub."""
+        raise NotImplementedError
+
+    def event(self) -> GreenEvent:
+        """A new event, to be waited for once, by one green thread of this hub."""
+        raise NotImplementedError
+
+    def _spawn_here(self, function: Callable[[], object]) -> None:
+        raise NotImplementedError
+
+    def _ring(self) -> None:
+        raise NotImplementedError
+
+
+class GreenEvent:
+    """What one green thread waits for, and any thread releases: like a lock that is held at first."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def release(self) -> None:
+        """End the wait; from any thread."""
+        with contextlib.suppress(HubIsGone):  # and the one who waits with it
+            self._hub.call(self._set)
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Wait until it is released, or for `timeout` seconds; whether it was released."""
+        return self._wait(None if timeout < 0 else timeout)
+
+    def _set(self) -> None:
+        raise NotImplementedError
+
+    def _wait(self, seconds: float | None) -> bool:
+        raise NotImplementedError
+
+
+class _GeventHub(Hub):
+    def __init__(self, native: Any) -> None:
+        super().__init__(native)
+        # ref=False: a candidate alone keeps no program alive. Made once, and sent to from any thread.
+        from gevent.event import Event  # noqa: PLC0415  (gevent has patched, so it is there)
+
+        self.new_event = Event
+        self._bell = native.loop.async_(ref=False)
+        self._bell.start(self._answer)
+
+    def _ring(self) -> None:
+        try:
+            self._bell.send()
+        except ValueError as error:  # the loop was destroyed
+            raise HubIsGone from error
+
+    def is_current(self) -> bool:
+        return (
+            sys.modules["gevent._hub_local"].get_hub_if_exists() is self.native
+            and sys.modules["gevent"].getcurrent() is not self.native
+        )
+
+    def event(self) -> GreenEvent:
+        return _GeventEvent(self)
+
+    def _spawn_here(self, function: Callable[[], object]) -> None:
+        sys.modules["gevent"].spawn(function)
+
+
+class _GeventEvent(GreenEvent):
+    def __init__(self, hub: _GeventHub) -> None:
+        super().__init__(hub)
+        self._event = hub.new_event()
+
+    def _set(self) -> None:
+        self._event.set()
+
+    def _wait(self, seconds: float | None) -> bool:
+        # Something that the loop waits for: or gevent would say that this wait never ends (LoopExit).
+        reason = self._hub.native.loop.async_()
+        reason.start(lambda: None)
+        try:
+            return bool(self._event.wait(seconds))
+        finally:
+            reason.stop()
+            reason.close()
+
+
+class _EventletHub(Hub):
+    def __init__(self, native: Any) -> None:
+        super().__init__(native)
+        from eventlet.event import Event  # noqa: PLC0415  (eventlet has patched, so it is there)
+
+        self.new_event = Event
+        # eventlet can be woken by a descriptor alone. An eventfd, since it patches os.write.
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        native.add(native.READ, self._bell, self._answer, lambda _: None, None)
+
+    def _ring(self) -> None:
+        try:
+            os.eventfd_write(self._bell, 1)
+        except OSError as error:  # EBADF: other code has closed it
+            raise HubIsGone from error
+
+    def _answer(self, *_: object) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._bell)
+        super()._answer()
+
+    def is_current(self) -> bool:
+        native: Any = getattr(sys.modules["eventlet.hubs"]._threadlocal, "hub", None)
+        return native is self.native and sys.modules["greenlet"].getcurrent() is not native.greenlet
+
+    def event(self) -> GreenEvent:
+        return _EventletEvent(self)
+
+    def _spawn_here(self, function: Callable[[], object]) -> None:
+        sys.modules["eventlet"].spawn(function)
+
+
+class _EventletEvent(GreenEvent):
+    def __init__(self, hub: _EventletHub) -> None:
+        super().__init__(hub)
+        self._event = hub.new_event()
+
+    def _set(self) -> None:
+        if not self._event.ready():
+            self._event.send(True)
+
+    def _wait(self, seconds: float | None) -> bool:
+        if seconds is None:
+            return bool(self._event.wait())
+        with sys.modules["eventlet"].Timeout(max(seconds, 0), False):
+            return bool(self._event.wait())
+        return self._event.ready()
+
+
+_hubs: list[Hub] = []
+
+
+def threads_are_green() -> bool:
+    """Whether gevent or eventlet has patched, so that new threads are green ones."""
+    return not is_native(_thread.start_new_thread)
+
+
+def hub_here(*, create: bool = False) -> Hub | None:
+    """The hub by which the caller may wait, or None: it is a native thread, or the hub itself.
+
+    Args:
+        create: let the library make one for this thread, which has begun no green thread yet.
+    """
+    hub = hub_of_thread(create=create)
+    return hub if hub is not None and hub.is_current() else None
+
+
+def hub_of_thread(*, create: bool = False) -> Hub | None:
+    """The hub that belongs to the caller's native thread, if threads are green in this process."""
+    if not threads_are_green():
+        return None
+    if _patched_by("gevent"):
+        local = sys.modules["gevent._hub_local"]
+        native = local.get_hub() if create else local.get_hub_if_exists()
+        kind: type[Hub] = _GeventHub
+    elif _patched_by("eventlet"):
+        hubs = sys.modules["eventlet.hubs"]
+        native = hubs.get_hub() if create else getattr(hubs._threadlocal, "hub", None)
+        kind = _EventletHub
+    else:
+        return None
+    if native is None:
+        return None
+    for hub in _hubs:
+        if hub.native is native and hub.pid == os.getpid():
+            return hub
+    hub = kind(native)
+    _hubs[:] = [hub, *(other for other in _hubs if other.pid == hub.pid)]
+    return hub
+
+
+def _patched_by(library: str) -> bool:
+    return str(getattr(_thread.start_new_thread, "__module__", "")).startswith(library)
+
+
+def here() -> object:
+    """What tells the callers apart: the green thread, where there are some, or the native one."""
+    if hub_of_thread() is not None:
+        return sys.modules["greenlet"].getcurrent()
+    return get_ident()

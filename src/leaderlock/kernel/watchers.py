@@ -1,0 +1,41 @@
+"""Those who wait for a condition that other threads bring about, and tell of."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from leaderlock.kernel.event import NativeEvent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Watchers:
+    """Waits for conditions; whoever changes something calls `tell`, in any thread or signal handler."""
+
+    def __init__(self) -> None:
+        self._events: list[NativeEvent] = []
+
+    def until(self, condition: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until it holds, or for `timeout` seconds; whether it does."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not condition():
+            changed = NativeEvent()
+            self._events.append(changed)
+            try:
+                if condition():  # since the first look, and nobody may have been told of it
+                    return True
+                if not changed.wait(None if deadline is None else deadline - time.monotonic()):
+                    return condition()
+            finally:
+                with contextlib.suppress(ValueError):  # it was told, and so taken out
+                    self._events.remove(changed)
+        return True
+
+    def tell(self) -> None:
+        """Let all who wait look again."""
+        while self._events:
+            with contextlib.suppress(IndexError):  # another thread tells them
+                self._events.pop().set()
