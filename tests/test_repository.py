@@ -45,6 +45,7 @@ LEVELS: list[set[str]] = [
         "leadership",
         "leading",
         "lookout",
+        "placement",
         "rehearsal",
         "runners",
     },

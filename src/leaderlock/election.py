@@ -17,6 +17,7 @@ from leaderlock.kernel.offload import in_native_thread
 from leaderlock.kernel.threads import start_new_thread
 from leaderlock.lock import LeaderLock
 from leaderlock.log import log
+from leaderlock.placement import Elsewhere, find_place, stand_elsewhere, take_over
 from leaderlock.rehearsal import import_lookout, rehearse_in_place
 from leaderlock.runners import NATIVE, WHERE, ForegroundRunner, foreground_hub, runner_for
 
@@ -159,9 +160,14 @@ class Election:
             LeaderLockError: the lock cannot be used.
         """
         require_task(task)
+        place = find_place()
+        if isinstance(place, Elsewhere):
+            return stand_elsewhere(self, task, place)
         self.lock._require_usable()
         self._have_rehearsed()
-        return self.start_unchecked(task)
+        if place is None:
+            return self.start_unchecked(task)
+        return place.start(lambda: self.start_unchecked(task))
 
     def lead(self) -> AbstractAsyncContextManager[Leadership]:
         """Lead for the time of a block: ``async with election.lead() as leadership:``.
@@ -188,7 +194,13 @@ class Election:
         self, task: Callable[[Leadership], object], runner: Runner | None = None
     ) -> Candidate:
         """`start` for servers: a lock that cannot be used is logged, and tried again."""
-        candidate = Candidate(self, task, runner or runner_for(task, self.thread))
+        candidate = take_over(self, task)
+        if candidate is None:
+            candidate = self.launch(Candidate(self, task, runner or runner_for(task, self.thread)))
+        return candidate
+
+    def launch(self, candidate: Candidate) -> Candidate:
+        """Have a candidate campaign in a thread of its own."""
         candidates.add(candidate)
         see_to_end_of_child()
         start_new_thread(candidate.campaign, ())

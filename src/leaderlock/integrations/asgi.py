@@ -24,10 +24,10 @@ from leaderlock.default_name import file_of_caller, function_name
 from leaderlock.election import Election, require_task
 from leaderlock.in_loop import in_loop, running_loop
 from leaderlock.integrations.lifespan import with_lifespan
-from leaderlock.integrations.stderr_log import log_to_stderr
 from leaderlock.kernel.threads import start_new_thread
 from leaderlock.leading import every
 from leaderlock.log import log
+from leaderlock.placement.stderr_log import log_to_stderr
 from leaderlock.runners import NATIVE
 
 TYPE_CHECKING = False

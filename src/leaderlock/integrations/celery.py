@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import os
 
-from celery import signals
-
-from leaderlock.at_exit import stop_at_exit
 from leaderlock.integrations.serving import ServedTask
+from leaderlock.placement.parents import begin_in_celery
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Literal
+    from typing import Literal
 
     from leaderlock.leadership import Leadership
 
@@ -67,22 +65,4 @@ def in_one_worker(
         on_resigned=on_resigned,
         thread=thread,
     )
-
-    def stand(**_: object) -> None:
-        served.stand()
-
-    def stand_unless_pool_does(sender: Any, **_: object) -> None:
-        from celery.concurrency.prefork import TaskPool  # noqa: PLC0415  (with prefork, it is there)
-
-        if not isinstance(sender.pool, TaskPool):
-            served.stand()
-
-    # weak: Celery would else forget these functions as soon as this one returns.
-    signals.worker_process_init.connect(stand, weak=False)
-    signals.worker_ready.connect(stand_unless_pool_does, weak=False)
-    # The processes of the pool end without Python's exit handlers.
-    signals.worker_process_shutdown.connect(_stop, weak=False)
-
-
-def _stop(**_: object) -> None:
-    stop_at_exit()
+    begin_in_celery(served)

@@ -11,12 +11,9 @@ from __future__ import annotations
 import os
 from typing import overload
 
-import click
-from flask.helpers import get_debug_flag
-from werkzeug.serving import is_running_from_reloader
-
 from leaderlock.election import require_task
 from leaderlock.integrations.serving import ServedTask
+from leaderlock.placement.parents import flask_serves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,23 +142,12 @@ class Leader:
     def _stand_when_ready(self, task: ServedTask) -> None:
         if task.stand_in_workers():
             self._tasks.remove(task)
-        elif _flask_serves_here():
+        elif flask_serves():
             task.stand()
 
     def _stand_at_first_request(self) -> None:
         if self._app is not None and not self._app.testing:
             self.start()
-
-
-def _flask_serves_here() -> bool:
-    """Whether this is ``flask run``, in the process that will serve."""
-    if is_running_from_reloader():
-        return True
-    context = click.get_current_context(silent=True)
-    if context is None or context.command.name != "run" or "reload" not in context.params:
-        return False
-    reloads = context.params["reload"]
-    return not (get_debug_flag() if reloads is None else reloads)
 
 
 def _wait_until_imported(module: str) -> None:

@@ -11,15 +11,13 @@ upgrade (USR2), whose second arbiter shares no memory with the first.
 from __future__ import annotations
 
 import functools
-import logging
 import os
 
-from leaderlock.at_exit import stop_at_exit
 from leaderlock.default_name import file_of_caller, function_name
 from leaderlock.election import Election, require_task
 from leaderlock.errors import LeaderLockError
 from leaderlock.integrations.handover import hand_over
-from leaderlock.kernel.signals import signal
+from leaderlock.placement.gunicorn import after, after_init, end_in_good_order, log_to_server
 from leaderlock.rehearsal import rehearse_before_fork
 
 TYPE_CHECKING = False
@@ -96,7 +94,7 @@ def in_one_worker(
         thread=thread,
     )
     rehearse_before_fork()
-    to_server = _log_to_server()
+    to_server = log_to_server()
 
     def post_fork(server: Arbiter, worker: Worker) -> None:
         if chain is not None:
@@ -106,16 +104,16 @@ def in_one_worker(
         if log is not to_server.logger:
             to_server.logger = log
         if not type(worker).__module__.startswith("gunicorn."):
-            _after(worker, "init_signals", _end_in_good_order)  # before it loads the application
+            after(worker, "init_signals", end_in_good_order)  # before it loads the application
 
         if _will_drop_rights(worker.cfg):
             if path is not None and os.geteuid() == 0:
                 _hand_over(election.lock.path, worker)
-            _after_init(worker, functools.partial(_stand, election, task, worker))
+            after_init(worker, functools.partial(_stand, election, task, worker))
         elif hasattr(worker, "patch"):
             # A gevent worker's. A task that began before would find `threading` and `socket` changed
             # under its feet, and the first leader would run with other threads than the next.
-            _after(worker, "patch", functools.partial(_stand, election, task, worker))
+            after(worker, "patch", functools.partial(_stand, election, task, worker))
         else:
             _stand(election, task, worker)
 
@@ -143,70 +141,3 @@ def _hand_over(path: str, worker: Worker) -> None:
         hand_over(path, worker.cfg.uid, worker.cfg.gid)
     except LeaderLockError as error:  # the worker will say more, if it cannot use the file then
         worker.log.error("%s", error)
-
-
-def _after_init(worker: Worker, call: Callable[[], object]) -> None:
-    """Call something in this worker once it has dropped its rights and loaded the application."""
-    chained = worker.cfg.post_worker_init
-
-    def post_worker_init(worker: Worker) -> None:
-        chained(worker)
-        call()
-
-    # Not by cfg.set, whose check of the signature (inspect) would touch, and so copy, 200 KiB of pages
-    # that are shared with the arbiter.
-    worker.cfg.settings["post_worker_init"].value = post_worker_init
-
-
-def _after(worker: Worker, method: str, call: Callable[[], object]) -> None:
-    """Call something when the worker has called a method of its own."""
-    original = getattr(worker, method)
-
-    def method_and_call() -> None:
-        original()
-        call()
-
-    setattr(worker, method, method_and_call)
-
-
-def _end_in_good_order() -> None:
-    """Have the task asked to stop also where the worker lets a signal kill it; gunicorn's own do not.
-
-    uvicorn's worker sets the signals to their defaults and, when it has shut down after a TERM, raises
-    it again; Python's exit handlers do not run then.
-    """
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _stop_and_die)
-
-
-def _stop_and_die(number: int, _frame: object) -> None:
-    stop_at_exit()
-    signal.signal(number, signal.SIG_DFL)
-    signal.raise_signal(number)
-
-
-def _log_to_server() -> _ErrorLog:
-    """Here and not in each worker, where a change to a logger touches a hundred pages."""
-    ours = logging.getLogger("leaderlock")
-    for handler in ours.handlers:
-        if isinstance(handler, _ErrorLog):
-            return handler
-    to_server = _ErrorLog()
-    ours.addHandler(to_server)
-    if ours.level == logging.NOTSET:
-        ours.setLevel(logging.INFO)
-    return to_server
-
-
-class _ErrorLog(logging.Handler):
-    """Hands on to gunicorn's error log what would go nowhere else, at the level of that log."""
-
-    logger = logging.getLogger("gunicorn.error")
-
-    def emit(self, record: logging.LogRecord) -> None:
-        # The application may have set up its logging since.
-        if logging.root.handlers or logging.getLogger("leaderlock").handlers != [self]:
-            return
-        if self.logger.isEnabledFor(record.levelno):
-            self.logger.handle(record)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 
 from leaderlock.errors import LeaderLockError
-from leaderlock.integrations.stderr_log import log_to_stderr
 from leaderlock.log import log
+from leaderlock.placement.stderr_log import log_to_stderr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gunicorn.workers.base import Worker
     from typing_extensions import Unpack
 
     from leaderlock.election import Settings
@@ -55,7 +54,6 @@ class ServedTask:
         if name is None and path is None:
             name = own_name(task)
         self.election = Election(path, name=name, **settings)
-        self._name, self._path, self._settings = name, path, settings
         self._claims: dict[int, object] = {}
 
     def stand(self) -> None:
@@ -69,6 +67,11 @@ class ServedTask:
         except RuntimeError as error:  # the system has no thread left
             log().error("process %d does not stand for election: %s", os.getpid(), error)
 
+    begin = stand
+
+    def adopt(self) -> None:
+        """Nothing of it belongs to one process."""
+
     def stand_in_workers(self) -> bool:
         """Stand in each worker of gunicorn or uWSGI, once it is ready; to be called as the app loads.
 
@@ -76,65 +79,17 @@ class ServedTask:
             True if nothing more is to be done, as this is uWSGI. Else whoever serves a request stands
             then, at the latest.
         """
-        if _is_uwsgi():
-            from leaderlock.integrations.uwsgi import in_one_worker  # noqa: PLC0415  (there alone)
+        if "uwsgi" in sys.modules:
+            from leaderlock.placement import uwsgi  # noqa: PLC0415  (there alone)
 
-            in_one_worker(self.run, name=self._name, path=self._path, **self._settings)
-            return True
+            if uwsgi.stand_in_workers(self):
+                return True
         if "gunicorn.arbiter" in sys.modules:
-            worker = _loading_worker()
+            from leaderlock.placement import gunicorn  # noqa: PLC0415  (there alone)
+
+            worker = gunicorn.loading_worker()
             if worker is not None:
-                _when_ready(worker, self.stand)
+                gunicorn.when_ready(worker, self.stand)
             else:  # preload_app
-                _rehearse_and_after_fork(self.stand)
+                gunicorn.begin_in_workers(self)
         return False
-
-
-def _is_uwsgi() -> bool:
-    try:
-        import uwsgi  # noqa: F401, PLC0415  (there is no such module but inside of uWSGI)
-    except ImportError:
-        return False
-    return True
-
-
-def _loading_worker() -> Worker | None:
-    """The gunicorn worker that loads the application just now, in this process."""
-    from gunicorn.workers.base import Worker  # noqa: PLC0415  (this is gunicorn)
-
-    frame = sys._getframe(1)
-    while frame is not None:
-        worker = frame.f_locals.get("self")
-        if isinstance(worker, Worker):
-            return worker
-        frame = frame.f_back  # type: ignore[assignment]
-    return None
-
-
-def _rehearse_and_after_fork(call: Callable[[], object]) -> None:
-    """Call something in each worker that gunicorn's arbiter forks from here on.
-
-    An application has no hook of gunicorn's. A fork by anyone else (`multiprocessing`, say) is told
-    from the arbiter's by who calls it.
-    """
-    from gunicorn.workers.base import Worker  # noqa: PLC0415  (this is gunicorn)
-
-    from leaderlock.rehearsal import rehearse_before_fork  # noqa: PLC0415  (as it uses Election)
-
-    rehearse_before_fork()
-
-    def after_fork() -> None:
-        worker = sys._getframe(1).f_locals.get("worker")
-        if isinstance(worker, Worker):
-            _when_ready(worker, call)
-
-    os.register_at_fork(after_in_child=after_fork)
-
-
-def _when_ready(worker: Worker, call: Callable[[], object]) -> None:
-    from leaderlock.integrations import gunicorn  # noqa: PLC0415  (there alone)
-
-    gunicorn._log_to_server()
-    if not type(worker).__module__.startswith("gunicorn."):
-        gunicorn._after_init(worker, gunicorn._end_in_good_order)
-    gunicorn._after_init(worker, call)

@@ -9,19 +9,24 @@ The lock is a file, so that it outlives a reload, in which uWSGI's master execut
 
 from __future__ import annotations
 
-import atexit
-import contextlib
+import functools
 import os
-import signal
-import sys
 
-from leaderlock.at_exit import stop_at_exit
 from leaderlock.default_name import file_of_caller, function_name
 from leaderlock.election import Election, require_task
 from leaderlock.errors import Unsupported
-from leaderlock.integrations.stderr_log import log_to_stderr
 from leaderlock.log import log
-from leaderlock.rehearsal import rehearse_before_fork
+from leaderlock.placement.uwsgi import (
+    begin_here,
+    begin_in,
+    require_main_interpreter,
+    require_threads,
+)
+
+try:
+    import uwsgi
+except ImportError:  # there is no such module but inside of uWSGI
+    uwsgi = None
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,17 +37,6 @@ if TYPE_CHECKING:
 
     from leaderlock.election import Settings
     from leaderlock.leadership import Leadership
-
-try:
-    import uwsgi
-except ImportError:  # there is no such module but inside of uWSGI
-    uwsgi = None
-
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What uWSGI's master, an operator or a terminal ends a worker with."""
-
-_is_set_up = False
-"""Whether this process's end and log are seen to; False in the master, whatever it has loaded."""
 
 
 def in_one_worker(
@@ -103,13 +97,12 @@ def in_one_worker(
         on_resigned=on_resigned,
         thread=thread,
     )
-    _require_threads()
-    _require_main_interpreter()
+    require_threads()
+    require_main_interpreter()
     if uwsgi.worker_id() > 0:  # loaded by a worker, for which post_fork_hook will not be called again
-        _stand(uwsgi.worker_id, election, task)
+        begin_here(functools.partial(_stand, election, task))
     elif uwsgi.mule_id() == 0:
-        rehearse_before_fork()
-        _after_fork(lambda: _stand(uwsgi.worker_id, election, task))
+        begin_in(uwsgi.worker_id, functools.partial(_stand, election, task))
 
 
 def in_one_mule(
@@ -150,8 +143,8 @@ def in_one_mule(
         on_resigned=on_resigned,
         thread=thread,
     )
-    _require_threads()
-    _require_main_interpreter()
+    require_threads()
+    require_main_interpreter()
     if uwsgi.worker_id() > 0 or uwsgi.mule_id() > 0:  # newer uWSGI would end such a mule without notice
         raise Unsupported(
             "in_one_mule is for an application that the master loads: without lazy-apps, outside of a "
@@ -162,8 +155,7 @@ def in_one_mule(
             "this uWSGI server has no mule to run the task: start it with --mules 2 (mules = 2), or "
             "use in_one_worker"
         )
-    rehearse_before_fork()
-    _after_fork(lambda: _stand(uwsgi.mule_id, election, task))
+    begin_in(uwsgi.mule_id, functools.partial(_stand, election, task))
 
 
 def _election(
@@ -178,109 +170,8 @@ def _election(
     return Election(path, name=name, **settings)
 
 
-def _stand(number: Callable[[], int], election: Election, task: Callable[[Leadership], object]) -> None:
-    """Stand if this process has such a number; all that uWSGI forks call the same hook."""
-    if number() == 0:
-        return
-    global _is_set_up  # noqa: PLW0603  (of this process, whatever the number of tasks)
-    if not _is_set_up:
-        _is_set_up = True
-        log_to_stderr()  # which is uWSGI's log
-        _ask_to_stop_at_end()
-    # uWSGI's handler ends the process from the thread that the kernel gives the signal to, and CPython
-    # waits for ever for its main thread if that is another one. So the task's thread and all that it
-    # starts are born with these signals blocked, as uWSGI's own request threads are.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+def _stand(election: Election, task: Callable[[Leadership], object]) -> None:
     try:
         election.start_unchecked(task)
     except RuntimeError as error:  # the system has no thread left
         log().error("process %d does not stand for election: %s", os.getpid(), error)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _require_threads() -> None:
-    if uwsgi is None:
-        raise Unsupported(
-            "this is not a uWSGI server, which alone has the module 'uwsgi': call in_one_worker in the "
-            "module that holds the application, or use leaderlock.only_once, which needs no server"
-        )
-    if not uwsgi.has_threads:
-        raise Unsupported(
-            "uWSGI runs no Python threads, so no task would ever run: start it with --enable-threads "
-            "(enable-threads = true), which is the default since uWSGI 2.0.27"
-        )
-
-
-def _require_main_interpreter() -> None:
-    """Refuse a subinterpreter: uWSGI calls the hooks of the main one alone."""
-    import ctypes  # noqa: PLC0415  (once, where the application is loaded)
-
-    api = ctypes.pythonapi
-    current, main = api.PyInterpreterState_Get, api.PyInterpreterState_Main
-    current.restype = main.restype = ctypes.c_void_p
-    if current() != main():
-        raise Unsupported(
-            "uWSGI has loaded this application in a subinterpreter, whose hooks it does not call: "
-            "start it with --single-interpreter (single-interpreter = true)"
-        )
-
-
-def _after_fork(call: Callable[[], object]) -> None:
-    """Call something in every process that uWSGI forks, after whatever is called there already."""
-    by_hand = getattr(uwsgi, "post_fork_hook", None)
-    _import_decorators()
-    # The decorators' own, which calls what is decorated later too.
-    decorated = getattr(uwsgi, "post_fork_hook", None)
-
-    def post_fork_hook() -> None:
-        with contextlib.ExitStack() as last_first:  # each one, also where another raises
-            last_first.callback(call)
-            for hook in (decorated, by_hand if by_hand is not decorated else None):
-                if hook is not None:
-                    last_first.callback(hook)
-
-    uwsgi.post_fork_hook = post_fork_hook
-
-
-def _import_decorators() -> None:
-    """Import `uwsgidecorators` now: imported later, it would put its hooks in place of all others."""
-    if "uwsgidecorators" in sys.modules or not uwsgi.masterpid():  # it refuses to work without a master
-        return
-    hooks = ("spooler", "mule_msg_hook")
-    by_hand = {name: getattr(uwsgi, name) for name in hooks if hasattr(uwsgi, name)}
-    try:
-        import uwsgidecorators  # noqa: F401, PLC0415
-    except ImportError:  # Debian ships it in a package of its own
-        return
-    for name, hook in by_hand.items():
-        setattr(uwsgi, name, hook)
-
-
-def _ask_to_stop_at_end() -> None:
-    """Have the tasks asked to stop when uWSGI ends this process.
-
-    Python's exit handlers alone would not do: ``skip-atexit-teardown`` leaves them out.
-    """
-    chained: Callable[[], object] | None = getattr(uwsgi, "atexit", None)
-
-    def at_end() -> None:
-        _ignore_further_signals()
-        atexit.unregister(stop_at_exit)  # a task that does not stop is waited for only once
-        with contextlib.ExitStack() as last_first:
-            if chained is not None:
-                last_first.callback(chained)
-            stop_at_exit()
-
-    uwsgi.atexit = at_end
-
-
-def _ignore_further_signals() -> None:
-    """Let no second signal cut the stop of a task short.
-
-    Ctrl-C reaches a worker twice, from the terminal and from the master. The main thread, which is in
-    the first one's handler, takes no other, so a thread of the application's would.
-    """
-    with contextlib.suppress(ValueError):  # not the main thread
-        for number in _ENDING:
-            signal.signal(number, signal.SIG_IGN)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 from django.apps import AppConfig
 from django.core.signals import request_started
 
 from leaderlock.integrations.django.tasks import configured, task_of
+from leaderlock.placement.parents import django_serves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ class LeaderlockConfig(AppConfig):  # type: ignore[misc]  # Django has no types 
             task = task_of(path, keywords)
             if task.stand_in_workers():
                 continue
-            if _runserver_serves_here():
+            if django_serves():
                 task.stand()
             else:
                 self._at_first_request.append(task)
@@ -48,13 +46,3 @@ class LeaderlockConfig(AppConfig):  # type: ignore[misc]  # Django has no types 
             request_started.disconnect(dispatch_uid="leaderlock")
             for task in self._at_first_request:
                 task.stand()
-
-
-def _runserver_serves_here() -> bool:
-    """Whether this is ``manage.py runserver``, in the process that will serve.
-
-    Its autoreloader starts it again, with $RUN_MAIN, and watches over that.
-    """
-    if sys.argv[1:2] != ["runserver"]:
-        return False
-    return os.environ.get("RUN_MAIN") == "true" or "--noreload" in sys.argv
