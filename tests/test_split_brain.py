@@ -378,14 +378,6 @@ def test_where_the_lock_has_a_low_number_there_is_no_look_out(path: Path) -> Non
         until(lambda: [line.split()[1] for line in steps(path)].count("begins") == 2)
 
 
-def test_an_anonymous_lock_needs_no_look_out() -> None:
-    with Child() as leader:
-        leader.tell("lock = LeaderLock.anonymous()")
-        leader.tell("candidate = leaderlock.Election(lock).start(lambda l: l.stopping.wait())")
-        assert leader.tell("candidate.wait(30)")
-        assert not watched(leader.pid)
-
-
 def test_a_user_without_an_instance_of_inotify_left_leads_all_the_same(shared: Path) -> None:
     def lead() -> bool:
         from leaderlock import Election

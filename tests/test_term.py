@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leaderlock import CorruptLockFile, LeaderLock, LockFileReplaced, record
-from tests.processes import Child, ChildError, flocks_of, holder, until_parked
+from tests.processes import Child, ChildError, descriptors_of, flocks_of, holder, until, until_parked
 
 # Reports every term in the order of acquisition: O_APPEND, inside the lock. Killed at any instant, so a
 # line may be missing, but none can be out of order; 8 bytes each, or SIGKILL could break one off at the
@@ -325,3 +325,87 @@ def test_a_moved_file_that_comes_back_is_the_same_lock(path: Path) -> None:
         path.with_suffix(".away").rename(path)
         assert not LeaderLock(path).acquire(blocking=False)
         other.tell("lock.check(); lock.release()")
+
+
+CUTS = {
+    "to nothing": "os.truncate(argv[0], 0)",
+    "to a part of the first copy": "os.truncate(argv[0], 100)",
+    "to one copy": "os.truncate(argv[0], 256)",
+    "to a hole": "os.truncate(argv[0], 0); os.truncate(argv[0], 600)",
+    "by a shell": "os.system(f'> {argv[0]}')",
+}
+
+
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+def test_one_who_waits_goes_on_from_the_term_of_a_killed_holder_whose_file_was_cut_short(
+    path: Path, cut: str
+) -> None:
+    with Child(path) as leader, Child(path) as waiter:
+        waiter.tell("lock = LeaderLock(argv[0])  # before there is any term")
+        leader.tell("lock = LeaderLock(argv[0])")
+        leader.tell("for _ in range(4): lock.acquire(); lock.release()")
+        leader.tell("lock.acquire()")
+        assert leader.tell("lock.term") == 5
+        waiter.begin("lock.acquire() and lock.term")
+        until_parked(path, waiter.pid)
+        leader.tell(cut)
+        leader.kill()
+        assert waiter.answer() == 6
+        assert record.greatest_term(path.read_bytes()[: record.SIZE]) == 6
+
+
+def test_one_who_has_only_waited_remembers_the_term_whatever_way_it_waited(path: Path) -> None:
+    ways = ("lock.acquire(timeout=0.05)", "lock.acquire(blocking=False)")
+    with holder(path) as leader, Child(path) as before, Child(path) as after:
+        leader.tell("lock.release()")
+        leader.tell("for _ in range(4): lock.acquire(); lock.release()")
+        for way in ways:
+            with Child(path) as waiter:
+                waiter.tell("lock = LeaderLock(argv[0])")
+                leader.tell("lock.acquire()")
+                term = leader.tell("lock.term")
+                assert waiter.tell(way) is False
+                leader.tell("os.truncate(argv[0], 0); os.close(lock.fileno())")
+                assert waiter.tell("lock.acquire() and lock.term") == term + 1
+                waiter.tell("lock.release()")
+        before.tell("lock = LeaderLock(argv[0])")
+        leader.tell("lock.acquire()")
+        term = leader.tell("lock.term")
+        before.begin("lock.acquire() and lock.term")
+        until_parked(path, before.pid)
+        leader.tell("os.truncate(argv[0], 0)")
+        after.tell("lock = LeaderLock(argv[0])")
+        after.begin("lock.acquire() and lock.term")
+        until_parked(path, after.pid)
+        leader.kill()
+        assert before.answer() == term + 1
+        before.kill()
+        assert after.answer() == term + 2
+
+
+def test_a_candidate_that_waits_goes_on_from_the_term_too(path: Path) -> None:
+    with holder(path) as leader, Child(path) as standby:
+        leader.tell("lock.release(); lock.acquire()")
+        standby.tell(
+            "candidate = leaderlock.Election(argv[0]).start(\n"
+            "    lambda leadership: print(leadership.term, flush=True))"
+        )
+        until_parked(path, standby.pid)
+        os.truncate(path, 0)
+        leader.kill()
+        assert standby.line() == "3"
+
+
+def test_a_leader_mends_its_file_as_soon_as_it_is_overwritten(path: Path) -> None:
+    with Child(path) as leader:
+        leader.tell(
+            "candidate = leaderlock.Election(argv[0]).start(\n"
+            "    lambda leadership: leadership.stopping.wait())"
+        )
+        assert leader.tell("candidate.wait(60)")
+        until(lambda: any("inotify" in target for target in descriptors_of(leader.pid)))
+        path.write_bytes(b"garbage")
+        until(lambda: record.greatest_term(path.read_bytes()[: record.SIZE]) == 1, "it to be mended")
+        leader.kill()
+        with LeaderLock(path) as lock:
+            assert lock.term == 2

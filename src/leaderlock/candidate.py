@@ -8,7 +8,7 @@ import time
 
 from leaderlock.at_exit import candidates
 from leaderlock.current import current
-from leaderlock.errors import LeaderLockError, LeadershipLost
+from leaderlock.errors import LeaderLockError, LeadershipLost, NotHeld
 from leaderlock.kernel.flock import Wait
 from leaderlock.kernel.green import HubIsGone, here
 from leaderlock.kernel.threads import RLock
@@ -278,7 +278,8 @@ class Candidate(OfThisProcess):
         try:
             self._lock._release("exited" if self._exits and how == "resigned" else how)
         except LeaderLockError as error:
-            log().error("resigned, but: %s", error)
+            if not (leadership.lost and isinstance(error, NotHeld)):  # which was logged
+                log().error("resigned, but: %s", error)
         if not self._election.is_rehearsal:
             log().info("process %d resigned from %s", self._pid, self._lock.path)
         if self._election.on_resigned is not None:

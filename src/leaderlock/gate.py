@@ -68,8 +68,29 @@ class Gate:
         with self.mutex:
             if self.try_enter(hold):
                 return True
+            self.expel_lost()
+            if self.try_enter(hold):
+                return True
             self._queue.append(hold)
             return False
+
+    def mend(self) -> None:
+        """Have the record mended, unless the lock is just being released: the next one writes then.
+
+        Raises:
+            NotHeld: other code has closed the descriptor.
+        """
+        with self.mutex:
+            if self.inside is not None and self.inside.is_held:
+                self.inside.mend()
+
+    def expel_lost(self) -> None:
+        """Take out a holder whose descriptor other code has closed, and the lock with it."""
+        with self.mutex:
+            inside = self.inside
+            if inside is not None and inside.is_held and not inside.is_open():
+                inside.is_held = False
+                self.leave(inside)
 
     def leave(self, hold: Hold) -> None:
         """Let go of all that the hold has: the flock, and its place inside or in the queue."""

@@ -8,17 +8,16 @@ import os
 import time
 
 from leaderlock import journal, record
-from leaderlock.errors import NotHeld, Unsupported
+from leaderlock.errors import NotHeld
+from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.flock import Wait
-from leaderlock.lockfile import unusable
+from leaderlock.lockfile import refusal, unusable, write_record
 from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from leaderlock.errors import LockFileUnusable
-    from leaderlock.kernel.descriptors import Descriptor
     from leaderlock.lockfile import LockFile
     from leaderlock.memoryfile import MemoryFile
 
@@ -48,6 +47,7 @@ class Hold:
         "_content",
         "_descriptor",
         "_file",
+        "_is_locked",
         "_last_beat",
         "is_held",
         "is_journalled",
@@ -63,7 +63,8 @@ class Hold:
 
     def __init__(self, file: LockFile | MemoryFile) -> None:
         self._file = file
-        self._descriptor: Descriptor | None = None
+        self._descriptor = Descriptor()
+        self._is_locked = False
         self.waited = 0.0
         self._can_journal = True
         self.is_journalled = False
@@ -77,15 +78,15 @@ class Hold:
         """
         file = self._file
         deadline = None if not timeout else time.monotonic() + timeout
+        descriptor = self._descriptor
         while True:
-            descriptor = self._descriptor = file.open()
+            file.open(descriptor)
             if wait is not None:  # an election's, or a supervisor's: the leader will have a look-out
                 descriptor.move_up()
-            fd = descriptor.fd
             try:
-                locked = self._lock(fd, timeout, wait)
+                locked = self._lock(descriptor.fd, timeout, wait)
             except OSError as error:
-                raise _refusal(error, file.path) from error
+                raise refusal(error, file.path) from error
             if not locked:
                 descriptor.close()
                 return False
@@ -94,14 +95,17 @@ class Hold:
             descriptor.close()
             if deadline is not None:
                 timeout = max(deadline - time.monotonic(), 0)
+        self._is_locked = True
+        fd = descriptor.fd
         content, term = file.last_written
+        term = max(term, file.last_seen)
         try:
             before = os.pread(fd, record.SIZE, 0)
             if before != content:  # somebody else led meanwhile
                 # The common case, of equal copies, by one call less: see above.
                 copy = before[: record.COPY_SIZE]
                 last = record.term_of(copy) if before[record.COPY_SIZE :] == copy else 0
-                term = max(term, last or record.last_term(before, file.path))
+                term = max(term, last or record.last_term(before, file.path, term))
             if (
                 before
                 and file.journalled != term  # by us
@@ -133,7 +137,9 @@ class Hold:
                 return True
             except BlockingIOError:
                 if timeout == 0:
+                    self._remember_term(fd)
                     return False
+        self._remember_term(fd)
         began = time.monotonic()
         try:
             if wait is not None or timeout is not None:
@@ -143,10 +149,17 @@ class Hold:
         finally:
             self.waited += time.monotonic() - began
 
+    def _remember_term(self, fd: int) -> None:
+        """Read the holder's term: if the file is cut short later, the next leader goes on from it."""
+        file = self._file
+        content = os.pread(fd, record.SIZE, 0)
+        if content != file.last_written[0]:
+            file.last_seen = max(file.last_seen, record.greatest_term(content))
+
     @property
     def fd(self) -> int:
         """The locked descriptor."""
-        return self._require_descriptor().fd
+        return self.require_open().fd
 
     def is_current(self) -> bool:
         """Whether the path still names the file that is locked.
@@ -154,16 +167,13 @@ class Hold:
         Raises:
             NotHeld: other code has closed the descriptor.
         """
-        descriptor = self._descriptor
-        if descriptor is None or not descriptor.is_open():
-            descriptor = self._require_descriptor()
-        return self._file.is_current(descriptor.status)
+        return self._file.is_current(self.require_open().status)
 
     def beat(self) -> None:
-        """Note in the history that the leader lives, after a look at the descriptor.
+        """Note in the history that the leader lives.
 
         Raises:
-            NotHeld: on a network file system, that the server does not keep the lock any more.
+            NotHeld: on a network file system, the server does not keep the lock any more.
         """
         self._last_beat = time.time()
         self.journal()
@@ -172,7 +182,7 @@ class Hold:
 
     def _require_kept(self) -> None:
         """Write something: nothing else is refused where a server has given up the lock (nfs(5))."""
-        descriptor = self._require_descriptor()
+        descriptor = self.require_open()
         try:
             os.pwrite(descriptor.fd, self._content[:1], journal.place_of(self.term))
             os.fsync(descriptor.fd)
@@ -182,6 +192,17 @@ class Hold:
                 f"for too long, and has given the lock up ({error.strerror})"
             ) from error
 
+    def mend(self) -> None:
+        """Write the record again if others have overwritten it; `NotHeld` as `require_open`."""
+        fd = self.require_open().fd
+        try:
+            if os.pread(fd, record.SIZE, 0) == self._content:
+                return
+            write_record(fd, self._content, self._file.path)
+            log().warning("%s was overwritten while it was held; its record is mended", self._file.path)
+        except OSError as error:  # the release tries again
+            log().warning("%s cannot be mended: %s", self._file.path, error.strerror)
+
     def journal(self, until: float = 0, ended: str = "") -> None:
         """Write the term's slot of the history, whole: others may have written to the file.
 
@@ -189,9 +210,13 @@ class Hold:
             until: when the term ends, in seconds since the epoch; 0 as long as it lasts.
             ended: how.
         """
+        if self._descriptor.is_open():
+            self._journal(until, ended)
+
+    def _journal(self, until: float, ended: str) -> None:
         descriptor = self._descriptor
         self.is_journalled = True
-        if self._can_journal and descriptor is not None:
+        if self._can_journal:
             slot = journal.slot(
                 self._content, self.waited, self._file.lease, self._last_beat, until, ended
             )
@@ -226,17 +251,16 @@ class Hold:
         """
         descriptor = self._descriptor
         try:  # whether it leads to the record of this very term, and so to the file that is locked
-            intact = descriptor is not None and os.pread(descriptor.fd, record.SIZE, 0) == self._content
+            intact = descriptor.is_ours() and os.pread(descriptor.fd, record.SIZE, 0) == self._content
         except OSError:  # EBADF; ESPIPE, EISDIR: the number was reused
             intact = False
-        if descriptor is None or not intact:
-            descriptor = self._require_descriptor()
+        if not intact:
+            self.require_open()
         try:
-            # Others may write to the file at any time (a `>` in a shell): the next term must not begin
-            # from that.
+            # Others may write to the file at any time: see `mend`.
             if not intact:
-                _write(descriptor.fd, self._content, self._file.path)
-            self.journal(time.time(), how)
+                write_record(descriptor.fd, self._content, self._file.path)
+            self._journal(time.time(), how)
         finally:
             fcntl.flock(descriptor.fd, fcntl.LOCK_UN)
             descriptor.close()
@@ -244,35 +268,28 @@ class Hold:
     def close(self) -> None:
         """Let go of what there is of it yet, or still; nothing, if it was released."""
         descriptor = self._descriptor
-        if descriptor is not None and descriptor.fd >= 0:
+        if descriptor.fd < 0:
+            return
+        if not self._is_locked:  # the number may lead to a decoy (`Wait`)
             descriptor.close()
+        elif descriptor.is_open():  # broken off by an exception
+            fcntl.flock(descriptor.fd, fcntl.LOCK_UN)
+            descriptor.close()
+        else:
+            descriptor.forget()
 
-    def _require_descriptor(self) -> Descriptor:
-        """The descriptor, unless other code has closed it: the number may lead anywhere now."""
+    def is_open(self) -> bool:
+        """Whether the descriptor is open: no other code has closed it, and the lock with it."""
+        return self._descriptor.is_open()
+
+    def require_open(self) -> Descriptor:
+        """The descriptor; `NotHeld` if other code has closed it: the number may lead anywhere now."""
         descriptor = self._descriptor
-        if descriptor is None or not descriptor.is_open():
-            if descriptor is not None:
-                descriptor.forget()
+        if not descriptor.is_open():
+            descriptor.forget()
             raise NotHeld(
                 f"{self._file.path} is no longer held: other code in process {os.getpid()} has closed "
                 f"its descriptor (os.closerange, a daemoniser), and the lock went with it; acquire it "
                 f"after that"
             )
         return descriptor
-
-
-def _refusal(error: OSError, path: str) -> Unsupported | LockFileUnusable:
-    if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
-        return Unsupported(
-            f"{path}: its file system has no flock ({error.strerror}); choose another path"
-        )
-    return unusable(error, "lock the file", path)
-
-
-def _write(fd: int, content: bytes, path: str) -> None:
-    try:
-        written = os.pwrite(fd, content, 0)
-        if written != len(content):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except OSError as error:
-        raise unusable(error, "write the record", path) from error

@@ -168,33 +168,34 @@ class Leadership(OfThisProcess):
     def look_out(self, lost: Callable[[], object]) -> None:
         """Notice from here on, where the kernel tells, when the lock's file is deleted or replaced.
 
-        The task is asked to stop then, before its next beat, and `lost` is called, in another thread.
+        Or the lock's descriptor closed by other code. The task is asked to stop then, before its next
+        beat, and `lost` is called, in another thread. A record that others overwrite is mended at once.
         """
-        hold = self._lock._gate.inside
 
         def look() -> None:
             try:
                 if not self._stopping.is_set():
                     self.check()
-            except LeadershipLost as error:
+                    self._lock._gate.mend()
+            except (LeadershipLost, NotHeld) as error:
                 if not self._stopping.is_set():  # it was given up meanwhile
                     self._lose(error)
                     lost()
             except LockFileUnusable:  # the path cannot be looked at: nothing is known, and nothing done
                 return
 
-        if hold is not None and self._lock._file.has_path:
-            try:
-                from leaderlock import lookout  # noqa: PLC0415  (ctypes; see rehearsal.py)
+        try:
+            from leaderlock import lookout  # noqa: PLC0415  (ctypes; see rehearsal.py)
 
-                self._lookout = lookout.LookOut(hold.fd, look)
-            except (ImportError, OSError) as error:
-                self._say_that_none_looks_out(error)
+            self._lookout = lookout.LookOut(self._lock.fileno(), look)
+        except (ImportError, OSError, NotHeld) as error:
+            self._say_that_none_looks_out(error)
+            look()  # other code may have closed it already
 
     def _say_that_none_looks_out(self, error: Exception) -> None:
         log().debug("only a beat tells if %s is replaced: %s", self._lock.path, error)
 
-    def _lose(self, error: LeadershipLost) -> None:
+    def _lose(self, error: Exception) -> None:
         if not self.lost:
             self.lost = True
             log().error("leadership lost: %s", error)
@@ -202,12 +203,14 @@ class Leadership(OfThisProcess):
 
     def _note_beat(self) -> None:
         self._next_note = time.monotonic() + self._note_every
-        hold = self._lock._gate.inside
-        if hold is not None:
-            try:
+        gate = self._lock._gate
+        try:
+            gate.mend()
+            hold = gate.inside
+            if hold is not None:
                 hold.beat()
-            except NotHeld as error:
-                raise LeadershipLost(str(error)) from error
+        except NotHeld as error:
+            raise LeadershipLost(str(error)) from error
 
     def note_beginning(self) -> None:
         """Note the term in the history, which the next leader would else have to do before it leads."""
@@ -251,9 +254,7 @@ class Leadership(OfThisProcess):
         try:
             if not hold.is_current():
                 self._lock.check()
-        except NotHeld as error:
-            raise LeadershipLost(f"term {self.term} of {self._lock.path} is over") from error
-        except LockFileReplaced as error:
+        except (NotHeld, LockFileReplaced) as error:
             raise LeadershipLost(str(error)) from error
 
     def every(self, seconds: float) -> Iterator[int]:

@@ -156,7 +156,7 @@ class LeaderLock:
     def _require_usable(self) -> None:
         """Raise what an acquisition would raise for the file, without waiting for anything."""
         self._own_gate()
-        self._file.open().close()
+        self._file.require_usable()
 
     def release(self) -> None:
         """Release the lock; any thread of the process may.
@@ -188,14 +188,15 @@ class LeaderLock:
                     raise
 
     def locked(self) -> bool:
-        """Whether this object holds the lock in this process."""
+        """Whether this object holds the lock in this process; not if other code has closed it."""
         hold = self._gate.inside
-        return hold is not None and hold.is_held and self._pid == os.getpid()
+        return hold is not None and hold.is_held and self._pid == os.getpid() and hold.is_open()
 
     def _current(self) -> Hold:
         hold = self._own_gate().inside
         if hold is None or not hold.is_held:
             raise self._not_held()
+        hold.require_open()
         return hold
 
     def _not_held(self) -> NotHeld:

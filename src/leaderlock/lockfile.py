@@ -10,7 +10,7 @@ import os
 import stat
 
 from leaderlock.directory import named_path, require_name
-from leaderlock.errors import LockFileUnusable, NetworkFilesystem, UnsafeLockFile
+from leaderlock.errors import LockFileUnusable, NetworkFilesystem, UnsafeLockFile, Unsupported
 from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.mounts import local_devices, mount_of
 from leaderlock.log import log
@@ -53,6 +53,29 @@ def unusable(cause: OSError, doing: str, path: str) -> LockFileUnusable:
     return LockFileUnusable(cause, doing, path, _REMEDIES.get(cause.errno or 0, ""))
 
 
+def refusal(error: OSError, path: str) -> Unsupported | LockFileUnusable:
+    """The error for a flock that the system refuses."""
+    if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+        return Unsupported(
+            f"{path}: its file system has no flock ({error.strerror}); choose another path"
+        )
+    return unusable(error, "lock the file", path)
+
+
+def write_record(fd: int, content: bytes, path: str) -> None:
+    """Write a record that this process has written before.
+
+    Raises:
+        LockFileUnusable: the system refuses.
+    """
+    try:
+        written = os.pwrite(fd, content, 0)
+        if written != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise unusable(error, "write the record", path) from error
+
+
 class LockedFile:
     """What a lock knows of its file in this process.
 
@@ -61,6 +84,7 @@ class LockedFile:
         is_named: whether it was asked for by its name, rather than by a path.
         is_network: whether its server may give the lock up without a word.
         last_written: the record that this process wrote last, and its term.
+        last_seen: the greatest term that this process has read while it waited.
         lease: seconds, of who is to lead by it; for the history.
         journalled: the last term whose end this process has written into the history.
     """
@@ -69,6 +93,20 @@ class LockedFile:
     is_named = True
     is_network = False
     last_written: tuple[bytes, int] = (b"", 0)
+    last_seen = 0
+
+    def open(self, descriptor: Descriptor) -> None:
+        """Open it: a new description in every call."""
+        raise NotImplementedError
+
+    def require_usable(self) -> None:
+        """Raise what `open` would raise."""
+        descriptor = Descriptor()
+        try:
+            self.open(descriptor)
+        finally:
+            descriptor.close()
+
     lease: float | None = None
     journalled = 0
 
@@ -114,8 +152,11 @@ class LockFile(LockedFile):
             self._found = (os.geteuid(), named_path(self.name))
         return self._found[1]
 
-    def open(self) -> Descriptor:
+    def open(self, descriptor: Descriptor) -> None:
         """Open it, making it if it is missing: a new description in every call.
+
+        Args:
+            descriptor: it is opened; whoever has it closes it, whatever is raised here.
 
         Raises:
             UnsafeLockFile: it is a symlink, not a regular file, or neither ours nor root's.
@@ -123,9 +164,9 @@ class LockFile(LockedFile):
             LockFileUnusable: the system refused.
         """
         path = self._given or self.path
+        status = descriptor.status
         try:
-            descriptor = None
-            while descriptor is None:
+            while descriptor.fd < 0:
                 try:
                     # Looked at before it is first opened, since opening a device may act on it; and
                     # opened without O_CREAT, which fs.protected_regular refuses in /tmp on files of
@@ -134,9 +175,9 @@ class LockFile(LockedFile):
                         status = os.lstat(path)
                         if status.st_mode & _FORMAT != stat.S_IFREG or status.st_uid != os.geteuid():
                             _require_safe(status, path)
-                    descriptor = Descriptor(path, self._flags)
+                    status = descriptor.open(path, self._flags)
                 except FileNotFoundError:
-                    descriptor = self._create(path)
+                    status = self._create(path, descriptor)
                 except PermissionError as error:
                     if error.errno != errno.EPERM or self._flags == _FLAGS:
                         raise
@@ -145,28 +186,22 @@ class LockFile(LockedFile):
             if error.errno == errno.ELOOP:
                 raise _symlink(path) from error
             raise unusable(error, "open the lock file", path) from error
-        try:
-            status = descriptor.status
-            # The common case without a call, here as above: see `Hold`.
-            if status.st_mode & _FORMAT != stat.S_IFREG or status.st_uid != os.geteuid():
-                _require_safe(status, path)
-            self._seen = True
-            if status.st_dev not in _local_devices:
-                self._require_local(descriptor)
-        except BaseException:
-            descriptor.close()
-            raise
-        return descriptor
+        # The common case without a call, here as above: see `Hold`.
+        if status.st_mode & _FORMAT != stat.S_IFREG or status.st_uid != os.geteuid():
+            _require_safe(status, path)
+        self._seen = True
+        if status.st_dev not in _local_devices:
+            self._require_local(descriptor)
 
-    def _create(self, path: str) -> Descriptor | None:
-        """A new file; None if another process was faster."""
+    def _create(self, path: str, descriptor: Descriptor) -> os.stat_result:
+        """A new file; none is open if another process was faster."""
         try:
-            made = Descriptor(path, _FLAGS | _NEW, self._mode)
+            status = descriptor.open(path, _FLAGS | _NEW, self._mode)
         except FileExistsError:
-            return None
-        if stat.S_IMODE(made.status.st_mode) != self._mode:  # the umask took some of it
-            os.fchmod(made.fd, self._mode)
-        return made
+            return descriptor.status
+        if stat.S_IMODE(status.st_mode) != self._mode:  # the umask took some of it
+            os.fchmod(descriptor.fd, self._mode)
+        return status
 
     def is_current(self, status: os.stat_result) -> bool:
         """Whether the path still names the file with this fstat(2).

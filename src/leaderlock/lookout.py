@@ -13,7 +13,7 @@ import math
 import os
 import time
 
-from leaderlock.kernel.descriptors import Descriptor
+from leaderlock.kernel.descriptors import FOR_WATCHES, Descriptor
 from leaderlock.kernel.inotify import FileWatch
 from leaderlock.kernel.pipes import wait_readable
 from leaderlock.kernel.threads import RLock, allocate_lock, get_ident, start_thread_without_signals
@@ -52,13 +52,16 @@ class LookOut:
         self._ended = allocate_lock()
         self._ended.acquire()
         self._mutex = RLock()  # a signal handler may look at `stopping` as well
+        self._bell = Descriptor()
         self._watch = FileWatch(fd)
         try:
             if self._watch.fileno() > fd:  # see `Descriptor.move_up`
                 raise OSError(errno.EMFILE, "its end would hold up the next leader")
-            self._bell = Descriptor.made_by(lambda: os.eventfd(0))
+            self._bell.open_by(os.eventfd, 0)
+            self._bell.move_up(FOR_WATCHES)
         except BaseException:
             self._watch.close()
+            self._bell.close()
             raise
 
     def start(self) -> None:
@@ -137,4 +140,4 @@ class LookOut:
             if self._thread != get_ident():
                 self._ended.acquire(True, _PATIENCE)
         self._watch.close()
-        self._bell.close()
+        self._bell.close_if_open()

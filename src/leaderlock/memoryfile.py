@@ -24,16 +24,18 @@ class MemoryFile(LockedFile):
         self.path = f"memfd:{name}"
         self.label = host_and_name(name)
         try:
-            self._fd = os.memfd_create(name, os.MFD_CLOEXEC)
+            (self._fd,) = map(os.memfd_create, (name,), (os.MFD_CLOEXEC,))  # see `Descriptor`
             self._status = os.fstat(self._fd)
         except OSError as error:
             raise unusable(error, "make the memory file", self.path) from error
 
-    def open(self) -> Descriptor:
+    def open(self, descriptor: Descriptor) -> None:
         """Open it anew: a description of this process's own, which dup(2) or fork(2) do not give."""
         self._require_descriptor()
         try:
-            return Descriptor(f"/proc/self/fd/{self._fd}", os.O_RDWR | os.O_CLOEXEC)
+            # O_NONBLOCK changes nothing for a file: it is a mark by which the descriptor is known.
+            flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK
+            descriptor.open(f"/proc/self/fd/{self._fd}", flags)
         except FileNotFoundError as error:
             raise Unsupported(
                 f"{self.path} cannot be opened in this process, since /proc is not mounted here: mount "

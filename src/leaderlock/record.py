@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COPY_SIZE = 256
 SIZE = 2 * COPY_SIZE
 _HEAD = b"leaderlock 1 %08x"
+_TITLE_END = _HEAD.index(b"%")
 _CRC_END = len(_HEAD % 0)
 _TERM_START = _CRC_END + len(b' {"term":')
 _FORM = ("term", "pid", "since", "host", "name")
@@ -105,25 +106,39 @@ def host_and_name(name: str) -> bytes:
     return label.encode("ascii")
 
 
-def last_term(content: bytes, path: str) -> int:
-    """The last term that was used, 0 for an empty file.
+def last_term(content: bytes, path: str, known: int = 0) -> int:
+    """The last term that was used; 0 for an empty file, and for one that was cut short.
+
+    Args:
+        known: the greatest term that the caller has seen in this file; with 0, a file that was cut
+            short is one of those whose term nobody knows.
 
     Raises:
         CorruptLockFile: no copy of the record is whole.
     """
     if not content:
         return 0
-    first, second = content[:COPY_SIZE], content[COPY_SIZE:]
-    term = term_of(first)
-    if first != second:
-        term = max(term, term_of(second))
-    if term < 1:
+    term = greatest_term(content)
+    if term < 1 and not (known and _was_cut_short(content)):
         raise CorruptLockFile(
             f"{path} holds something else than a leaderlock record, so the next term is not known. "
             f"If the file was never a lock, choose another path; if it was, stop every process that "
             f"uses it, put a copy of the file back, or remove it (terms then start at 1 again)"
         )
     return term
+
+
+def greatest_term(content: bytes) -> int:
+    """The greater term of the copies that are whole; 0 if none is."""
+    first, second = content[:COPY_SIZE], content[COPY_SIZE:]
+    term = term_of(first)
+    return term if first == second else max(term, term_of(second))
+
+
+def _was_cut_short(content: bytes) -> bool:
+    """Whether it may be what truncate(2) has left: the beginning of a record, and then a hole."""
+    rest = content.rstrip(b"\0")
+    return len(rest) < COPY_SIZE and rest[:_TITLE_END] == _HEAD[: min(len(rest), _TITLE_END)]
 
 
 def decode(content: bytes) -> dict[str, Any] | None:

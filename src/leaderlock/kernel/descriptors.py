@@ -16,6 +16,11 @@ import os
 
 from leaderlock.kernel.threads import RLock
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,85 +28,142 @@ if TYPE_CHECKING:
 _HIGH = 960
 """Below 1024, which is many a process's limit, and the most that select(2) takes."""
 
+FOR_WATCHES = 512
+"""The numbers of those that look out for a lock begin here, below the lock's own: see `move_up`."""
+
+_MARKS = os.O_RDWR
+"""The flags of a descriptor that open(2) has set and fcntl(2) tells: a part of its identity."""
+for _flag in ("O_NONBLOCK", "O_NOATIME", "O_NOFOLLOW", "O_APPEND"):
+    _MARKS |= getattr(os, _flag, 0)
+
+_NOT_KNOWN = os.stat_result((0,) * 10)
+
 _mutex = RLock()  # reentrant: a signal handler may fork while its thread is inside
-_registered: dict[int, os.stat_result] = {}  # with fstat(2), to know it again
+_registered: dict[int, Descriptor] = {}
+_told_flags: dict[int, int] = {}  # by those given to open(2), as a system may keep other ones
 owner_pid = os.getpid()
 
 
 class Descriptor:
     """An open file, which is closed in forked children.
 
+    Its identity is the object in the table, under its number: whoever registers another descriptor
+    under the same number takes the number over, since the kernel gives no number twice. What other
+    code has opened under the number is told apart by the file and by the flags.
+
+    Whoever makes one has it before it is opened, and calls `close` in the end: so nothing is lost if a
+    signal handler raises at any instant. No instant lies between the system call and the table: the
+    interpreter calls handlers after a call and at a jump back (CPython 3.10 to 3.13), and none is in
+    between, as the iterator of `map`, which is C code, makes the call. For the same reason the steps
+    after a look at the table are plain assignments, up to the call of close(2).
+
+    Args:
+        path, flags, mode: for `open`; nothing is opened without a path.
+
     Attributes:
         fd: its number; -1 when it is closed.
         status: fstat(2) of what was opened.
     """
 
-    __slots__ = ("fd", "status")
+    __slots__ = ("_flags", "fd", "status")
 
-    def __init__(self, path: str, flags: int, mode: int = 0o777) -> None:
-        with _mutex:
-            self.fd = fd = os.open(path, flags, mode)
+    def __init__(self, path: str = "", flags: int = 0, mode: int = 0o777) -> None:
+        self.fd = -1
+        self.status = _NOT_KNOWN
+        self._flags = 0
+        if path:
             try:
-                self.status = _registered[fd] = os.fstat(fd)
-            except BaseException:  # a signal handler's
-                os.close(fd)
+                self.open(path, flags, mode)
+            except BaseException:
+                self.close()
                 raise
 
-    @classmethod
-    def made_by(cls, make: Callable[[], int]) -> Descriptor:
-        """The descriptor that a function returns, which is not opened by a path."""
-        made = cls.__new__(cls)
+    def open(self, path: str, flags: int, mode: int = 0o777) -> os.stat_result:
+        """Open a file; its fstat(2). It must not be open yet."""
         with _mutex:
-            made.fd = make()
-            try:
-                made.status = _registered[made.fd] = os.fstat(made.fd)
-            except BaseException:  # a signal handler's
-                os.close(made.fd)
-                raise
-        return made
+            (self.fd,) = map(os.open, (path,), (flags,), (mode,))
+            _registered[self.fd] = self
+            self._flags = flags
+            self.status = status = os.fstat(self.fd)
+            if flags not in _told_flags:
+                _told_flags[flags] = _flags_of(self.fd)
+        return status
 
-    def move_up(self) -> None:
+    def open_by(self, make: Callable[[int], int], argument: int) -> None:
+        """Have the descriptor that a function of C code returns, such as `os.dup`."""
+        with _mutex:
+            (self.fd,) = map(make, (argument,))
+            if self.fd >= 0:
+                _registered[self.fd] = self
+                self.status = os.fstat(self.fd)
+
+    def move_up(self, least: int = _HIGH) -> None:
         """Give it a high number, if one is to be had.
 
         The kernel closes what a dying process has open from the highest number down, and takes some 10
         ms for an inotify (tests/test_split_brain.py). Who waits for the lock need not wait for that.
+        And a number that other code has closed is not soon used again: poll(2) looks a number up anew
+        when it is woken, and would sleep on by the new file.
         """
-        import fcntl  # noqa: PLC0415  (Windows has none; who gets here has imported it)
-
         with _mutex:
+            if _registered.get(self.fd) is not self:
+                return
             try:
-                high = fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+                (high,) = map(fcntl.fcntl, (self.fd,), (fcntl.F_DUPFD_CLOEXEC,), (least,))
             except OSError:  # EINVAL: the limit (RLIMIT_NOFILE) is lower; EMFILE
                 return
-            low, self.fd = self.fd, high
-            _registered[high] = self.status
+            low = self.fd
+            _registered[high] = self
+            self.fd = high
             del _registered[low]
             os.close(low)
 
     def is_open(self) -> bool:
         """Whether the number still leads to the file: no other code has closed or reused it."""
-        return leads_to(self.fd, self.status)
+        return leads_to(self.fd, self.status) and self.is_ours()
+
+    def is_ours(self) -> bool:
+        """`is_open`, for who knows already that the number leads to the file.
+
+        Raises:
+            OSError: EBADF, the number leads nowhere.
+        """
+        fd = self.fd
+        return _registered.get(fd) is self and (
+            not self._flags or _flags_of(fd) == _told_flags.get(self._flags)
+        )
 
     def close(self) -> None:
-        """Close it, if that has not been done."""
+        """Close it, if that has not been done; broken off by an exception, it can be called again."""
         with _mutex:
-            fd, self.fd = self.fd, -1
-            if fd < 0 or _registered.get(fd) is not self.status:  # it was closed, here or at a fork
-                return
-            try:
+            if _registered.get(self.fd) is self:  # it was not closed, here or at a fork, or taken over
+                fd = self.fd
                 del _registered[fd]
-            finally:
+                self.fd = -1
                 try:  # not contextlib.suppress, which takes longer than all the rest
                     os.close(fd)
                 except OSError:  # EBADF: a wait was called off that way (`Wait`)
                     pass
+            else:
+                self.fd = -1
+
+    def close_if_open(self) -> None:
+        """`close`, unless other code has closed it: the number may be somebody else's by now."""
+        if self.is_open():
+            self.close()
+        else:
+            self.forget()
 
     def forget(self) -> None:
         """Leave it unclosed: the number is somebody else's by now."""
         with _mutex:
-            fd, self.fd = self.fd, -1
-            if _registered.get(fd) is self.status:
-                del _registered[fd]
+            if _registered.get(self.fd) is self:
+                del _registered[self.fd]
+            self.fd = -1
+
+
+def _flags_of(fd: int) -> int:
+    return fcntl.fcntl(fd, fcntl.F_GETFL) & _MARKS if hasattr(fcntl, "F_GETFL") else 0
 
 
 def adopt() -> None:
@@ -111,9 +173,9 @@ def adopt() -> None:
         return
     owner_pid = os.getpid()
     _mutex = RLock()
-    for fd, status in _registered.items():
-        if leads_to(fd, status):  # and was not closed or reused by a daemoniser before us
-            os.close(fd)
+    for fd, descriptor in _registered.items():
+        if descriptor.status is _NOT_KNOWN or descriptor.is_open():
+            os.close(fd)  # and was not closed or reused by a daemoniser before us
     _registered.clear()
 
 

@@ -6,13 +6,14 @@ import ctypes
 import os
 import struct
 
-from leaderlock.kernel.descriptors import Descriptor
+from leaderlock.kernel.descriptors import FOR_WATCHES, Descriptor
 from leaderlock.kernel.pipes import wait_readable
 from leaderlock.kernel.threads import RLock
 
 MODIFY = 0x2
 OPEN = 0x20
-CLOSE = 0x8 | 0x10
+CLOSE_WRITE = 0x8
+CLOSE = CLOSE_WRITE | 0x10
 ATTRIB = 0x4  # the number of links too: an open file that is deleted goes on, and has one link less
 GONE = 0x400 | 0x800  # deleted, or moved away
 ENTRIES = 0x40 | 0x80 | 0x100 | 0x200  # of a directory: moved out and in, made, deleted
@@ -37,8 +38,14 @@ class Inotify:
     """
 
     def __init__(self) -> None:
-        flags = os.O_CLOEXEC | os.O_NONBLOCK
-        self._descriptor = Descriptor.made_by(lambda: _checked(_init(flags), "inotify"))
+        self._descriptor = Descriptor()
+        try:
+            self._descriptor.open_by(_init, os.O_CLOEXEC | os.O_NONBLOCK)
+            _checked(self._descriptor.fd, "inotify")
+            self._descriptor.move_up(FOR_WATCHES)
+        except BaseException:
+            self.close()
+            raise
 
     def fileno(self) -> int:
         """The descriptor to poll."""
@@ -85,11 +92,16 @@ class Inotify:
 
     def close(self) -> None:
         """End all watches."""
-        self._descriptor.close()
+        self._descriptor.close_if_open()
 
 
 class FileWatch:
     """Tells when an open file is deleted, renamed or written over; it stays with this file.
+
+    And when the last descriptor of an open file description is closed that may write: the caller's own
+    perhaps, by other code of the process. Whoever waits in poll(2) is woken by that even if the same
+    code has closed this watch's descriptor before, as the call still holds it
+    (`tests/test_closed.py`).
 
     Raises:
         OSError: the system refuses (the user's limit of instances, no /proc).
@@ -99,7 +111,7 @@ class FileWatch:
         self._inotify = Inotify()
         self._mutex = RLock()
         try:
-            self._inotify.add(f"/proc/self/fd/{fd}", ATTRIB | GONE)
+            self._inotify.add(f"/proc/self/fd/{fd}", ATTRIB | GONE | CLOSE_WRITE)
         except BaseException:
             self.close()
             raise

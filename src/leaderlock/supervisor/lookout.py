@@ -37,6 +37,7 @@ class LookOut:
     def _look(self) -> None:
         try:
             self._lock.check()
+            self._lock._gate.mend()  # others may have overwritten the record
         except LockFileReplaced as error:
             self.end()
             self._lost(error)
