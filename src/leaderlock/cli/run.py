@@ -8,12 +8,13 @@ import sys
 from leaderlock.cli.command import Command
 from leaderlock.cli.options import UsageError
 from leaderlock.cli.run_options import CONFLICT, DUTIES, LOCK, PING, SIDECARS, WATCHDOG
+from leaderlock.errors import LeaderLockError
 from leaderlock.supervisor import messages, spawn
-from leaderlock.supervisor.command import environment
+from leaderlock.supervisor.environment import environment
 from leaderlock.supervisor.restart import RestartPolicy
 from leaderlock.supervisor.schedule import Schedule
 from leaderlock.supervisor.settings import DEFAULT_SCHEDULE, Settings
-from leaderlock.supervisor.supervisor import Conflict, Ended, Supervisor
+from leaderlock.supervisor.supervisor import Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,11 +98,17 @@ def main(words: Sequence[str]) -> int:
         if parsed.get("exec"):
             return _become(settings)
         return Supervisor(settings).run()
-    except Conflict:
-        status: int = parsed.get("conflict_exit_code", CONFLICT)
-        return status
-    except Ended as ended:
-        return ended.status
+    except LeaderLockError as error:
+        if settings.lock is None:
+            raise
+        from leaderlock.supervisor.queue import Conflict, Ended  # noqa: PLC0415  (only with a lock)
+
+        if isinstance(error, Conflict):
+            status: int = parsed.get("conflict_exit_code", CONFLICT)
+            return status
+        if isinstance(error, Ended):
+            return error.status
+        raise
 
 
 def _refuse_parents_options(parsed: Parsed) -> None:
@@ -125,10 +132,12 @@ def _settings(parsed: Parsed) -> Settings:
     ):
         if value == 0:
             raise UsageError(f"{option} must be more than 0")
-    # Orphans are part of the command that has a watchdog: any of them may beat, or be MAINPID.
-    # (Not so with --exec: a subreaper it stays, and the command need not know how to be one.)
+    # Under a lock, nothing that the command starts may escape and go on beside the next leader's. And
+    # orphans are part of a command that has a watchdog: any of them may beat, or be MAINPID. (Not so
+    # with --exec: a subreaper it would stay, and the command need not know how to be one.)
     settings.subreaper = parsed.get("subreaper", False)
-    if settings.is_service and not parsed.get("exec"):
+    locked = settings.lock is not None and sys.platform == "linux"
+    if (settings.is_service or locked) and not parsed.get("exec"):
         settings.subreaper = True
     settings.parent_death_signal = parsed.get("parent_death_signal", 0)
     settings.ping = parsed.get("ping")

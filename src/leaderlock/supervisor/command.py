@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 
 from leaderlock.kernel.signals import signal
+from leaderlock.supervisor.environment import binding, environment
+from leaderlock.supervisor.main_process import MainProcess
 from leaderlock.supervisor.messages import say
 from leaderlock.supervisor.schedule import ABORT, LAST, Schedule, Stopper
-from leaderlock.supervisor.signals import SUSPENDING, signal_name
-from leaderlock.supervisor.spawn import give_terminal, has_terminal, send, spawn, take_terminal_back
+from leaderlock.supervisor.signals import SUSPENDING, send, signal_name
+from leaderlock.supervisor.spawn import give_terminal, has_terminal, spawn, take_terminal_back
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from leaderlock.lock import LeaderLock
+    from leaderlock.supervisor.leftovers import Leftovers
     from leaderlock.supervisor.loop import Loop
     from leaderlock.supervisor.reaper import Reaper
     from leaderlock.supervisor.service import Service
@@ -34,6 +36,12 @@ class Command:
         settings: what to run, and how to stop it.
         sidecars: tells the sidecars' process IDs, which are not the command's.
         done: called with the exit status when the command and all that it left behind are gone.
+
+    Attributes:
+        is_running: whether it, or something of it, may be there: true from just before the fork, until
+            the kernel has told of its end and has shown that nothing of it is left. While that is so,
+            nobody lets the lock go.
+        ran: for how many seconds it ran.
     """
 
     def __init__(
@@ -50,23 +58,22 @@ class Command:
         self._sidecars = sidecars
         self._done = done
         self._is_reaper = os.getpid() == 1 or settings.subreaper
+        self._main = MainProcess(loop, reaper, self._on_main_end, self._on_stop)
         self._service: Service | None = None
-        self._group = 0
-        self._main = 0
-        self._main_fd = -1
         self._is_stopped = False
         self._stopper: Stopper | None = None
+        self._leftovers: Leftovers | None = None
         self._failed = False
-        self._first_has_ended = False
         self._status = 0
         self._began = 0.0
         self.ran = 0.0
+        self.is_running = False
         self._stopped_by_us = False
 
     @property
-    def is_running(self) -> bool:
-        """Whether it, or something of it, is there."""
-        return self._group != 0
+    def main_pid(self) -> int:
+        """The process whose end is the command's; 0 if there is none."""
+        return self._main.pid
 
     @property
     def ended_as_told(self) -> bool:
@@ -88,46 +95,46 @@ class Command:
             for inherited in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
                 variables.pop(inherited, None)  # they are addressed to us
             variables.update(self._service.environment())
-        self._stopper = None
-        self._failed = self._stopped_by_us = self._is_stopped = self._first_has_ended = False
+        in_child = binding() if lock is not None else None
+        self._stopper = self._leftovers = None
+        self._failed = self._stopped_by_us = self._is_stopped = False
         self._began = time.monotonic()
+        self.is_running = True
         try:
-            pid = spawn(
-                self._settings.command, variables, stdio=stdio, in_child=self._binding(lock is not None)
-            )
-        except OSError as error:  # EAGAIN, ENOMEM: there is no process to be had
+            spawn(self._settings.command, variables, self._main.begin, stdio=stdio, in_child=in_child)
+        except OSError as error:  # EAGAIN, ENOMEM: no process could be started
             say(f"cannot start a process: {error.strerror}")
             self._status = FAILED
             self._loop.call_later(0, self._be_done)
             return
-        self._group = self._main = pid
-        self._reaper.expect(pid, lambda status: self._on_end(pid, status), self._on_stop)
         if self._service is not None:
             self._service.command_started()
 
-    def _binding(self, locked: bool) -> Callable[[], None] | None:
-        """Under a lock, the command must not outlive us, or two would do the job."""
-        if not locked or sys.platform != "linux":
-            return None
-        from leaderlock.kernel.control import die_with_parent  # noqa: PLC0415  (needs ctypes)
-
-        ours = os.getpid()
-        return lambda: die_with_parent(signal.SIGKILL, ours)
-
     def forward(self, number: int) -> None:
         """Send it a signal."""
-        if self._main:
-            say(f"forwarding {signal_name(number)} to {self._main}", 2)
+        if self._main.pid:
+            say(f"forwarding {signal_name(number)} to {self._main.pid}", 2)
             whole_group = self._settings.whole_group
             if number == signal.SIGCONT and self._is_stopped:
                 self._is_stopped = False
                 whole_group = True  # as Ctrl-Z has stopped it
-                give_terminal(self._group)
-            send(self._main, number, group=whole_group)
+                give_terminal(self._main.first)
+            self._send_to(number, whole_group)
+
+    def _send_to(self, number: int, whole_group: bool) -> None:
+        if not whole_group:
+            send(self._main.pid, number)
+        elif self._main.pid == self._main.first:
+            send(self._main.pid, number, group=True)
+        else:  # its number, which is the group's, may be another one's once the first has ended
+            for pid in {self._main.pid, *self._left_behind()}:
+                send(pid, number)
 
     def stop(self) -> None:
         """Stop it by the schedule; a stop that is under way goes on as it is."""
-        if self._stopper is not None or not self._main:
+        if self._leftovers is not None:
+            self._leftovers.stop()
+        if self._stopper is not None or not self._main.pid:
             return
         self._stopped_by_us = True
         if self._settings.schedule is None:
@@ -145,11 +152,8 @@ class Command:
 
     def _send(self, number: int) -> None:
         kill = number == signal.SIGKILL
-        say(f"sending {signal_name(number)} to {self._main}", 0 if kill else 1)
-        if self._main != self._group:
-            send(self._main, number)
-        if self._main == self._group or kill:
-            send(self._group, number, group=kill or self._settings.whole_group)
+        say(f"sending {signal_name(number)} to {self._main.pid}", 0 if kill else 1)
+        self._send_to(number, kill or self._settings.whole_group)
         if self._is_stopped and number not in SUSPENDING:
             self.forward(signal.SIGCONT)  # or it would not act upon it
 
@@ -165,59 +169,20 @@ class Command:
 
     def belongs(self, pid: int) -> bool:
         """Whether a process is the command's."""
-        from leaderlock.supervisor.family import belongs  # noqa: PLC0415  (only for a service)
+        from leaderlock.supervisor.family import belongs  # noqa: PLC0415  (imported before)
 
-        return self.is_running and belongs(pid, self._group, self._sidecars(), reaper=self._is_reaper)
+        first = self._main.first
+        return self.is_running and belongs(pid, first, self._sidecars(), reaper=self._is_reaper)
 
     def set_main_process(self, pid: int) -> None:
         """Another process of the command is its main one, whose end is the command's."""
-        if pid in (self._main, os.getpid()) or not self.belongs(pid):
-            return
-        try:
-            fd = os.pidfd_open(pid)
-        except ProcessLookupError:  # it has ended since
-            return
-        say(f"the main process is {pid} now", 1)
-        self._forget_main_fd()
-        self._main = pid
-        if pid == self._group:
-            os.close(fd)
-            return
-        self._main_fd = fd
-        self._reaper.expect(pid, lambda status: self._on_other_main_end(pid, status))
-        self._loop.on_readable(fd, lambda: self._on_other_main_gone(pid))
-
-    def _forget_main_fd(self) -> None:
-        if self._main_fd >= 0:
-            self._loop.forget(self._main_fd)
-            os.close(self._main_fd)
-            self._main_fd = -1
-
-    def _on_other_main_gone(self, pid: int) -> None:
-        self._reaper.collect()
-        # If it was not, or has not become, our child, its status is another one's to know.
-        self._on_other_main_end(pid, 0)
-
-    def _on_other_main_end(self, pid: int, status: int) -> None:
-        if pid != self._main:
-            return
-        self._forget_main_fd()
-        if self._first_has_ended:
-            self._on_main_end(status)
-        else:
-            say(f"the main process has ended, it is {self._group} again", 1)
-            self._main = self._group
-
-    def _on_end(self, pid: int, status: int) -> None:
-        if pid != self._group:  # one that we have given up
-            return
-        self._first_has_ended = True
-        if self._main == self._group:
-            self._on_main_end(status)
+        if pid not in (self._main.pid, os.getpid()) and self.belongs(pid):
+            self._main.change(pid)
 
     def _on_main_end(self, status: int) -> None:
-        take_terminal_back(self._group)
-        self._main = 0
+        take_terminal_back(self._main.first)
+        if self._is_followed_by_another(status):
+            return
         self._status = FAILED if self._failed and status == 0 else status
         self.ran = time.monotonic() - self._began
         say(f"the command has ended with status {status}", 1)
@@ -225,45 +190,82 @@ class Command:
             self._stopper.cancel()
         if self._service is not None:
             self._service.command_ended()
+        from leaderlock.supervisor.family import may_have_left_any  # noqa: PLC0415  (imported before)
+
         schedule = self._settings.schedule
-        if schedule is None or not self._may_have_left_any():
+        if schedule is None or not may_have_left_any(self._main.first, reaper=self._is_reaper):
             self._be_done()
-        else:
-            from leaderlock.supervisor.leftovers import Leftovers  # noqa: PLC0415  (if any)
+            return
+        from leaderlock.supervisor.leftovers import Leftovers, name_of  # noqa: PLC0415  (imported before)
 
-            Leftovers(self._loop, self._left_behind, schedule, self._be_done).stop()
+        if self._settings.lock is not None and (left := self._left_behind()):
+            say(
+                f"the command has left {name_of(left)} behind, which is stopped before the lock is "
+                "free: run it in the foreground, or give --follow, which takes it for the command",
+                1 if self._stopped_by_us else 0,
+            )
+        self._leftovers = Leftovers(
+            self._loop,
+            self._reaper,
+            self._left_behind,
+            schedule,
+            by_pidfd=not self._settings.hears_of_all_ends,
+            done=self._be_done,
+            given_up=self._give_up_leftovers,
+        )
+        self._leftovers.stop()
 
-    def _may_have_left_any(self) -> bool:
-        """False if the group is empty and orphans are not ours to care for: as nearly always."""
-        if self._is_reaper:
-            return True
-        try:
-            os.killpg(self._group, 0)
-        except ProcessLookupError:
+    def _is_followed_by_another(self, status: int) -> bool:
+        """Whether it was a daemon's parent, and the daemon is the command from now on (--follow)."""
+        if not self._settings.follow or status != 0 or self._stopped_by_us or self._failed:
             return False
-        except PermissionError:  # somebody else's, set-user-ID
-            return True
-        return True
+        from leaderlock.supervisor.family import children_left  # noqa: PLC0415  (imported before)
+
+        left = children_left(self._sidecars())
+        if left:
+            say(f"the command is process {min(left)} from now on", 1)
+            self._main.follow(min(left))
+        return bool(left)
 
     def _left_behind(self) -> set[int]:
-        from leaderlock.supervisor.family import left_behind  # noqa: PLC0415  (as above)
+        from leaderlock.supervisor.family import left_behind  # noqa: PLC0415  (imported before)
 
-        return left_behind(self._group, self._sidecars(), reaper=self._is_reaper)
+        return left_behind(self._main.first, self._sidecars(), reaper=self._is_reaper)
 
     def _give_up(self) -> None:
         assert self._stopper is not None
-        if self._settings.lock is not None and self._stopper.last_signal != signal.SIGKILL:
-            # The lock is about to pass on, and must not leave behind who still does its work.
-            self._stop_by(Schedule(LAST))
+        last = self._stopper.last_signal
+        if self._settings.lock is not None:
+            # The next one must not begin while this one still does the work.
+            if last != signal.SIGKILL:
+                self._stop_by(Schedule(LAST))
+                return
+            self._stopper = None
+            say(
+                f"process {self._main.pid} has not ended by the end of the stop schedule: the lock is "
+                "kept, and leaderlock stays, until it has; SIGTERM begins the schedule again"
+            )
             return
-        self._forget_main_fd()
         say("the command has not ended by the end of the stop schedule; it is left to itself")
-        self._main = 0
-        self._status = 128 + self._stopper.last_signal
+        self._status = 128 + last
         self._be_done()
 
+    def _give_up_leftovers(self, last: int) -> bool:
+        if self._settings.lock is None:
+            return True
+        from leaderlock.supervisor.leftovers import name_of  # noqa: PLC0415  (imported before)
+
+        if left := self._left_behind():
+            say(
+                f"{name_of(left)} has not ended by the end of the stop schedule: the lock is kept, and "
+                "leaderlock stays, until it has; SIGTERM begins the schedule again"
+            )
+        return not left
+
     def _be_done(self) -> None:
-        self._group = 0
+        self._leftovers = None
+        self._main.forget()
+        self.is_running = False
         self._done(self._status)
 
     def _on_stop(self, number: int) -> None:
@@ -278,17 +280,8 @@ class Command:
         hangs = self._service is not None and number == signal.SIGSTOP
         if hangs or os.getpid() == os.getsid(0) or not has_terminal():
             return
-        take_terminal_back(self._group)
+        take_terminal_back(self._main.first)
         os.kill(os.getpid(), signal.SIGSTOP)
         # The SIGCONT that ends this is forwarded, once: a second one could undo the next Ctrl-Z.
         if self._service is not None:
             self._service.command_continued()
-
-
-def environment(lock: LeaderLock | None) -> dict[str, str]:
-    """The command's environment: ours, with the term and the path of the lock."""
-    variables = dict(os.environ)
-    if lock is not None:
-        variables["LEADERLOCK_TERM"] = str(lock.term)
-        variables["LEADERLOCK_PATH"] = lock.path
-    return variables

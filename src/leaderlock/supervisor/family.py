@@ -29,6 +29,15 @@ def left_behind(group: int, sidecars: set[int], *, reaper: bool) -> set[int]:
     return {pid for pid in meant if not table[pid].ended} - sidecars - {os.getpid()}
 
 
+def children_left(sidecars: set[int]) -> set[int]:
+    """Our own living children, orphans that have become ours included."""
+    ours = os.getpid()
+    table = process_table()
+    return {
+        pid for pid, process in table.items() if process.parent == ours and not process.ended
+    } - sidecars
+
+
 def belongs(pid: int, command: int, sidecars: set[int], *, reaper: bool) -> bool:
     """Whether a process is the command, of its group, or descends from it.
 
@@ -51,3 +60,21 @@ def belongs(pid: int, command: int, sidecars: set[int], *, reaper: bool) -> bool
             return reaper  # an orphan of the command's that has become ours
         pid = process.parent
     return False
+
+
+def may_have_left_any(group: int, *, reaper: bool) -> bool:
+    """False if nothing of a command that has ended can be there any more: as nearly always.
+
+    Args:
+        group, reaper: as for `left_behind`.
+    """
+    try:
+        if reaper:  # whose children are all there is; `left_behind` sees which of them are meant
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+        else:
+            os.killpg(group, 0)
+    except (ChildProcessError, ProcessLookupError):
+        return False
+    except PermissionError:  # somebody else's, set-user-ID
+        return True
+    return True

@@ -4,82 +4,140 @@ from __future__ import annotations
 
 import os
 
+from leaderlock.kernel.processes import command_line
 from leaderlock.kernel.signals import signal
 from leaderlock.supervisor.schedule import Stopper
-from leaderlock.supervisor.signals import SUSPENDING
+from leaderlock.supervisor.signals import SUSPENDING, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from leaderlock.supervisor.loop import Loop
+    from leaderlock.supervisor.reaper import Reaper
     from leaderlock.supervisor.schedule import Schedule
 
 
 class Leftovers:
     """Stops a changing set of processes by a schedule, and tells when none is left.
 
-    Their ends are heard of by pidfds, since without a reaper's rights they are not our children.
+    With a reaper's rights, each of them becomes our child before its end, so that SIGCHLD tells of the
+    last one. Without, their ends are heard of by pidfds, or, where these are forbidden or missing, by
+    SIGCHLD too, since we have become a subreaper then.
+
+    Args:
+        loop, reaper: tell of time and ends.
+        find: the processes that are left now.
+        schedule: how to stop them.
+        by_pidfd: whether their ends are heard of by pidfds.
+        done: called, once, when none is left.
+        given_up: called if some outlive the schedule. True: `done` is called all the same; False: they
+            are still waited for, and `stop` begins the schedule again.
     """
 
     def __init__(
         self,
         loop: Loop,
+        reaper: Reaper,
         find: Callable[[], set[int]],
         schedule: Schedule,
+        *,
+        by_pidfd: bool,
         done: Callable[[], None],
+        given_up: Callable[[int], bool],
     ) -> None:
         self._loop = loop
+        self._reaper = reaper
         self._find = find
+        self._schedule = schedule
+        self._by_pidfd = by_pidfd
         self._done = done
-        self._watched: dict[int, int] = {}
-        self._stopper = Stopper(loop, schedule, self._send, self._finish)
+        self._given_up = given_up
+        self._pidfds: dict[int, int] = {}
+        self._asked: set[int] = set()
+        self._stopper: Stopper | None = None
+        self._is_over = False
 
     def stop(self) -> None:
-        """Begin; `done` is called, perhaps at once, when all have ended or the schedule has."""
-        if self._watch():
-            self._stopper.step()
-        else:
+        """Begin, also again; `done` is called, perhaps at once, when all have ended."""
+        if self._stopper is not None:
+            return
+        if not self._is_any_left():
             self._finish()
+            return
+        self._reaper.when_collected = self._look
+        self._stopper = Stopper(self._loop, self._schedule, self._send, self._end_schedule)
+        self._stopper.step()
 
-    def _watch(self) -> bool:
-        """Watch all that live now; whether there are any."""
-        for pid in self._find() - set(self._watched):
+    def _is_any_left(self) -> bool:
+        left = self._find()
+        if self._by_pidfd:
+            self._watch(left)
+            return bool(self._pidfds)
+        return bool(left)
+
+    def _watch(self, pids: set[int]) -> None:
+        for pid in pids - set(self._pidfds):
             try:
                 fd = os.pidfd_open(pid)
             except ProcessLookupError:  # it has ended since
                 continue
-            self._watched[pid] = fd
-            self._loop.on_readable(fd, lambda pid=pid: self._ended(pid))  # type: ignore[misc]
-        return bool(self._watched)
+            self._pidfds[pid] = fd
+            self._loop.on_readable(fd, lambda pid=pid: self._on_end(pid))  # type: ignore[misc]
 
-    def _ended(self, pid: int) -> None:
+    def _on_end(self, pid: int) -> None:
         self._unwatch(pid)
-        if self._watched:
+        if not self._pidfds:
+            self._look()
+
+    def _look(self) -> None:
+        """Something has ended: none is left, or some were born meanwhile and were not asked yet."""
+        if self._is_over or (self._by_pidfd and self._pidfds):
             return
-        if self._watch():  # born meanwhile, so that nobody has asked them yet
-            self._send(self._stopper.last_signal)
-        else:
+        if not self._is_any_left():
             self._finish()
+        elif self._stopper is not None and (new := self._find() - self._asked):
+            self._ask(new, self._stopper.last_signal)
 
     def _unwatch(self, pid: int) -> None:
-        fd = self._watched.pop(pid)
+        fd = self._pidfds.pop(pid)
         self._loop.forget(fd)
         os.close(fd)
 
     def _send(self, number: int) -> None:
-        if number in SUSPENDING:  # asks the command to take no more work; they have none to take
-            return
-        self._watch()  # also what they have started meanwhile
-        for fd in self._watched.values():
-            try:
-                signal.pidfd_send_signal(fd, number)
-                signal.pidfd_send_signal(fd, signal.SIGCONT)  # a stopped one acts upon nothing else
-            except (ProcessLookupError, PermissionError):  # ended, or set-user-ID
-                continue
+        if number not in SUSPENDING:  # those ask a command to take no more work; these have none
+            self._ask(self._find(), number)
+
+    def _ask(self, pids: set[int], number: int) -> None:
+        if self._by_pidfd:
+            self._watch(pids)  # also what they have started meanwhile
+            pids = set(self._pidfds)
+        self._asked |= pids
+        for pid in pids:
+            for one in (number, signal.SIGCONT):  # a stopped one acts upon nothing before it
+                send(pid, one, pidfd=self._pidfds.get(pid, -1))
+
+    def _end_schedule(self) -> None:
+        assert self._stopper is not None
+        last, self._stopper = self._stopper.last_signal, None
+        if self._given_up(last):
+            self._finish()
 
     def _finish(self) -> None:
-        self._stopper.cancel()
-        for pid in list(self._watched):
+        if self._is_over:
+            return
+        self._is_over = True
+        self._reaper.when_collected = None
+        if self._stopper is not None:
+            self._stopper.cancel()
+        for pid in list(self._pidfds):
             self._unwatch(pid)
         self._done()
+
+
+def name_of(pids: set[int]) -> str:
+    """The processes, as a line names them: the first one with its command line."""
+    first = min(pids)
+    line = command_line(first) or "?"
+    others = f" and {len(pids) - 1} more" if len(pids) > 1 else ""
+    return f"process {first} ({line[:100]}){others}"

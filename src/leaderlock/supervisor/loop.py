@@ -82,8 +82,20 @@ class Loop:
         if len(numbers) == _PIPE_SIZE:  # it was full: what came then is not in it
             numbers += bytes(self._unread)
             self._unread.clear()
-        for number in merged(numbers):
+        # SIGCHLD last: of two that are pending, the kernel runs the later one's handler first, and a
+        # stop that was asked for before the command ended must count.
+        for number in sorted(merged(numbers), key=lambda number: number == signal.SIGCHLD):
             self._on_signal(number)
+
+    def unread_signals(self) -> list[int]:
+        """Take those that have arrived and were not called back, after an exception."""
+        numbers = set(self._unread)
+        self._unread.clear()
+        try:
+            numbers.update(os.read(self._signals, _PIPE_SIZE))
+        except OSError:  # EAGAIN: all were
+            pass
+        return sorted(numbers)
 
     def _notice(self, number: int, _frame: object) -> None:
         """Python's handler: its C part has written the number to the pipe, or found that full.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from leaderlock.errors import LeaderLockError
 from leaderlock.kernel.flock import INTERRUPTING_SIGNALS, Wait, share_signal
 from leaderlock.kernel.signals import signal
 from leaderlock.kernel.threads import allocate_lock, start_new_thread
@@ -14,6 +15,18 @@ if TYPE_CHECKING:
 
     from leaderlock.lock import LeaderLock
     from leaderlock.supervisor.loop import Loop
+
+
+class Conflict(LeaderLockError):
+    """The lock could not be acquired in the time given."""
+
+
+class Ended(LeaderLockError):
+    """A signal ended the wait for the lock."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
 
 
 class Queue:
@@ -55,15 +68,23 @@ class Queue:
             self.acquired = lock._acquire(limit, self._wait)
         except Exception as error:  # noqa: BLE001  (told to the loop's thread)
             self.error = error
-        os.write(self._tell, b".")
-        self._ended.release()
+        finally:
+            os.write(self._tell, b".")
+            self._ended.release()
 
     def _end(self) -> None:
         self._loop.forget(self._told)
-        self._ended.acquire()
+        with self._ended:
+            pass
         os.close(self._told)
         os.close(self._tell)
         self._done()
+
+    def abandon(self) -> None:
+        """After an exception of the loop's: leave the queue, and wait until that has happened."""
+        self._wait.cancel()
+        with self._ended:
+            pass
 
     def cancel(self) -> None:
         """Leave the queue; the loop is told when that has happened."""

@@ -14,12 +14,16 @@ class Reaper:
 
     Args:
         on_orphan: told the process ID and the exit status of each orphan.
+
+    Attributes:
+        when_collected: called when all that had ended were taken in.
     """
 
     def __init__(self, on_orphan: Callable[[int, int], None]) -> None:
         self._on_orphan = on_orphan
         self._ended: dict[int, Callable[[int], None]] = {}
         self._stopped: dict[int, Callable[[int], None]] = {}
+        self.when_collected: Callable[[], None] | None = None
 
     def expect(
         self, pid: int, ended: Callable[[int], None], stopped: Callable[[int], None] | None = None
@@ -29,8 +33,17 @@ class Reaper:
         if stopped is not None:
             self._stopped[pid] = stopped
 
+    def forget(self, pid: int) -> None:
+        """Await it no more: should it end, it is taken in as an orphan."""
+        self._ended.pop(pid, None)
+
     def collect(self) -> None:
         """Take in all that have ended by now; SIGCHLD says when, once for any number of them."""
+        self._collect()
+        if self.when_collected is not None:
+            self.when_collected()
+
+    def _collect(self) -> None:
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)

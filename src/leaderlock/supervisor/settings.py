@@ -27,6 +27,8 @@ class Settings:
         schedule: how the command is stopped; None only forwards signals, as tini does.
         whole_group: whether signals go to the command's process group.
         subreaper: whether orphans become our children though we are not PID 1.
+        collects_for_want_of_pidfds: whether we are a subreaper only because pidfds are not to be had.
+        follow: whether a daemon that the command leaves behind, with status 0, is the command then.
         parent_death_signal: what the kernel sends us when our parent ends; 0 for nothing.
         sidecars: commands that run beside it.
         log_sidecar: a command that reads the command's output.
@@ -50,6 +52,8 @@ class Settings:
         self.schedule: Schedule | None = Schedule(DEFAULT_SCHEDULE)
         self.whole_group = False
         self.subreaper = False
+        self.follow = False
+        self.collects_for_want_of_pidfds = False
         self.parent_death_signal = 0
         self.sidecars: list[list[str]] = []
         self.log_sidecar: list[str] | None = None
@@ -63,6 +67,11 @@ class Settings:
         self.expected_statuses: frozenset[int] = frozenset()
         self.passes_notify = False
         self.warns_of_orphans = False
+
+    @property
+    def hears_of_all_ends(self) -> bool:
+        """Whether SIGCHLD tells of the end of all that the command leaves behind."""
+        return os.getpid() == 1 or self.subreaper or self.collects_for_want_of_pidfds
 
     @property
     def is_service(self) -> bool:

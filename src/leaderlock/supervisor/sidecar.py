@@ -7,8 +7,8 @@ import select
 
 from leaderlock.kernel.signals import signal
 from leaderlock.supervisor.messages import say
-from leaderlock.supervisor.signals import signal_name
-from leaderlock.supervisor.spawn import CANNOT_RUN, send, spawn
+from leaderlock.supervisor.signals import send, signal_name
+from leaderlock.supervisor.spawn import CANNOT_RUN, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,12 +45,14 @@ class Sidecar:
     def start(self, environment: Mapping[str, str]) -> None:
         """Start it; also again."""
         try:
-            self.pid = spawn(self.words, environment, stdio={0: self._output}, foreground=False)
+            spawn(self.words, environment, self._born, stdio={0: self._output}, foreground=False)
         except OSError as error:  # EAGAIN, ENOMEM: there is no process to be had
             say(f"cannot start sidecar {self.words[0]}: {error.strerror}")
             self._loop.call_later(0, self._not_started)
-            return
-        self._reaper.expect(self.pid, self._ended)
+
+    def _born(self, pid: int) -> None:
+        self.pid = pid
+        self._reaper.expect(pid, self._ended)
 
     def _not_started(self) -> None:
         if self._done is None:
@@ -92,3 +94,11 @@ class Sidecar:
         send(self.pid, number, group=True)
         if number != signal.SIGKILL:
             self._timer = self._loop.call_later(grace, lambda: self._ask(signal.SIGKILL, grace))
+        else:
+            self._timer = self._loop.call_later(max(grace, 1), self._leave)
+
+    def _leave(self) -> None:
+        """Not even KILL has ended it: it is another user's, or in uninterruptible sleep."""
+        say(f"sidecar {self.words[0]} has not ended by SIGKILL either; it is left to itself")
+        self._reaper.forget(self.pid)
+        self._ended(128 + signal.SIGKILL)

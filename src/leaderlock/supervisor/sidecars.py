@@ -22,7 +22,7 @@ _STAND_IN = ["cat"]
 
 
 class Sidecars:
-    """They.
+    """All sidecars of a run.
 
     Args:
         loop, reaper: tell of time and ends.
@@ -61,6 +61,11 @@ class Sidecars:
     def pids(self) -> set[int]:
         """The process IDs of those that run."""
         return {sidecar.pid for sidecar in self._all if sidecar.pid}
+
+    def hang_up(self) -> None:
+        """Close our ends of all their pipes."""
+        for sidecar in self._all:
+            sidecar.hang_up()
 
     def stdio(self) -> dict[int, int]:
         """What the command is to write to: the log sidecar's pipe, if there is one that reads it."""

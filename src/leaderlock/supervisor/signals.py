@@ -1,8 +1,12 @@
-"""Signals by name, and which of them are forwarded or end a wait."""
+"""Signals: their names, which of them are forwarded or end a wait, and sending them."""
 
 from __future__ import annotations
 
+import errno
+import os
+
 from leaderlock.kernel.signals import signal
+from leaderlock.supervisor.messages import say
 
 # What the kernel raises for a process's own instructions is that process's alone; KILL and STOP
 # cannot be caught; CHLD, TTIN and TTOU mean the supervisor itself.
@@ -57,9 +61,42 @@ def signal_number(text: str) -> int:
 
 def signal_name(number: int) -> str:
     """``SIGTERM`` for 15; real-time signals that have no name of their own as ``SIGRTMIN+3``."""
-    import signal as named  # noqa: PLC0415  (for its enum)
+    return _NAMES.get(number) or f"SIGRTMIN+{number - signal.SIGRTMIN}"
 
+
+_NAMES = {
+    int(getattr(signal, name)): name
+    for name in dir(signal)
+    if name.startswith("SIG") and name.isalnum() and name not in ("SIGCLD", "SIGIOT", "SIGPOLL")
+}
+
+_refused: set[int] = set()
+
+
+def send(pid: int, number: int, *, group: bool = False, pidfd: int = -1) -> None:
+    """Send a process a signal, or its whole group; nothing happens if it has ended.
+
+    Whether it can be sent at all is not ours to choose: a command may have become another user's
+    (EPERM, kill(2)), or a seccomp profile may forbid it. No failure is raised, since whoever sends is
+    about to wait for an end, and must still do so.
+
+    Args:
+        pid: the process, or the group's ID.
+        number: the signal.
+        group: whether to send it to the whole process group.
+        pidfd: a pidfd of the process, which is used in place of its number.
+    """
     try:
-        return named.Signals(number).name
-    except ValueError:
-        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
+        if group:
+            os.killpg(pid, number)
+        elif pidfd >= 0:
+            signal.pidfd_send_signal(pidfd, number)
+        else:
+            os.kill(pid, number)
+    except OSError as error:
+        if error.errno != errno.ESRCH and pid not in _refused:
+            _refused.add(pid)
+            say(
+                f"cannot send {signal_name(number)} to {'group' if group else 'process'} {pid}: "
+                f"{error.strerror}; it is waited for all the same"
+            )

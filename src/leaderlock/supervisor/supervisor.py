@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 
+from leaderlock.errors import LeaderLockError
 from leaderlock.kernel.signals import signal
 from leaderlock.supervisor.command import FAILED, Command
 from leaderlock.supervisor.loop import Loop
 from leaderlock.supervisor.messages import say
+from leaderlock.supervisor.readiness import import_the_rest, prepare_process
 from leaderlock.supervisor.reaper import Reaper
 from leaderlock.supervisor.sidecars import Sidecars
 from leaderlock.supervisor.signals import ENDING, FORWARDED, STOPPING
@@ -31,17 +33,7 @@ if TYPE_CHECKING:
     from leaderlock.supervisor.service import Service
     from leaderlock.supervisor.settings import Settings
 
-
-class Conflict(Exception):
-    """The lock was not to be had in the time given."""
-
-
-class Ended(Exception):
-    """A signal ended the wait for the lock."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.status = 128 + number
+_EVERY_SIGNAL = signal.valid_signals()
 
 
 class Supervisor:
@@ -71,15 +63,7 @@ class Supervisor:
     def _prepare(self) -> None:
         settings = self._settings
         self._sidecars.require_found()
-        if settings.subreaper or settings.parent_death_signal:
-            from leaderlock.kernel import control  # noqa: PLC0415  (needs ctypes)
-
-            if settings.subreaper:
-                control.become_subreaper()
-            if settings.parent_death_signal:
-                control.ask_for_parent_death_signal(settings.parent_death_signal)
-        for number in (signal.SIGTTIN, signal.SIGTTOU):
-            signal.signal(number, signal.SIG_IGN)
+        prepare_process(settings)
         self._loop.on_signals(FORWARDED | {signal.SIGCHLD}, self._on_signal)
         if settings.is_service:
             from leaderlock.supervisor.service import Service  # noqa: PLC0415  (needs socket)
@@ -94,21 +78,57 @@ class Supervisor:
     def run(self) -> int:
         """Run the command, and return its exit status: 128 + N if signal N ended it.
 
+        Whatever is raised at any instant, the lock is kept until nothing of the command is left.
+
         Raises:
-            Conflict: the lock was not to be had in time.
+            Conflict: the lock could not be acquired in time.
             Ended: SIGTERM, SIGINT, SIGQUIT or SIGHUP arrived during the wait for it.
             LeaderLockError: the lock cannot be used, or the system lacks something.
         """
+        failure: BaseException | None = None
+        status = FAILED
+        try:
+            try:
+                status = self._run()
+            except BaseException as error:  # noqa: BLE001  (raised, or said, by `_after_failure`)
+                failure = error
+                signal.pthread_sigmask(signal.SIG_BLOCK, _EVERY_SIGNAL)
+        except BaseException:  # noqa: BLE001  (a handler's that was due; the mask is set by now)
+            pass
+        return status if failure is None else self._after_failure(failure)
+
+    def _run(self) -> int:
         lock = self._settings.lock
         if lock is not None:
+            import_the_rest(self._settings)
             self.acquire(lock)
-        try:
-            self._sidecars.start()
-            self._start_command()
-            self._loop.run()
-        finally:
-            self._let_go()
+        self._sidecars.start()
+        self._start_command()
+        if lock is None:
+            import_the_rest(self._settings)
+        self._loop.run()
         return 0 if self._status in self._settings.expected_statuses else self._status
+
+    def _after_failure(self, failure: BaseException) -> int:
+        """Wait for what has been started, with all signals blocked; then let the lock go."""
+        from leaderlock.supervisor.vigil import keep_vigil, report_bug  # noqa: PLC0415  (imported before)
+
+        if self._queue is not None:  # the command does not run, and waits for the lock
+            self._queue.abandon()
+        expected = isinstance(failure, LeaderLockError)
+        if not expected:
+            report_bug(failure, runs=self._command.is_running, locked=self._settings.lock is not None)
+        keep_vigil(
+            self._command,
+            self._sidecars,
+            self._settings,
+            self._loop.unread_signals(),
+            stopping=self._stop_wanted,
+            let_go=self._let_go,
+        )
+        if expected:
+            raise failure
+        return FAILED
 
     def acquire(self, lock: LeaderLock) -> None:
         """Wait in the lock's queue, while signals and children are attended to.
@@ -116,6 +136,8 @@ class Supervisor:
         Raises:
             Conflict, Ended, LeaderLockError: as for `run`.
         """
+        from leaderlock.supervisor.queue import Conflict, Ended  # noqa: PLC0415  (only with a lock)
+
         self._wait_for(lock, self._settings.limit, self._loop.stop)
         self._loop.run()
         queue, self._queue = self._queue, None
@@ -130,12 +152,12 @@ class Supervisor:
             raise Conflict
 
     def _wait_for(self, lock: LeaderLock, limit: float | None, done: Callable[[], None]) -> None:
-        from leaderlock.supervisor.queue import Queue  # noqa: PLC0415  (only with a lock)
-
         def stand_by() -> None:
             # A standby does what it is there for, and the manager's patience is limited.
             if self._service is not None:
                 self._service.tell_manager("READY=1", f"STATUS=standing by for {lock.path}")
+
+        from leaderlock.supervisor.queue import Queue  # noqa: PLC0415  (only with a lock)
 
         self._queue = Queue(self._loop, lock, limit, done, stand_by)
 
@@ -260,19 +282,17 @@ class Supervisor:
             self._restart.cancel()
             self._restart = None
         self._let_go()
-        self._sidecars.end(self._send_last_pings)
-
-    def _send_last_pings(self) -> None:
+        last = self._loop.stop
         if self._pings is not None:
-            self._pings.finish(self._loop.stop)
-        else:
-            self._loop.stop()
+            pings = self._pings
+            last = lambda: pings.finish(self._loop.stop)  # noqa: E731
+        self._sidecars.end(last)
 
     def _let_go(self) -> None:
         lock = self._settings.lock
         if lock is not None and lock.locked():
-            from leaderlock.errors import LeaderLockError  # noqa: PLC0415
-
+            if self._command.is_running:
+                raise RuntimeError("the lock is kept: the command runs")
             try:
                 lock.release()
             except LeaderLockError as error:
