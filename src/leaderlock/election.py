@@ -18,7 +18,7 @@ from leaderlock.kernel.threads import start_new_thread
 from leaderlock.lock import LeaderLock
 from leaderlock.log import log
 from leaderlock.placement import Elsewhere, find_place, stand_elsewhere, take_over
-from leaderlock.rehearsal import import_lookout, rehearse_in_place
+from leaderlock.rehearsal import import_for_leader, rehearse_in_place
 from leaderlock.runners import NATIVE, WHERE, ForegroundRunner, foreground_hub, runner_for
 
 TYPE_CHECKING = False
@@ -110,6 +110,7 @@ class Election:
             from leaderlock.deadman import DeadManSwitch  # noqa: PLC0415  (ctypes, 8 ms)
 
             self.switch = DeadManSwitch(lease)
+        import_for_leader()
         self.on_return = on_return
         self.backoff = _as_backoff(backoff)
         self.on_elected = on_elected
@@ -182,12 +183,11 @@ class Election:
             LeaderLockError: the lock cannot be used.
             Unsupported: the event loop is not one of asyncio's kind.
         """
-        from leaderlock.leading import lead  # noqa: PLC0415  (asyncio)
+        from leaderlock.leading import lead  # noqa: PLC0415  (asyncio; see `import_for_leader`)
 
         return lead(self)
 
     def _have_rehearsed(self) -> None:
-        import_lookout()
         self.before_parking = rehearse_in_place
 
     def start_unchecked(
