@@ -48,6 +48,8 @@ LEVELS: list[set[str]] = [
         "placement",
         "rehearsal",
         "runners",
+        "stopping",
+        "ticks",
     },
     {
         "diagnosis",

@@ -13,6 +13,7 @@ import os
 from leaderlock.at_exit import candidates, see_to_end_of_child
 from leaderlock.candidate import Candidate
 from leaderlock.errors import LeaderLockError, Unsupported
+from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.offload import in_native_thread
 from leaderlock.kernel.threads import start_new_thread
 from leaderlock.lock import LeaderLock
@@ -128,9 +129,15 @@ class Election:
 
         Raises:
             TypeError: the task is not a function of one argument.
+            BlocksEventLoop: an event loop runs in this thread.
             LeaderLockError: the lock cannot be used.
         """
         require_task(task)
+        refuse_to_block(
+            "Election.run(task)",
+            "write `async with election.lead() as leadership:`, or `election.start(task)`, which has a "
+            "thread of its own for a plain function",
+        )
         self._have_rehearsed()
         if self._kept is not None and self._kept.is_leader:
             raise LeaderLockError(
