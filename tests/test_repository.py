@@ -23,6 +23,7 @@ LEVELS: list[set[str]] = [
     {
         "aio",
         "directory",
+        "elsewhere",
         "gate",
         "history",
         "hold",
@@ -32,7 +33,9 @@ LEVELS: list[set[str]] = [
         "lock",
         "lockfile",
         "memoryfile",
+        "namedfile",
         "record",
+        "trusted",
     },
     {"deadman", "fifo", "inbox", "notify", "ping"},
     {

@@ -95,7 +95,7 @@ def test_files_that_other_programs_lock_are_not_shown(tmp_path: Path) -> None:
         assert not [path for path in all_locks() if path.startswith(str(tmp_path))]
 
 
-@pytest.mark.parametrize("variable", ["LEADERLOCK_DIR", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"])
+@pytest.mark.parametrize("variable", ["LEADERLOCK_DIR", "RUNTIME_DIRECTORY"])
 def test_named_locks_are_found_where_their_directory_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
@@ -109,6 +109,19 @@ def test_named_locks_are_found_where_their_directory_is(
         pass
     assert lock.path.startswith(str(directory))
     assert lock.path in all_locks()
+
+
+def test_named_locks_of_the_first_version_are_found_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = [tmp_path / "xdg" / "leaderlock", tmp_path / "tmp" / f"leaderlock-{os.geteuid()}"]
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "xdg"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    for directory in old:
+        directory.mkdir(parents=True)
+        with LeaderLock(directory / "jobs.lock"):
+            pass
+    assert {str(directory / "jobs.lock") for directory in old} <= set(all_locks())
 
 
 def statuses() -> Iterator[LockStatus]:

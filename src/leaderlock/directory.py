@@ -1,25 +1,35 @@
-"""Where a lock lies that has only a name: in the first usable of a few private directories."""
+"""Where a lock lies that has only a name: in a directory that depends on the user alone.
+
+Not on a login (/run/user/UID goes when the last session ends), on XDG_RUNTIME_DIR or TMPDIR, which a
+shell has and cron has not. The order of the places is that of what can happen to them: nothing cleans
+/run/leaderlock and /run/lock by age, /var/tmp is cleaned after 30 days, /tmp after 10.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
-import stat
 
 from leaderlock.errors import LockFileUnusable, UnsafeLockFile
+from leaderlock.trusted import Directory, UnsafeParent, open_private, open_trusted
+
+_OWN = "/run/leaderlock"
+_SHARED = ("/run/lock", "/var/tmp", "/tmp")
+
+_NOT_HERE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
+"""What no other user can bring about. After anything else (a full disk, a directory that another user
+was first to make) the next place is not tried: that user could make two locks of one."""
 
 
 def named_path(name: str) -> str:
     """The path of the lock called `name`; its directory is made if it is missing.
 
-    In this order: ``$LEADERLOCK_DIR``, ``$RUNTIME_DIRECTORY``, ``$XDG_RUNTIME_DIR/leaderlock``,
-    ``/run/leaderlock``, ``<tempdir>/leaderlock-<uid>``. The processes of one user with the same
-    environment all find the same one.
+    It is ``$LEADERLOCK_DIR``, a unit's ``$RUNTIME_DIRECTORY``, or the first usable one of `places`.
 
     Raises:
         ValueError: the name cannot be a file's name.
-        UnsafeLockFile: the directory is not ours alone, so that others could replace the lock.
-        LockFileUnusable: the directory cannot be made.
+        UnsafeLockFile: others could replace the directory, or the lock in it.
+        LockFileUnusable: no directory can be used.
     """
     return os.path.join(lock_directory(), f"{require_name(name)}.lock")
 
@@ -36,72 +46,97 @@ def require_name(name: str) -> str:
     return name
 
 
+def places(user: int) -> list[str]:
+    """Where the named locks of a user may lie without an environment variable, in this order."""
+    return [_OWN, *(f"{shared}/leaderlock-{user}" for shared in _SHARED)]
+
+
 def lock_directory() -> str:
     """The private directory in which the locks lie that have a name; made if it is missing."""
+    with open_lock_directory() as directory:
+        return directory.path
+
+
+def open_lock_directory() -> Directory:
+    """The same, open.
+
+    Raises:
+        UnsafeLockFile, LockFileUnusable: as for `named_path`.
+    """
     if chosen := os.environ.get("LEADERLOCK_DIR"):
-        return _private(os.path.abspath(chosen))
+        return open_private(os.path.abspath(chosen))
     # systemd lists the directories of RuntimeDirectory= with colons between.
     if runtime := os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]:
-        return _private_or_inside(runtime)
-    shared = ["/run/leaderlock"]
-    if xdg := os.environ.get("XDG_RUNTIME_DIR"):
-        shared.insert(0, os.path.join(xdg, "leaderlock"))
-    for candidate in shared:
-        try:
-            if _owner_if_present(candidate) in (None, os.geteuid()):
-                return _private(candidate)
-        except LockFileUnusable:
-            continue  # this user cannot make it
-    import tempfile  # noqa: PLC0415
-
-    return _private(os.path.join(tempfile.gettempdir(), f"leaderlock-{os.geteuid()}"))
+        return _private_or_inside(os.path.abspath(runtime))
+    return _first_usable()
 
 
-def _private_or_inside(runtime: str) -> str:
-    """Systemd makes the directory 0755 unless told otherwise; then ours lies inside it."""
+def _private_or_inside(runtime: str) -> Directory:
+    """Systemd makes the directory 0755 unless told otherwise; then ours lies inside it.
+
+    With ``DynamicUser=`` it may be a symlink into /run/private, which root has made.
+    """
     try:
-        status = os.lstat(runtime)
-    except OSError as error:
+        directory = open_trusted(runtime, follow=True)
+    except LockFileUnusable as error:
         raise LockFileUnusable(
             error, "use $RUNTIME_DIRECTORY", runtime, "set RuntimeDirectory= in the unit"
         ) from error
-    readable_only = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o022
-    if readable_only and status.st_mode & 0o077 and status.st_uid == os.geteuid():
-        return _private(os.path.join(runtime, "leaderlock"))
-    return _private(runtime)
+    status = directory.status
+    if status.st_uid == os.geteuid() and not status.st_mode & 0o077:
+        return directory
+    directory.close()
+    if status.st_uid == os.geteuid() and not status.st_mode & 0o022:
+        return open_private(os.path.join(runtime, "leaderlock"))
+    return open_private(os.path.realpath(runtime))  # raises, and says why
 
 
-def _owner_if_present(path: str) -> int | None:
+def _first_usable() -> Directory:
+    refusals: list[str] = []
+    failure: OSError | None = None
+    for place in places(os.geteuid()):
+        try:
+            directory = _open_place(place)
+        except LockFileUnusable as error:
+            if error.errno not in _NOT_HERE:
+                raise
+            failure = error
+            refusals.append(f"{place}: {os.strerror(error.errno or 0)}")
+        except UnsafeParent:
+            refusals.append(f"{place}: others can replace a directory above it")
+        else:
+            if directory is not None:
+                return directory
+            refusals.append(f"{place}: another user's")
+    raise LockFileUnusable(
+        failure or PermissionError(errno.EACCES, ""),
+        "find a directory for the locks that have a name",
+        _OWN,
+        f"set LEADERLOCK_DIR to a directory that only user {os.geteuid()} can write to (a tmpfs, for "
+        f"example), or give the lock a path. Looked at: {'; '.join(refusals)}",
+    )
+
+
+def _open_place(place: str) -> Directory | None:
+    """A place, made if it is missing; None for root's /run/leaderlock and another user."""
+    user = os.geteuid()
+    if place == _OWN:
+        try:
+            if os.lstat(place).st_uid != user:
+                return None
+        except OSError:  # ENOENT: it can be made, perhaps
+            pass
+    directory = open_private(place)
     try:
-        return os.lstat(path).st_uid
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise LockFileUnusable(error, "look at the directory", path) from error
-
-
-def _private(path: str) -> str:
-    """Make the directory if it is missing, and refuse it unless it is 0700 and ours."""
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        # A directory that is there answers EROFS or EACCES too, as mkdir checks those first.
-        if error.errno == errno.ENOENT or not os.path.isdir(path):
-            remedy = "make it yourself, with mode 0700, or set LEADERLOCK_DIR to another one"
-            raise LockFileUnusable(error, "make the directory", path, remedy) from error
-    status = os.lstat(path)
-    if not stat.S_ISDIR(status.st_mode):
-        raise UnsafeLockFile(f"{path} is not a directory: set LEADERLOCK_DIR to one of your own")
-    if status.st_uid != os.geteuid():
-        raise UnsafeLockFile(
-            f"{path} belongs to user {status.st_uid}, who could replace the lock files in it: set "
-            f"LEADERLOCK_DIR to a directory of user {os.geteuid()}"
-        )
-    if status.st_mode & 0o077:
-        raise UnsafeLockFile(
-            f"{path} is open to other users (mode {stat.S_IMODE(status.st_mode):04o}): run "
-            f"`chmod 0700 {path}`, or set LEADERLOCK_DIR to a directory that is"
-        )
-    return path
+        if directory.status.st_uid != user:
+            raise UnsafeLockFile(
+                f"{place} belongs to user {directory.status.st_uid}, who could replace the lock files "
+                f"in it: remove it, or set LEADERLOCK_DIR to a directory of user {user}"
+            )
+        if directory.is_read_only():
+            error = OSError(errno.EROFS, os.strerror(errno.EROFS))
+            raise LockFileUnusable(error, "use the directory", place)
+    except BaseException:
+        directory.close()
+        raise
+    return directory

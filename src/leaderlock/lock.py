@@ -18,8 +18,8 @@ from leaderlock.holder import standing_of
 from leaderlock.kernel import descriptors
 from leaderlock.kernel.threads import allocate_lock
 from leaderlock.limit import limit_of, timed_out
-from leaderlock.lockfile import LockFile
 from leaderlock.memoryfile import MemoryFile
+from leaderlock.namedfile import lock_file
 
 try:
     from leaderlock import aio
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from leaderlock.holder import Standing
     from leaderlock.kernel.flock import Wait
-    from leaderlock.lockfile import OnNetworkFilesystem, Settings
+    from leaderlock.lockfile import LockFile, OnNetworkFilesystem, Settings
     from leaderlock.record import Record
 
 _adoption = allocate_lock()
@@ -50,9 +50,9 @@ class LeaderLock:
 
     Args:
         path: the lock file; made if it is missing, in a directory that must exist; never removed.
-        name: in place of a path: a file of that name in the first usable one of ``$LEADERLOCK_DIR``,
-            ``$RUNTIME_DIRECTORY``, ``$XDG_RUNTIME_DIR/leaderlock``, ``/run/leaderlock`` and
-            ``<tempdir>/leaderlock-<uid>``.
+        name: in place of a path: a file of that name in ``$LEADERLOCK_DIR``, or in a unit's
+            ``$RUNTIME_DIRECTORY``, or in the first usable one of ``/run/leaderlock`` (root's) and
+            ``leaderlock-<uid>`` in ``/run/lock``, ``/var/tmp`` and ``/tmp``.
         mode: the permissions of a file that is made here, whatever the umask.
         on_network_filesystem: where flock may not exclude other machines, ``"refuse"`` raises
             `NetworkFilesystem`, ``"warn"`` logs, ``"allow"`` does nothing.
@@ -75,7 +75,7 @@ class LeaderLock:
     ) -> None:
         if (path is None) == (name is None):
             raise TypeError("LeaderLock takes a path or name=, one of the two")
-        self._begin(LockFile(path, name, mode, on_network_filesystem), timeout)
+        self._begin(lock_file(path, name, mode, on_network_filesystem), timeout)
 
     @classmethod
     def anonymous(cls, *, name: str = "leaderlock") -> LeaderLock:
@@ -283,12 +283,12 @@ class LeaderLock:
         return self._file.settings(), self._timeout
 
     def __setstate__(self, settings: tuple[Settings, float]) -> None:
-        self._begin(LockFile(*settings[0]), settings[1])
+        self._begin(lock_file(*settings[0]), settings[1])
 
     def __repr__(self) -> str:
         state = "locked" if self.locked() else "unlocked"
         limit = "" if self._limit is None else f" timeout={self._limit:g}"
-        return f"<{state} leaderlock.LeaderLock object path={self.path!r}{limit} at {id(self):#x}>"
+        return f"<{state} leaderlock.LeaderLock object {self._file.shown}{limit} at {id(self):#x}>"
 
     def __del__(self) -> None:
         if hasattr(self, "_gate") and self.locked():

@@ -9,7 +9,6 @@ import errno
 import os
 import stat
 
-from leaderlock.directory import named_path, require_name
 from leaderlock.errors import LockFileUnusable, NetworkFilesystem, UnsafeLockFile, Unsupported
 from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.mounts import local_devices, mount_of
@@ -112,7 +111,9 @@ class LockedFile:
 
 
 class LockFile(LockedFile):
-    """A path, or a name whose path is looked up when it is first needed by a user."""
+    """A path; namedfile.py has the one that is asked for by its name."""
+
+    is_named = False
 
     def __init__(
         self,
@@ -130,33 +131,32 @@ class LockFile(LockedFile):
             )
         self._mode = mode
         self._on_network_filesystem = on_network_filesystem
-        self._given = None if path is None else _absolute(path)
-        self.is_named = path is None
-        self._found: tuple[int, str] | None = None
+        self._given = "" if path is None else _absolute(path)
         self._seen = False
         self._flags = _FLAGS | _NOATIME
-        self.name = require_name(name) if name is not None else _stem(self.path)
+        self.name = _stem(self.path) if name is None else name
         self.label = host_and_name(self.name)
 
     def settings(self) -> Settings:
         """What another process needs to make the same."""
-        name = self.name if self._given is None else None
-        return self._given, name, self._mode, self._on_network_filesystem
+        return self._given, None, self._mode, self._on_network_filesystem
 
     @property
     def path(self) -> str:
-        """Where it lies. A name's place depends on the user, who may change (a server drops root)."""
-        if self._given is not None:
-            return self._given
-        if self._found is None or self._found[0] != os.geteuid():
-            self._found = (os.geteuid(), named_path(self.name))
-        return self._found[1]
+        """Where it lies."""
+        return self._given
 
-    def open(self, descriptor: Descriptor) -> None:
+    @property
+    def shown(self) -> str:
+        """The path, for a repr."""
+        return f"path={self.path!r}"
+
+    def open(self, descriptor: Descriptor, reach: str = "") -> None:
         """Open it, making it if it is missing: a new description in every call.
 
         Args:
             descriptor: it is opened; whoever has it closes it, whatever is raised here.
+            reach: a path that leads to the file, if not its own.
 
         Raises:
             UnsafeLockFile: it is a symlink, not a regular file, or neither ours nor root's.
@@ -164,6 +164,7 @@ class LockFile(LockedFile):
             LockFileUnusable: the system refused.
         """
         path = self._given or self.path
+        reach = reach or path
         status = descriptor.status
         try:
             while descriptor.fd < 0:
@@ -172,12 +173,12 @@ class LockFile(LockedFile):
                     # opened without O_CREAT, which fs.protected_regular refuses in /tmp on files of
                     # others.
                     if not self._seen:
-                        status = os.lstat(path)
+                        status = os.lstat(reach)
                         if status.st_mode & _FORMAT != stat.S_IFREG or status.st_uid != os.geteuid():
                             _require_safe(status, path)
-                    status = descriptor.open(path, self._flags)
+                    status = descriptor.open(reach, self._flags)
                 except FileNotFoundError:
-                    status = self._create(path, descriptor)
+                    status = self._create(reach, descriptor)
                 except PermissionError as error:
                     if error.errno != errno.EPERM or self._flags == _FLAGS:
                         raise

@@ -22,6 +22,7 @@ class MemoryFile(LockedFile):
             raise ValueError(f"name must be 1 to 200 bytes without NUL, not {name!r}")
         self.name = name
         self.path = f"memfd:{name}"
+        self.shown = f"path={self.path!r}"
         self.label = host_and_name(name)
         try:
             (self._fd,) = map(os.memfd_create, (name,), (os.MFD_CLOEXEC,))  # see `Descriptor`

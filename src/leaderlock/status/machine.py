@@ -74,7 +74,10 @@ def find_locks(known_to_be_locks: set[Place] | None = None, view: View | None = 
 
 
 def lock_directories() -> list[str]:
-    """Where locks lie that have a name, of every user: those that are missing included."""
+    """Where locks lie that have a name, of every user: those that are missing included.
+
+    And where version 0.1.0 had them, in XDG_RUNTIME_DIR and TMPDIR.
+    """
     environment = [
         os.environ.get("LEADERLOCK_DIR"),
         *os.environ.get("RUNTIME_DIRECTORY", "").split(":"),
@@ -84,10 +87,10 @@ def lock_directories() -> list[str]:
     if xdg := os.environ.get("XDG_RUNTIME_DIR"):
         directories.append(os.path.join(xdg, "leaderlock"))
     directories += ["/run/leaderlock", *sorted(glob.glob("/run/user/*/leaderlock"))]
-    import tempfile  # noqa: PLC0415
-
-    pattern = os.path.join(glob.escape(tempfile.gettempdir()), "leaderlock-*")
-    return list(dict.fromkeys(directories + sorted(glob.glob(pattern))))
+    shared = ["/run/lock", "/var/tmp", "/tmp", os.environ.get("TMPDIR") or "/tmp"]
+    for place in dict.fromkeys(shared):
+        directories += sorted(glob.glob(os.path.join(glob.escape(place), "leaderlock-*")))
+    return list(dict.fromkeys(directories))
 
 
 def _place(path: str, view: View) -> Place | None:

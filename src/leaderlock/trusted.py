@@ -1,0 +1,206 @@
+"""Opens a directory that nobody else can replace or write to; makes it if it is missing.
+
+Each part of the path is opened in the one before it (openat(2)) and checked: a rename or a symlink
+between the check and the use changes nothing, since what was checked is what is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+
+from leaderlock.errors import LockFileUnusable, UnsafeLockFile
+
+_PLACE = 0
+for _flag in ("O_PATH", "O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC"):
+    _PLACE |= getattr(os, _flag, 0)
+
+_MOST_LINKS = 40
+"""As many as the kernel follows (path_resolution(7))."""
+
+_WRITABLE_BY_OTHERS = 0o022
+_REMEDY = "make it yourself, with mode 0700, or set LEADERLOCK_DIR to another one"
+
+
+class UnsafeParent(UnsafeLockFile):
+    """A directory on the way to the one that was wanted is not safe."""
+
+
+class Directory:
+    """An open directory that passed the checks; whoever has it closes it.
+
+    Attributes:
+        path: as it was given.
+        fd: for openat(2); the directory cannot be listed by it.
+        status: fstat(2).
+    """
+
+    __slots__ = ("fd", "path", "status")
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+        self.status = os.fstat(fd)
+
+    def path_of(self, name: str) -> str:
+        """A path that leads to an entry by the descriptor, where there is a ``/proc``."""
+        reach = f"/proc/self/fd/{self.fd}"
+        return f"{reach if os.path.exists(reach) else self.path}/{name}"
+
+    def is_read_only(self) -> bool:
+        """Whether it is mounted read-only."""
+        return bool(os.fstatvfs(self.fd).f_flag & os.ST_RDONLY)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self.fd)
+
+    def __enter__(self) -> Directory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_private(path: str) -> Directory:
+    """Open a directory of this user's that is closed to others; it is made with 0700 if it is missing.
+
+    Raises:
+        UnsafeLockFile: somebody else could replace it, or what is in it.
+        LockFileUnusable: the system refuses to make or open it.
+    """
+    directory = open_trusted(path, make=True)
+    try:
+        _require_private(directory.status, path)
+    except BaseException:
+        directory.close()
+        raise
+    return directory
+
+
+def open_trusted(path: str, *, make: bool = False, follow: bool = False) -> Directory:
+    """Open a directory to which only this user and root can write on the way to it.
+
+    Symlinks on the way are followed where only this user and root can have made them.
+
+    Args:
+        path: absolute.
+        make: whether to make it if it is missing; its parent must be there.
+        follow: whether it may be a symlink itself, as that of a unit with ``DynamicUser=``.
+
+    Raises:
+        UnsafeParent: a directory on the way is another user's, or others can write to it.
+        UnsafeLockFile: it is no directory.
+        LockFileUnusable: it does not exist, or the system refuses to open it.
+    """
+    here, links = "/", 0
+    todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+    fd = os.open("/", _PLACE)
+    try:
+        while todo:
+            above = os.fstat(fd)
+            _require_parent(above, here, path)
+            part = todo.pop()
+            try:
+                found = os.stat(part, dir_fd=fd, follow_symlinks=False)
+            except FileNotFoundError:
+                if todo or not make:
+                    raise
+                with contextlib.suppress(FileExistsError):  # another process was faster
+                    os.mkdir(part, 0o700, dir_fd=fd)
+                found = os.stat(part, dir_fd=fd, follow_symlinks=False)
+            if stat.S_ISLNK(found.st_mode) and (todo or follow):
+                links += 1
+                if links > _MOST_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+                _require_trusted_link(found, above, os.path.join(here, part), path)
+                target = os.readlink(part, dir_fd=fd)
+                todo += [each for each in reversed(target.split("/")) if each not in ("", ".")]
+                if not target.startswith("/"):
+                    continue
+                part, here = "/", "/"
+            elif not stat.S_ISDIR(found.st_mode):
+                raise UnsafeLockFile(
+                    f"{os.path.join(here, part)} is not a directory: set LEADERLOCK_DIR to one of your "
+                    f"own"
+                )
+            below = os.open(part, _PLACE, dir_fd=fd)
+            fd, before = below, fd
+            os.close(before)
+            if part != "/":
+                here = os.path.normpath(os.path.join(here, part))  # no symlinks in it: ".." is safe
+        return Directory(path, fd)
+    except OSError as error:
+        os.close(fd)
+        raise LockFileUnusable(
+            error, "make the directory" if make else "open the directory", path, _REMEDY
+        ) from error
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _require_parent(status: os.stat_result, here: str, path: str) -> None:
+    """Refuse a directory whose entries others can rename: they could put another one in our place."""
+    if not _is_trusted(status.st_uid):
+        raise UnsafeParent(
+            f"{path} lies in {here}, which belongs to user {status.st_uid}, who could replace it: set "
+            f"LEADERLOCK_DIR to a directory below ones of root or user {os.geteuid()}"
+        )
+    # In a sticky directory others can rename nothing of ours or root's; whose the entry is, is the
+    # next thing to be looked at.
+    if status.st_mode & _WRITABLE_BY_OTHERS and not status.st_mode & stat.S_ISVTX:
+        who = "everybody" if status.st_mode & stat.S_IWOTH else f"group {status.st_gid}"
+        mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
+        raise UnsafeParent(
+            f"{path} lies in {here} ({mode}), to which {who} can write: "
+            f"others could replace it. Run `chmod go-w {here}`, or set LEADERLOCK_DIR to a directory "
+            f"below safe ones"
+        )
+
+
+def _require_trusted_link(status: os.stat_result, above: os.stat_result, link: str, path: str) -> None:
+    if not _is_trusted(status.st_uid) or above.st_mode & _WRITABLE_BY_OTHERS:
+        raise UnsafeParent(
+            f"{path} leads through the symlink {link}, which user {status.st_uid} made in a directory "
+            f"of mode {stat.S_IMODE(above.st_mode):04o}: set LEADERLOCK_DIR to a path without it"
+        )
+
+
+def _require_private(status: os.stat_result, path: str) -> None:
+    mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
+    if status.st_uid == os.geteuid():
+        if status.st_mode & 0o077:
+            raise UnsafeLockFile(
+                f"{path} is open to other users ({mode}): run `chmod 0700 {path}`, or set "
+                f"LEADERLOCK_DIR to a directory that is not"
+            )
+    elif status.st_uid != 0 or status.st_mode & _WRITABLE_BY_OTHERS:
+        raise UnsafeLockFile(
+            f"{path} belongs to user {status.st_uid} ({mode}), and others could replace the lock files "
+            f"in it: set LEADERLOCK_DIR to a directory of user {os.geteuid()}"
+        )
+
+
+def _is_trusted(user: int) -> bool:
+    """Whether it is root or this user; or a user unknown to a user namespace that has no root."""
+    return user in (0, os.geteuid()) or (user == _overflow_user() and _has_no_root())
+
+
+def _overflow_user() -> int:
+    try:
+        with open("/proc/sys/kernel/overflowuid", encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return -1
+
+
+def _has_no_root() -> bool:
+    """Whether no user of this namespace is 0: then root's directories show as the overflow user's."""
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as file:
+            return all(line.split()[0] != "0" for line in file)
+    except OSError:
+        return False
