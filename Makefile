@@ -23,6 +23,7 @@ TYPED := $(wildcard src tests examples benchmarks)
 export PYTHON
 
 .DEFAULT_GOAL := help
+OLD_GUNICORN := .cache/gunicorn-25
 .PHONY: help venv lock packages check lint types format test test-slow matrix demo bench docs docs-serve man build clean
 
 help:
@@ -67,7 +68,12 @@ lock:
 		--custom-compile-command 'make lock' $(if $(LATEST),--upgrade) \
 		--output-file $(PINNED) pyproject.toml
 
-packages:
+$(OLD_GUNICORN): tests/integrations/gunicorn-25.txt $(STAMP)
+	@rm -rf $@
+	@$(RUN) -m pip install -qq --disable-pip-version-check --no-deps --require-hashes --target $@ -r $<
+	@touch $@
+
+packages: $(OLD_GUNICORN)
 	@scripts/debian-packages util-linux procps openssl tini dumb-init systemd docker-compose netdata-core prometheus chromium fonts-dejavu-core qemu-system-x86 e2fsprogs xfsprogs btrfs-progs fuse3 bash-completion zsh fish mandoc logrotate
 	@# Not redis-server and apache2, whose packages start a service.
 	@scripts/debian-packages redis-tools apache2-bin libapache2-mod-wsgi-py3

@@ -51,8 +51,6 @@ LEVELS: list[set[str]] = [
         "placement",
         "rehearsal",
         "runners",
-        "stopping",
-        "ticks",
     },
     {
         "diagnosis",

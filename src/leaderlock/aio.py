@@ -6,6 +6,7 @@ process queue at the lock's gate, without any.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import time
 
@@ -16,8 +17,6 @@ from leaderlock.kernel.threads import allocate_lock, start_new_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
-
     from leaderlock.lock import LeaderLock
 
 
@@ -44,8 +43,6 @@ async def _park(gate: Gate, hold: Hold, deadline: float | None) -> bool:
     limit = None if deadline is None else deadline - time.monotonic()
     if limit is not None and limit <= 0:
         return False
-    import asyncio  # noqa: PLC0415  (whose loop runs; plain locks need none of it)
-
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[bool] = loop.create_future()
     wait = Wait()
@@ -75,8 +72,6 @@ async def _park(gate: Gate, hold: Hold, deadline: float | None) -> bool:
 
 
 async def _enter(gate: Gate, hold: Hold, limit: float | None) -> bool:
-    import asyncio  # noqa: PLC0415  (whose loop runs; plain locks need none of it)
-
     loop = asyncio.get_running_loop()
     granted: asyncio.Future[None] = loop.create_future()
 
