@@ -368,3 +368,58 @@ def test_a_child_forked_while_a_candidate_starts_can_campaign_itself(
 def test_nothing_wrong_was_told_without_anybody_noticing(path: Path) -> None:
     with Child(path) as child, pytest.raises(ChildError, match="ZeroDivisionError"):
         child.tell("1 / 0")
+
+
+FORKS_WHILE_IT_STANDS = """
+election = leaderlock.Election(argv[0])
+candidate = election.start(lambda leadership: leadership.stopping.wait())
+def fork_and_ask(make):
+    process = make()
+    process.start()
+    process.join(60)
+    return process.exitcode
+def answer():
+    os._exit(0 if candidate.state == 'stopped' and not candidate.wait() and candidate.stop() else 1)
+class Forked:
+    def start(self):
+        self.pid = os.fork() or answer()
+    def join(self, _):
+        self.exitcode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+"""
+WAYS = {
+    "os.fork": "Forked",
+    "multiprocessing": (
+        "lambda: __import__('multiprocessing').get_context('fork').Process(target=answer)"
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_program_that_forks_while_it_stands_is_told_once_what_to_write(path: Path, way: str) -> None:
+    with Child(path) as child:
+        child.tell("import logging, io; logging.basicConfig(stream=(said := io.StringIO()))")
+        child.tell(FORKS_WHILE_IT_STANDS)
+        assert child.tell("candidate.wait(60)") is True
+        child.tell("import subprocess; subprocess.run(['true'], preexec_fn=lambda: None)")
+        assert child.tell("said.getvalue()") == ""
+        for _ in range(2):
+            assert child.tell(f"fork_and_ask({way})") == 0
+        [line] = child.tell("said.getvalue()").splitlines()
+        assert f"process {child.pid} forks while it stands for {path}" in line
+        assert "start its candidate in it, after the fork" in line
+        assert child.tell("candidate.is_leader") is True
+
+
+def test_a_task_may_fork_without_a_word(path: Path) -> None:
+    with Child(path) as child:
+        child.tell("import logging, io; logging.basicConfig(stream=(said := io.StringIO()))")
+        child.tell("import threading; done = threading.Event()")
+        child.tell(
+            "def task(leadership):\n"
+            "    pid = os.fork() or os._exit(0)\n"
+            "    os.waitpid(pid, 0)\n"
+            "    done.set()\n"
+        )
+        child.tell("candidate = leaderlock.Election(argv[0]).start(task)")
+        assert child.tell("done.wait(60)") is True
+        assert child.tell("said.getvalue()") == ""

@@ -18,6 +18,7 @@ from leaderlock.kernel.threads import start_new_thread
 from leaderlock.lock import LeaderLock
 from leaderlock.log import log
 from leaderlock.placement import Elsewhere, find_place, stand_elsewhere, take_over
+from leaderlock.placement.forks import say_if_parent_leads, watch_forks
 from leaderlock.rehearsal import import_lookout, rehearse_in_place
 from leaderlock.runners import NATIVE, WHERE, ForegroundRunner, foreground_hub, runner_for
 
@@ -166,7 +167,10 @@ class Election:
         self.lock._require_usable()
         self._have_rehearsed()
         if place is None:
-            return self.start_unchecked(task)
+            say_if_parent_leads(self.lock)
+            candidate = self.start_unchecked(task)
+            watch_forks(candidate)
+            return candidate
         return place.start(lambda: self.start_unchecked(task))
 
     def lead(self) -> AbstractAsyncContextManager[Leadership]:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,6 +34,10 @@ from celery import Celery
 from tests.integrations import placed_site
 app = Celery("tests", broker="memory://")
 """
+
+
+def slowly(value: object) -> Any:
+    return pytest.param(value, marks=pytest.mark.slow)
 
 
 def site(directory: Path, text: str = "") -> Path:
@@ -69,7 +74,7 @@ def says_it_is_standby(fleet: Fleet) -> bool:
     }
 
 
-@pytest.mark.parametrize("worker_class", ["sync", "gthread", "gevent"])
+@pytest.mark.parametrize("worker_class", ["sync", slowly("gthread"), "gevent"])
 def test_a_preloading_arbiter_never_stands_and_each_worker_does(
     tmp_path: Path, worker_class: str
 ) -> None:
@@ -86,6 +91,7 @@ def test_a_preloading_arbiter_never_stands_and_each_worker_does(
         assert "stop" in {note.event for note in fleet.notes() if note.pid == leader.pid}
 
 
+@pytest.mark.slow
 def test_workers_after_a_reload_of_the_arbiter_stand(tmp_path: Path) -> None:
     command = [*GUNICORN, "-b", "127.0.0.1:0", "--preload", "tests.integrations.placed_site"]
     with fleet_of(tmp_path, command) as fleet:
@@ -115,12 +121,12 @@ HOOKS = {
 }
 
 
-@pytest.mark.parametrize("hook", HOOKS.values(), ids=HOOKS)
+@pytest.mark.parametrize("hook", ["in_one_worker", slowly("post_fork"), slowly("post_worker_init")])
 def test_a_hook_and_an_import_that_start_the_same_task_make_one_candidate(
     tmp_path: Path, hook: str
 ) -> None:
     site(tmp_path, APPLICATION)  # which the configuration imports, before there is an arbiter
-    (tmp_path / "conf.py").write_text(CONFIGURATION + hook)
+    (tmp_path / "conf.py").write_text(CONFIGURATION + HOOKS[hook])
     port = free_port()
     command = [BIN / "gunicorn", "-b", f"127.0.0.1:{port}", "-c", tmp_path / "conf.py", "my_site"]
     with fleet_of(tmp_path, [*command]) as fleet:
@@ -137,7 +143,7 @@ def uwsgi(directory: Path, build: Build, port: int, *options: object) -> Fleet:
     return fleet
 
 
-@pytest.mark.parametrize("options", [[], ["--lazy-apps"]], ids=["master", "lazy-apps"])
+@pytest.mark.parametrize("options", [[], slowly(["--lazy-apps"])], ids=["master", "lazy-apps"])
 def test_uwsgis_workers_stand_and_answer_and_its_master_does_not(
     tmp_path: Path, build: Build, options: list[str]
 ) -> None:
@@ -206,12 +212,14 @@ def test_celerys_main_process_does_not_stand_beside_its_pool(tmp_path: Path) -> 
         assert [note.event for note in fleet.notes() if note.pid == leader.pid][-1] == "stop"
 
 
+@pytest.mark.slow
 def test_a_celery_worker_without_a_pool_of_processes_stands_itself(tmp_path: Path) -> None:
     site(tmp_path, CELERY)
     with fleet_of(tmp_path, worker("my_site", "threads", 2)) as fleet:
         assert fleet.until_standing(1) == {fleet.arbiter}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

@@ -51,12 +51,13 @@ def test_a_reload_ends_the_task_before_the_next_one_begins(tmp_path: Path) -> No
         fleet.check_one_leader_at_any_time()
 
 
-def test_without_the_condition_the_parent_leads(tmp_path: Path) -> None:
+def test_without_the_condition_the_parent_leads_and_the_child_says_so(tmp_path: Path) -> None:
     own = tmp_path / "my_site.py"
     own.write_text(SITE.replace("if is_running_from_reloader():", "if True:"))
     with Fleet(tmp_path, [sys.executable, own], PORT=str(free_port())) as fleet:
         fleet.until_standing(2)
         assert fleet.leaders() == {fleet.arbiter}
+        assert f"process {fleet.arbiter}, the parent of the reloader, leads" in fleet.output()
 
 
 def test_a_killed_child_leaves_no_leader_behind(tmp_path: Path) -> None:
