@@ -10,11 +10,11 @@ import os
 from aiohttp import web
 
 from leaderlock import Leadership, is_leader
-from leaderlock.integrations.asgi import every, in_one_worker
+from leaderlock.integrations.asgi import in_one_worker
 
 
 async def report(leadership: Leadership) -> None:
-    async for _ in every(leadership, 1):
+    async for _ in leadership.every(1):
         print(f"process {os.getpid()} leads, term {leadership.term}", flush=True)
 
 

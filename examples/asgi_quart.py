@@ -2,13 +2,13 @@
 from quart import Quart
 
 from leaderlock import Leadership, current_leadership
-from leaderlock.integrations.asgi import every, in_one_worker
+from leaderlock.integrations.asgi import in_one_worker
 
 app = Quart(__name__)
 
 
 async def report(leadership: Leadership) -> None:
-    async for tick in every(leadership, 10):
+    async for tick in leadership.every(10):
         print(f"term {leadership.term}: all is well, for {tick * 10} s", flush=True)
 
 

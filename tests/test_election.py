@@ -98,8 +98,8 @@ BAD: list[tuple[dict[str, object], type[Exception], str]] = [
     ({"backoff": (2, 1)}, ValueError, "backoff"),
     ({"backoff": (1, float("inf"))}, ValueError, "backoff"),
     ({"backoff": (float("nan"), 1)}, ValueError, "backoff"),
-    ({"on_elected": 3}, TypeError, "callback"),
-    ({"on_resigned": "x"}, TypeError, "callback"),
+    ({"on_elected": 3}, TypeError, "on_elected must be a function"),
+    ({"on_resigned": "x"}, TypeError, "on_resigned must be a function"),
     ({"name": "both"}, TypeError, "one of the two"),
 ]
 

@@ -51,6 +51,8 @@ LEVELS: list[set[str]] = [
         "placement",
         "rehearsal",
         "runners",
+        "stopping",
+        "ticks",
     },
     {
         "diagnosis",

@@ -158,7 +158,7 @@ def test_what_went_away_since_it_was_found_is_no_error(path: Path) -> None:
     read_end, write_end = os.pipe()
     path.touch()
     found = [f"/proc/{os.getpid()}/fd/{read_end}", f"{path}.gone", str(path)]
-    survey = survey_of([], find=lambda: Found(found, None))
+    survey = survey_of([], find=lambda _: Found(found, None))
     assert [lock.path for lock in survey.locks] == [str(path)]
     assert (survey.errors, survey.is_complete) == ([], True)
     assert len(survey_of(found).errors) == 2
@@ -368,3 +368,37 @@ def test_an_encoding_without_our_characters_is_no_error(path: Path) -> None:
         )
     assert (result.returncode, result.stderr) == (0, b"")
     assert str(path).encode() in result.stdout
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_the_kernel_s_tables_are_read_as_often_for_many_locks_as_for_a_few(
+    tmp_path: Path, held: bool
+) -> None:
+    program = (
+        "import sys, json\n"
+        "from leaderlock import LeaderLock\n"
+        "from leaderlock.cli.status import survey_of\n"
+        "from leaderlock.web.facts import Facts, history_or_why_not\n"
+        "directory, held = sys.argv[1], sys.argv[2] == 'True'\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda event, args: opened.append(args[0]) if event == 'open' else None)\n"
+        "def reads_of_tables(count):\n"
+        "    locks = [LeaderLock(f'{directory}/{count}-{number}.lock') for number in range(count)]\n"
+        "    for lock in locks: lock.acquire(); held or lock.release()\n"
+        "    paths = [lock.path for lock in locks]\n"
+        "    for ask in (survey_of, lambda paths: list(map(history_or_why_not, Facts(paths, None)"
+        ".survey.locks))):\n"
+        "        opened.clear(); assert ask(paths)\n"
+        "        shared = [p for p in map(str, opened) if '.lock' not in p and '/fd' not in p]\n"
+        "        yield len(shared), shared.count('/proc/locks')\n"
+        "    for lock in locks: held and lock.release()\n"
+        "list(reads_of_tables(1))\n"
+        "print(json.dumps([list(reads_of_tables(3)), list(reads_of_tables(120))]))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, tmp_path, str(held)], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    few, many = json.loads(run.stdout)
+    assert few == many
+    assert all(tables >= 1 for _, tables in few)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from leaderlock.current import current_leadership, is_leader
     from leaderlock.election import Election
     from leaderlock.errors import (
+        BlocksEventLoop,
         CorruptLockFile,
         LeaderLockError,
         LeadershipLost,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from leaderlock.record import Record
 
 __all__ = [
+    "BlocksEventLoop",
     "Candidate",
     "CorruptLockFile",
     "Election",
@@ -58,6 +60,7 @@ _ROOMS = {
     "current": ("current_leadership", "is_leader"),
     "election": ("Election",),
     "errors": (
+        "BlocksEventLoop",
         "CorruptLockFile",
         "LeaderLockError",
         "LeadershipLost",

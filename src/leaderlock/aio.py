@@ -6,7 +6,6 @@ process queue at the lock's gate, without any.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import time
 
@@ -17,6 +16,8 @@ from leaderlock.kernel.threads import allocate_lock, start_new_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import asyncio
+
     from leaderlock.lock import LeaderLock
 
 
@@ -43,6 +44,8 @@ async def _park(gate: Gate, hold: Hold, deadline: float | None) -> bool:
     limit = None if deadline is None else deadline - time.monotonic()
     if limit is not None and limit <= 0:
         return False
+    import asyncio  # noqa: PLC0415  (whose loop runs; plain locks need none of it)
+
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[bool] = loop.create_future()
     wait = Wait()
@@ -72,6 +75,8 @@ async def _park(gate: Gate, hold: Hold, deadline: float | None) -> bool:
 
 
 async def _enter(gate: Gate, hold: Hold, limit: float | None) -> bool:
+    import asyncio  # noqa: PLC0415  (whose loop runs; plain locks need none of it)
+
     loop = asyncio.get_running_loop()
     granted: asyncio.Future[None] = loop.create_future()
 

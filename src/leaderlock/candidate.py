@@ -9,13 +9,14 @@ import time
 from leaderlock.at_exit import candidates
 from leaderlock.current import current
 from leaderlock.errors import LeaderLockError, LeadershipLost, NotHeld
+from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.flock import Wait
 from leaderlock.kernel.green import HubIsGone, here
 from leaderlock.kernel.threads import RLock
 from leaderlock.kernel.watchers import Watchers
 from leaderlock.leadership import Leadership, OfThisProcess
 from leaderlock.log import log
-from leaderlock.runners import NATIVE, keep_beating
+from leaderlock.runners import NATIVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,13 +68,15 @@ class Candidate(OfThisProcess):
         return self.state == "leading"
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it leads.
+        """Wait until it leads; in a coroutine, where this would block, `BlocksEventLoop` is raised.
 
         Returns:
             True if it leads or has done its work; False after `timeout` seconds, or if it was stopped.
         """
-        if self._pid != os.getpid():  # nothing will happen here any more
+        if self._pid != os.getpid():
             return False
+        if not self._decided and timeout != 0:
+            refuse_to_block("candidate.wait()", "write `await asyncio.to_thread(candidate.wait)`")
         return self._watchers.until(lambda: self._decided, timeout) and self.state in (
             "leading",
             "resigned",
@@ -219,10 +222,7 @@ class Candidate(OfThisProcess):
                 self._election.on_elected(leadership)
             result = self._task(leadership)
             leadership.announce()
-            if self._runner.hub is None or self._election.switch is None:
-                leadership.end_lease()
-            else:
-                self._runner.spawn(functools.partial(keep_beating, leadership, self._on_lost))
+            self._runner.end_lease(leadership, self._on_lost)
         except Exception as error:  # noqa: BLE001  (whatever it raises passes the leadership on)
             if not (leadership.lost and isinstance(error, LeadershipLost)):  # which was logged
                 log().exception(

@@ -13,13 +13,14 @@ import os
 from leaderlock.at_exit import candidates, see_to_end_of_child
 from leaderlock.candidate import Candidate
 from leaderlock.errors import LeaderLockError, Unsupported
+from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.offload import in_native_thread
 from leaderlock.kernel.threads import start_new_thread
 from leaderlock.lock import LeaderLock
 from leaderlock.log import log
 from leaderlock.placement import Elsewhere, find_place, stand_elsewhere, take_over
 from leaderlock.placement.forks import say_if_parent_leads, watch_forks
-from leaderlock.rehearsal import import_lookout, rehearse_in_place
+from leaderlock.rehearsal import import_for_leader, rehearse_in_place
 from leaderlock.runners import NATIVE, WHERE, ForegroundRunner, foreground_hub, runner_for
 
 TYPE_CHECKING = False
@@ -111,6 +112,7 @@ class Election:
             from leaderlock.deadman import DeadManSwitch  # noqa: PLC0415  (ctypes, 8 ms)
 
             self.switch = DeadManSwitch(lease)
+        import_for_leader()
         self.on_return = on_return
         self.backoff = _as_backoff(backoff)
         self.on_elected = on_elected
@@ -128,9 +130,15 @@ class Election:
 
         Raises:
             TypeError: the task is not a function of one argument.
+            BlocksEventLoop: an event loop runs in this thread.
             LeaderLockError: the lock cannot be used.
         """
         require_task(task)
+        refuse_to_block(
+            "Election.run(task)",
+            "write `async with election.lead() as leadership:`, or `election.start(task)`, which has a "
+            "thread of its own for a plain function",
+        )
         self._have_rehearsed()
         if self._kept is not None and self._kept.is_leader:
             raise LeaderLockError(
@@ -186,12 +194,11 @@ class Election:
             LeaderLockError: the lock cannot be used.
             Unsupported: the event loop is not one of asyncio's kind.
         """
-        from leaderlock.leading import lead  # noqa: PLC0415  (asyncio)
+        from leaderlock.leading import lead  # noqa: PLC0415  (asyncio; see `import_for_leader`)
 
         return lead(self)
 
     def _have_rehearsed(self) -> None:
-        import_lookout()
         self.before_parking = rehearse_in_place
 
     def start_unchecked(

@@ -53,5 +53,9 @@ class NotHeld(LeaderLockError, RuntimeError):
     """The operation needs the lock, and this object does not hold it in this process."""
 
 
+class BlocksEventLoop(LeaderLockError, RuntimeError):
+    """The call would wait in a thread whose event loop runs, and so stop everything that it serves."""
+
+
 class Unsupported(LeaderLockError):
     """This system, file system or version cannot do what was asked."""

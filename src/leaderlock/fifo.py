@@ -7,6 +7,7 @@ import os
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
+from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.fifo import DEFAULT_CAPACITY, Fifo
 from leaderlock.kernel.green import hub_here
 from leaderlock.kernel.offload import in_native_thread
@@ -68,6 +69,7 @@ class Reading:
         """Wait until something is in the pipe or the reader is to end; no wakeups before that."""
         from leaderlock.kernel.pipes import Bell, wait_readable  # noqa: PLC0415  (as above)
 
+        refuse_to_block("receive()", "read in a thread: a plain function as the task has one")
         if self._bell is None or self._rung_by is not self._stopping:
             # One parked thread for each leadership, however many loops wait one after the other.
             self._bell, self._rung_by = Bell(), self._stopping

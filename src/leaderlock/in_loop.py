@@ -81,6 +81,7 @@ class Term:
             self._beat()
 
         leadership = self._leadership
+        leadership.is_beaten_for = True
         news, leadership.news = leadership.news, None
         try:
             self._loop.call_soon_threadsafe(begin_and_beat, context=context)

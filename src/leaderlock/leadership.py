@@ -9,14 +9,16 @@ import time
 from leaderlock.current import of_this_process
 from leaderlock.errors import LeadershipLost, LockFileReplaced, LockFileUnusable, NotHeld
 from leaderlock.journal import AT_ONCE
-from leaderlock.kernel.event import NativeEvent
+from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.threads import get_ident, start_new_thread
 from leaderlock.log import log
+from leaderlock.stopping import Stopping
+from leaderlock.ticks import Ticks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import NoReturn
 
     from leaderlock.deadman import DeadManSwitch
@@ -46,6 +48,7 @@ class Leadership(OfThisProcess):
         since: when it was elected, in seconds since the epoch.
         lost: whether the lock's file was found to be deleted or replaced.
         takes_over: whether somebody else led until then.
+        is_beaten_for: whether an event loop or a hub beats in the task's place, so that this may wait.
         news: what to call, with this, when the task first waits, beats, looks at `stopping` or ends,
             and not before it begins: to log a line takes a quarter of a millisecond, cold, in which
             nobody would do the work. It may call `look_out`.
@@ -56,7 +59,8 @@ class Leadership(OfThisProcess):
         self.since = 0.0
         self.lost = False
         self.takes_over = False
-        self._stopping = NativeEvent()
+        self.is_beaten_for = False
+        self._stopping = Stopping()
         self.news: Callable[[Leadership], None] | None = None
         self._lookout: LookOut | None = None
         self._thread = 0
@@ -126,8 +130,13 @@ class Leadership(OfThisProcess):
 
         Raises:
             ValueError: it would outlast the lease, as nobody beats meanwhile.
+            BlocksEventLoop: in a coroutine, where `asyncio.sleep` waits.
         """
-        if self._switch is not None and not seconds < self._switch.lease:
+        refuse_to_block(
+            f"leadership.wait({seconds!r})",
+            f"write `await {{library}}.sleep({seconds!r})`; it is cancelled when the task is to stop",
+        )
+        if self._switch is not None and not (seconds < self._switch.lease or self.is_beaten_for):
             raise ValueError(
                 f"a wait of {seconds!r} s would outlast the lease of {self._switch.lease:g} s, and end "
                 f"by SIGKILL: use every(), or wait for less and beat() in between"
@@ -257,8 +266,10 @@ class Leadership(OfThisProcess):
         except (NotHeld, LockFileReplaced) as error:
             raise LeadershipLost(str(error)) from error
 
-    def every(self, seconds: float) -> Iterator[int]:
+    def every(self, seconds: float) -> Ticks:
         """Tick at once and then every so many seconds, counted from 0, until asked to stop.
+
+        For ``for`` and, in a coroutine, for ``async for``; there, ``for`` raises `BlocksEventLoop`.
 
         Ticks keep to the beat of the first (on the monotonic clock): a slow one does not put off the
         next, and those that were missed are left out and not made up. Each tick beats; if that finds
@@ -269,30 +280,13 @@ class Leadership(OfThisProcess):
         """
         if not (seconds > 0 and math.isfinite(seconds)):
             raise ValueError(f"seconds must be a positive number, not {seconds!r}")
-        if self._switch is not None and self._switch.lease < 2 * seconds:
+        lease = math.inf if self._switch is None or self.is_beaten_for else self._switch.lease
+        if lease < 2 * seconds:
             raise ValueError(
-                f"the lease of {self._switch.lease:g} s is shorter than twice the tick of {seconds:g} "
+                f"the lease of {lease:g} s is shorter than twice the tick of {seconds:g} "
                 f"s, so that one late tick would be death: choose a longer lease or a shorter tick"
             )
-        return self._ticks(seconds)
-
-    def _ticks(self, seconds: float) -> Iterator[int]:
-        begin = time.monotonic()
-        tick = 0
-        while not self._stopping.is_set():
-            news, self.news = self.news, None  # for after the tick's work
-            try:
-                self.beat()
-            except LeadershipLost:
-                return
-            finally:
-                self.news = news
-            yield tick
-            self.announce()
-            elapsed = time.monotonic() - begin
-            tick = int(elapsed // seconds) + 1
-            if self._pause(tick * seconds - elapsed):
-                return
+        return Ticks(self, seconds)
 
     def __repr__(self) -> str:
         return f"<leaderlock.Leadership term={self.term} of {self._lock.path!r}>"

@@ -1,11 +1,9 @@
-"""To lead in a coroutine: `async with election.lead()`, and ticks for `async for`."""
+"""To lead in a coroutine: `async with election.lead()`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
-import time
 
 from leaderlock.at_exit import candidates
 from leaderlock.candidate import Candidate
@@ -24,31 +22,12 @@ if TYPE_CHECKING:
 
 
 def every(leadership: Leadership, seconds: float) -> AsyncIterator[int]:
-    """`Leadership.every` for ``async for``: tick at once and then every so many seconds, from 0.
-
-    Ticks keep to the beat of the first; those that were missed are left out. Each tick beats; if that
-    finds the leadership lost, or the task was asked to stop, the loop ends.
+    """`Leadership.every`, for ``async for``; from before that could be used so itself.
 
     Raises:
         ValueError: seconds is not a positive number.
     """
-    if not (seconds > 0 and math.isfinite(seconds)):
-        raise ValueError(f"seconds must be a positive number, not {seconds!r}")
-    return _ticks(leadership, seconds)
-
-
-async def _ticks(leadership: Leadership, seconds: float) -> AsyncIterator[int]:
-    begin = time.monotonic()
-    tick = 0
-    while not leadership.stopping.is_set():
-        try:
-            leadership.beat()
-        except LeadershipLost:
-            return
-        yield tick
-        elapsed = time.monotonic() - begin
-        tick = int(elapsed // seconds) + 1
-        await asyncio.sleep(tick * seconds - elapsed)
+    return leadership.every(seconds)
 
 
 @contextlib.asynccontextmanager

@@ -14,6 +14,7 @@ import warnings
 
 from leaderlock.errors import LockFileReplaced, NotHeld, Unsupported
 from leaderlock.gate import Gate
+from leaderlock.holder import standing_of
 from leaderlock.kernel import descriptors
 from leaderlock.kernel.threads import allocate_lock
 from leaderlock.limit import limit_of, timed_out
@@ -21,6 +22,7 @@ from leaderlock.memoryfile import MemoryFile
 from leaderlock.namedfile import lock_file
 
 try:
+    from leaderlock import aio
     from leaderlock.hold import Hold
 except ImportError:  # Windows has no fcntl: the package can be imported, a lock cannot be made
     Hold = None  # type: ignore[assignment, misc]
@@ -233,8 +235,6 @@ class LeaderLock:
         return None if standing is None else standing.holder
 
     def _standing(self) -> Standing | None:
-        from leaderlock.holder import standing_of  # noqa: PLC0415
-
         return standing_of(self._file)
 
     @property
@@ -267,9 +267,7 @@ class LeaderLock:
 
     async def __aenter__(self) -> LeaderLock:
         """`__enter__` without blocking the event loop; cancelling leaves nothing behind."""
-        from leaderlock.aio import acquire  # noqa: PLC0415
-
-        if not await acquire(self, self._limit):
+        if not await aio.acquire(self, self._limit):
             raise timed_out(self.path, self._limit)
         return self
 

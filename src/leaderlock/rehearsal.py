@@ -9,10 +9,12 @@ standby whose parent has not learnt it does so itself, before it parks.
 from __future__ import annotations
 
 import os
+import sys
 
 from leaderlock.candidate import Candidate
 from leaderlock.errors import LeaderLockError
 from leaderlock.lock import LeaderLock
+from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +30,15 @@ is_learnt = False
 """By this process or by one that it was forked from."""
 
 
-def import_lookout() -> None:
-    """Import what a leader's look-out needs, in this thread and before a fork: 7 ms, for ctypes."""
+def import_for_leader() -> None:
+    """Import what a leader needs, before a fork, before rights are dropped, and before it waits.
+
+    The package may be replaced, and this process lose the right to read it, before it leads. It takes
+    12 ms, for ctypes and logging, where the program has not imported these.
+    """
+    log()
+    if "asyncio" in sys.modules:  # for `Election.lead`: whoever imports it later can import ours then
+        import leaderlock.leading  # noqa: PLC0415
     try:
         import leaderlock.lookout  # noqa: F401, PLC0415  (as said)
     except ImportError:  # not Linux, or a Python without ctypes: a leader looks when it beats
@@ -40,7 +49,7 @@ def rehearse_before_fork() -> None:
     """Elect and resign a few times, in this thread, by a file of no meaning. It takes 2 ms."""
     if is_learnt:
         return
-    import_lookout()
+    import_for_leader()
     import tempfile  # noqa: PLC0415  (5 ms, which a server's arbiter has paid already)
 
     try:

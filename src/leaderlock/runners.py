@@ -52,6 +52,10 @@ class Runner:
         """Begin what belongs to the task, beside it."""
         start_new_thread(function, ())
 
+    def end_lease(self, leadership: Leadership, lost: Callable[[], object]) -> None:
+        """The task has returned: its lease ends."""
+        leadership.end_lease()
+
     def can_wait(self) -> bool:
         """Whether the caller may wait for a task."""
         return True
@@ -97,6 +101,25 @@ class GreenRunner(Runner):
         """Begin a green thread."""
         self.hub.spawn(function)
 
+    def end_lease(self, leadership: Leadership, lost: Callable[[], object]) -> None:
+        """The task has returned, and what it started lives by the hub.
+
+        So the lease goes on, and says that the hub lives: a green thread beats.
+        """
+        switch = leadership._switch
+        if switch is None:
+            return
+        leadership.is_beaten_for = True
+
+        def beat() -> None:
+            try:
+                while not leadership._stopping.wait(switch.lease / 4):
+                    leadership.beat()
+            except LeadershipLost:
+                lost()
+
+        self.spawn(beat)
+
     def can_wait(self) -> bool:
         """Whether the caller may wait for a task: the hub itself cannot, which has to run it."""
         return self.hub.is_current() or hub_of_thread() is not self.hub
@@ -108,19 +131,6 @@ class ForegroundRunner(GreenRunner):
     def wait(self, function: Callable[[], Result], call_off: Callable[[], object]) -> Result:
         """Let a native thread wait, while the hub runs on."""
         return in_native_thread(self.hub, function, call_off)
-
-
-def keep_beating(leadership: Leadership, lost: Callable[[], object]) -> None:
-    """In a hub, after the task has returned: what it has started lives by the hub.
-
-    So the lease goes on, and says that the hub lives.
-    """
-    switch = leadership._switch
-    try:
-        while switch is not None and not leadership._stopping.wait(switch.lease / 4):
-            leadership.beat()
-    except LeadershipLost:
-        lost()
 
 
 def runner_for(task: object, thread: str) -> Runner:

@@ -14,7 +14,7 @@ from typing import Any
 import trio
 
 from leaderlock import Leadership, current_leadership
-from leaderlock.integrations.asgi import every, in_one_worker
+from leaderlock.integrations.asgi import in_one_worker
 from tests.integrations.served import fail, lead, note
 
 __all__ = ["lead"]  # a task, too
@@ -26,7 +26,7 @@ async def lead_in_loop(leadership: Leadership) -> None:
     assert current_leadership() is leadership
     note("start", leadership.term)
     try:
-        async for _ in every(leadership, 0.02):
+        async for _ in leadership.every(0.02):
             note("tick", leadership.term)
     finally:
         note("stop", leadership.term)

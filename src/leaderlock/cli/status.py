@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -12,9 +13,10 @@ from leaderlock.cli.status_text import as_text
 from leaderlock.errors import LeaderLockError, UnsafeLockFile, Unsupported
 from leaderlock.printable import json_text as as_json_text
 from leaderlock.printable import printable
-from leaderlock.status.lock import status_of
+from leaderlock.status.lock import open_at, statuses_of
 from leaderlock.status.machine import find_locks
 from leaderlock.status.opened import MissingLockFile, process_in
+from leaderlock.status.view import View
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,11 +25,15 @@ if TYPE_CHECKING:
 
     from leaderlock.status import LockStatus
     from leaderlock.status.machine import Found
+    from leaderlock.status.opened import Opened
 
 FAILED = 125
 
 VERSION = 1
 """Of the JSON document."""
+
+_OPEN_AT_ONCE = 100
+"""Locks whose files are open at the same time: each takes two descriptors."""
 
 OPTIONS = (
     HELP,
@@ -124,24 +130,37 @@ def main(words: Sequence[str]) -> int:
 
 def survey_of(
     paths: Sequence[str],
-    look: Callable[[str], LockStatus] = status_of,
-    find: Callable[[], Found] = find_locks,
+    open_file: Callable[[str, View], Opened] = open_at,
+    find: Callable[[View], Found] = lambda view: find_locks(view=view),
 ) -> Survey:
-    """The status of the locks at these paths, or of all that can be found."""
-    survey = Survey()
+    """The status of the locks at these paths, or of all that can be found.
+
+    The kernel's tables are read once for all of them, whatever their number.
+    """
+    survey, view = Survey(), View()
     chosen = list(paths)
     if not chosen:
-        chosen, survey.hidden = find()
-    for path in chosen:
-        try:
-            lock = look(path)
-        except LeaderLockError as error:
-            if paths or not _has_gone(error, path):
-                survey.errors.append(str(error))
-            continue
-        survey.locks.append(lock)
-        if paths and lock.unreadable is not None:
-            survey.errors.append(f"{lock.path}: its record cannot be read: {lock.unreadable}")
+        chosen, survey.hidden = find(view)
+    for start in range(0, len(chosen), _OPEN_AT_ONCE):
+        with contextlib.ExitStack() as files:
+            opened = []
+            for path in chosen[start : start + _OPEN_AT_ONCE]:
+                try:
+                    file = open_file(path, view)
+                except LeaderLockError as error:
+                    if paths or not _has_gone(error, path):
+                        survey.errors.append(str(error))
+                    continue
+                if not file.kept:
+                    files.enter_context(file)
+                opened.append(file)
+            survey.locks += statuses_of(opened, view)
+    if paths:
+        survey.errors += [
+            f"{lock.path}: its record cannot be read: {lock.unreadable}"
+            for lock in survey.locks
+            if lock.unreadable is not None
+        ]
     return survey
 
 

@@ -25,7 +25,7 @@ from leaderlock.cli.status import Survey, draw_plain, drawing, json_text, plain_
 from leaderlock.errors import LeaderLockError
 from leaderlock.kernel import inotify
 from leaderlock.printable import printable
-from leaderlock.status.lock import status_of, status_of_opened
+from leaderlock.status.lock import open_at
 from leaderlock.status.machine import find_locks, lock_directories
 from leaderlock.status.opened import Opened, open_lock, process_in
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from leaderlock.kernel.openfiles import Place
     from leaderlock.status import LockStatus, ProcessStatus
+    from leaderlock.status.view import View
 
 _AFTER_AN_EVENT = (0.001, 0.005, 0.02, 0.1, 0.5)
 """Seconds from an event to each of the looks for what it announced."""
@@ -85,26 +86,27 @@ class Watcher:
             with contextlib.suppress(OSError):  # missing, or closed to us: see `_WITHOUT_EVENT`
                 number = self._inotify.add(directory, inotify.ENTRIES)
                 self._names.setdefault(number, set()).add(os.fsencode(name))
-        survey = survey_of(self._paths, self._status_of, lambda: find_locks(self._places))
+        survey = survey_of(self._paths, self._open, lambda view: find_locks(self._places, view))
         self._follow(survey)
         return survey
 
-    def _status_of(self, path: str) -> LockStatus:
+    def _open(self, path: str, view: View) -> Opened:
         watched = self._watched.get(path)
         if watched is not None and not watched.is_current(path):
             self._forget(path)
             watched = None
         if watched is None:
             try:
-                opened = open_lock(path)
+                opened = open_lock(path, view.mounts)
             except LeaderLockError:
-                return status_of(path)  # of a file that was deleted, or raises the same
+                return open_at(path, view)  # a file that was deleted, or raises the same
+            opened.kept = True
             try:
                 number = self._inotify.add(opened.proc_path, _FILE_EVENTS)
             except OSError:  # EACCES: not ours to read; ENOSPC: too many watches
                 number = -1
             watched = self._watched[path] = _Watched(opened, number)
-        return status_of_opened(watched.opened)
+        return watched.opened
 
     def _forget(self, path: str) -> None:
         watched = self._watched.pop(path)

@@ -67,10 +67,26 @@ def _named_by(cgroup: str | None) -> str | None:
     return None
 
 
-def is_frozen(pid: int) -> bool:
-    """Whether the process's control group, or one above it, is frozen, of either version."""
-    groups = _groups_in(read(f"/proc/{pid}/cgroup"))
-    for line in _lines("/proc/self/mountinfo"):
+class Freezers:
+    """Which control groups are frozen, of either version; each is looked at once."""
+
+    def __init__(self) -> None:
+        self._mounts = [line for line in _lines("/proc/self/mountinfo") if " - cgroup" in line]
+        self._known: dict[bytes | None, bool] = {}
+        self._groups: dict[int, bytes | None] = {}
+
+    def is_frozen(self, pid: int) -> bool:
+        """Whether the process's control group, or one above it, is frozen."""
+        if pid not in self._groups:
+            self._groups[pid] = read(f"/proc/{pid}/cgroup")
+        groups = self._groups[pid]
+        if groups not in self._known:
+            self._known[groups] = _is_frozen(_groups_in(groups), self._mounts)
+        return self._known[groups]
+
+
+def _is_frozen(groups: dict[str, str], mounts: list[str]) -> bool:
+    for line in mounts:
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)
         if kind == "cgroup2":

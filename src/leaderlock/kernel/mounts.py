@@ -77,10 +77,13 @@ class Mount:
         return self.kind in _NETWORK
 
 
-def mount_of(fd: int) -> Mount | None:
+def mount_of(fd: int, known: dict[bytes, Mount] | None = None) -> Mount | None:
     """The mount that a descriptor was opened through; None where the kernel does not tell.
 
     It does not where ``/proc`` is missing, and for files without a path, such as a memfd.
+
+    Args:
+        known: from `mounts_by_id`, for one who asks about many descriptors.
     """
     try:
         with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
@@ -89,6 +92,8 @@ def mount_of(fd: int) -> Mount | None:
         return None
     if mount_id is None:
         return None
+    if known is not None:
+        return known.get(mount_id)
     of_ours = mount_id + b" "
     return next((_parse(line) for line in _mountinfo() if line.startswith(of_ours)), None)
 
@@ -108,6 +113,11 @@ def place_of(fd: int) -> tuple[tuple[int, int], int]:
 def mounts() -> list[Mount]:
     """Every mount that this process sees, the last made last; empty where ``/proc`` is missing."""
     return [_parse(line) for line in _mountinfo()]
+
+
+def mounts_by_id() -> dict[bytes, Mount]:
+    """Every mount that this process sees, by the ID that ``/proc/PID/fdinfo`` names."""
+    return {line.split(b" ", 1)[0]: _parse(line) for line in _mountinfo()}
 
 
 def local_devices() -> set[int]:

@@ -38,23 +38,19 @@ def descriptors_with_flocks(pid: int) -> dict[Place, str] | None:
     return found
 
 
-def processes_with_flock(place: Place) -> list[int]:
-    """Every process that can be seen to have a descriptor that carries the lock."""
-    return [pid for pid in processes() if place in (descriptors_with_flocks(pid) or {})]
-
-
 def processes() -> list[int]:
     """The number of every process that can be seen."""
     return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
-def descriptors_leading_to(pid: int, link: str) -> list[str]:
-    """The ``/proc/PID/fd/N`` of the process whose link reads so; empty if we may not look."""
+def links_of(pid: int) -> list[tuple[str, str]]:
+    """Each ``/proc/PID/fd/N`` of the process and what it leads to; empty if we may not look."""
     try:
         names = os.listdir(f"/proc/{pid}/fd")
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return []
-    return [path for name in names if link_of(path := f"/proc/{pid}/fd/{name}") == link]
+    paths = [f"/proc/{pid}/fd/{name}" for name in names]
+    return [(path, link) for path in paths if (link := link_of(path)) is not None]
 
 
 def flocks_by(descriptor: str) -> list[Place]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from itertools import islice
 
 from leaderlock.kernel.table import FlockEntry, once, readings
 
@@ -42,15 +41,48 @@ def queue_on(device: tuple[int, int], inode: int) -> list[FlockEntry] | None:
     return [] if os.path.exists("/proc/locks") else None
 
 
-def holders() -> dict[Place, int]:
-    """Who holds a flock on which file: one of them, where several share it."""
-    found: dict[Place, int] = {}
-    with closing(readings()) as tables:
-        several = b"".join(islice(tables, 5))  # one may miss a lock: see `queue_on`
-        for line in dict.fromkeys(several.splitlines()):
-            if b" FLOCK " in line and b"->" not in line:
-                major, minor, inode = line.split()[5].split(b":")
-                found[(int(major, 16), int(minor, 16)), int(inode)] = _pid(line)
+class AllFlocks:
+    """Who holds and who waits, of every file at one moment: for one who asks about many of them.
+
+    As in `queue_on`, a lock that any of the readings shows is believed to be held.
+    """
+
+    def __init__(self) -> None:
+        self._lines: dict[bytes, list[bytes]] = {}
+        self._holders: dict[Place, int] | None = None
+        before = None
+        with closing(readings()) as tables:
+            for table in tables:
+                if table != before:
+                    self._lines.update(_by_place(table))
+                before = table
+
+    def on(self, device: tuple[int, int], inode: int) -> list[FlockEntry]:
+        """The entries for one file, as `queue_on` gives them."""
+        lines = self._lines.get(b"%02x:%02x:%d" % (*device, inode), [])
+        found = [(_depth(line), _entry(line, device, inode)) for line in once(lines)]
+        return [entry for _, entry in sorted(found, key=lambda pair: pair[0])]
+
+    def holders(self) -> dict[Place, int]:
+        """Who holds a flock on which file: one of them, where several share it."""
+        if self._holders is not None:
+            return self._holders
+        found: dict[Place, int] = {}
+        for place, lines in self._lines.items():
+            holding = [line for line in lines if b"->" not in line]
+            if holding:
+                major, minor, inode = place.split(b":")
+                found[(int(major, 16), int(minor, 16)), int(inode)] = _pid(holding[-1])
+        self._holders = found
+        return found
+
+
+def _by_place(table: bytes) -> dict[bytes, list[bytes]]:
+    """The lines of flocks by their place, as the table writes it."""
+    found: dict[bytes, list[bytes]] = {}
+    for line in table.splitlines():
+        if b" FLOCK " in line:
+            found.setdefault(line.rsplit(None, 3)[1], []).append(line)
     return found
 
 

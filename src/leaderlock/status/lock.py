@@ -6,23 +6,21 @@ import os
 
 from leaderlock import record
 from leaderlock.errors import LockFileUnusable
-from leaderlock.kernel.containers import is_frozen
-from leaderlock.kernel.openfiles import processes_with_flock
-from leaderlock.kernel.processes import is_there, pid_in_its_namespace, start_of, wait_for_end
-from leaderlock.kernel.queues import queue_on
+from leaderlock.kernel.processes import is_there, wait_for_end
 from leaderlock.lock import LeaderLock
 from leaderlock.status.hidden import hidden_from_us, outside_our_namespace
 from leaderlock.status.model import Filesystem, HolderStatus, LockStatus, ProcessStatus
 from leaderlock.status.opened import MissingLockFile, Opened, open_lock
-from leaderlock.status.people import process
-from leaderlock.status.rivals import Rival, deleted_files_at
+from leaderlock.status.view import View
 from leaderlock.status.warnings import warnings_about
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from leaderlock.kernel.table import FlockEntry
+    from leaderlock.status.rivals import Rival
 
 _LOOKS = 50
 
@@ -44,50 +42,65 @@ def status_of(lock: str | os.PathLike[str] | LeaderLock) -> LockStatus:
         LeaderLockError: there is no such file, it is no lock file, we may not look at it, or this is
             not Linux.
     """
+    view = View()
     if isinstance(lock, LeaderLock):
         if lock.path.startswith("memfd:"):
             fd = lock._file.open_for_reading()
             assert fd is not None  # only a path may lead to nothing
             try:
                 with open_lock(f"/proc/{os.getpid()}/fd/{fd}") as opened:
-                    return status_of_opened(opened)
+                    return statuses_of([opened], view)[0]
             finally:
                 os.close(fd)
         lock = lock.path
+    with open_at(lock, view) as opened:
+        return statuses_of([opened], view)[0]
+
+
+def open_at(path: str | os.PathLike[str], view: View) -> Opened:
+    """The file at a path or, if it was deleted, the one whose lock is still held.
+
+    Raises:
+        LeaderLockError: as `status_of`.
+    """
     try:
-        opened = open_lock(lock)
+        return open_lock(path, view.mounts)
     except MissingLockFile:
         # Its holder may live on with a file that was deleted.
-        rivals = deleted_files_at(os.path.abspath(os.fsdecode(lock)), None)
+        rivals = view.deleted_files_at(os.path.abspath(os.fsdecode(path)), None)
         if not rivals:
             raise
         try:
-            opened = open_lock(rivals[0].descriptor)
+            return open_lock(rivals[0].descriptor, view.mounts)
         except LockFileUnusable:
             raise MissingLockFile(
-                f"{os.fsdecode(lock)} was deleted, but process {rivals[0].pid} still holds its lock; "
+                f"{os.fsdecode(path)} was deleted, but process {rivals[0].pid} still holds its lock; "
                 f"only root or that process's user may see more"
             ) from None
-    with opened:
-        return status_of_opened(opened)
 
 
-def status_of_opened(opened: Opened) -> LockStatus:
-    """The same of a file that is open: for one who looks again and again."""
-    entries, content = _settled(opened)
+def statuses_of(files: Sequence[Opened], view: View) -> list[LockStatus]:
+    """The status of several locks whose files are open, at one moment."""
+    return [
+        _status(opened, *settled, view)
+        for opened, settled in zip(files, _settled(files, view), strict=True)
+    ]
+
+
+def _status(opened: Opened, entries: list[FlockEntry], content: bytes | None, view: View) -> LockStatus:
     fields = record.decode(content) if content else None
-    waiting = [process(entry.pid) for entry in entries if entry.waiting]
+    waiting = [view.process(entry.pid) for entry in entries if entry.waiting]
     holding = [entry for entry in entries if not entry.waiting]
     taken_by = holding[0].pid if holding else None
     kept_by: list[int] = []
     if taken_by is None and outside_our_namespace():
         # The kernel leaves out a lock whose taker has gone, where the number meant nothing any more.
-        kept_by = processes_with_flock(opened.place)
+        kept_by = view.processes_with_flock(opened.place)
         taken_by = 0 if kept_by else None
-    holder = None if taken_by is None else _holder(opened, taken_by, kept_by, fields)
+    holder = None if taken_by is None else _holder(opened, taken_by, kept_by, fields, view)
     rivals: list[Rival] = []
     if opened.reached_by == opened.path:
-        rivals = deleted_files_at(opened.path, opened.place)
+        rivals = view.deleted_files_at(opened.path, opened.place)
     major, minor = opened.place[0]
     return LockStatus(
         opened.path,
@@ -97,60 +110,72 @@ def status_of_opened(opened: Opened) -> LockStatus:
         opened.place[1],
         holder,
         waiting,
-        warnings_about(opened, holder, len(holding), content, fields, rivals),
+        warnings_about(opened, holder, len(holding), content, fields, rivals, view),
         hidden_from_us(opened, holder, waiting),
         opened.unreadable,
     )
 
 
-def _settled(opened: Opened) -> tuple[list[FlockEntry], bytes | None]:
-    """The table's entries and the record; looked at again while they do not fit together."""
+def _settled(files: Sequence[Opened], view: View) -> list[tuple[list[FlockEntry], bytes | None]]:
+    """The table's entries and the record of each; looked at again while they do not fit together.
+
+    All that do not are waited for together, so that many foreign holders take no longer than one.
+    """
+    found: dict[Opened, tuple[list[FlockEntry], bytes | None]] = {}
+    pending, before = list(files), dict[Opened, tuple[int, bytes | None]]()
     patience = list(_PATIENCE)
-    before = None
     for _ in range(_LOOKS):
-        entries = queue_on(*opened.place) or []
-        content = opened.content()
-        if _fit(entries, content):
-            return entries, content
+        now = {}
+        for opened in pending:
+            found[opened] = entries, content = view.queue_on(opened.place), opened.content()
+            if not _fit(entries, content, view):
+                now[opened] = entries[0].pid, content
         # Only who stays the holder is waited for: where the lock goes round, the next look may fit.
-        if (now := (entries[0].pid, content)) == before:
-            if not patience:
-                return entries, content
-            wait_for_end(entries[0].pid, patience.pop(0))
+        stay = [opened for opened in now if now[opened] == before.get(opened)]
+        if stay and patience:
+            wait_for_end(now[stay[0]][0], patience.pop(0))
+            stay = []
+        pending = [opened for opened in now if opened not in stay]
+        if not pending:
+            break
         before = now
-    return queue_on(*opened.place) or [], None
+        view.look_again()
+    for opened in pending:
+        found[opened] = view.queue_on(opened.place), None
+    return [found[opened] for opened in files]
 
 
-def _fit(entries: list[FlockEntry], content: bytes | None) -> bool:
+def _fit(entries: list[FlockEntry], content: bytes | None, view: View) -> bool:
     """Whether the record is the holder's, or nothing is to be expected of it."""
     if not entries or entries[0].waiting or content is None or not is_there(entries[0].pid):
         return True
     fields = record.decode(content)
     if fields is None:
         return record.oddity(content) is not None  # a stranger's, and no better one comes
-    return _is_by(entries[0].pid, fields)
+    return _is_by(entries[0].pid, fields, view)
 
 
-def _is_by(pid: int, fields: dict[str, Any]) -> bool:
-    return fields["pid"] in (pid, pid_in_its_namespace(pid))
+def _is_by(pid: int, fields: dict[str, Any], view: View) -> bool:
+    return fields["pid"] in (pid, view.pid_in_its_namespace(pid))
 
 
 def _holder(
-    opened: Opened, pid: int, kept_by: list[int], fields: dict[str, Any] | None
+    opened: Opened, pid: int, kept_by: list[int], fields: dict[str, Any] | None, view: View
 ) -> HolderStatus:
-    seen = process(pid) if pid else ProcessStatus(pid, None, None, None, None, None, None)
-    since = fields["since"] if fields is not None and _is_by(pid, fields) else None
-    if _has_gone(seen, since):
-        kept_by = kept_by or processes_with_flock(opened.place)
+    seen = view.process(pid) if pid else ProcessStatus(pid, None, None, None, None, None, None)
+    since = fields["since"] if fields is not None and _is_by(pid, fields, view) else None
+    if _has_gone(seen, since, view):
+        kept_by = kept_by or view.processes_with_flock(opened.place)
         # A shell that keeps it hands it on to what it starts, `leaderlock status` included.
         others = [keeper for keeper in kept_by if keeper != os.getpid()] or kept_by
-        keepers = [process(keeper) for keeper in others if keeper != pid]
-        if pid not in kept_by:  # else only its first thread has ended
+        keepers = [view.process(keeper) for keeper in others if keeper != pid]
+        if pid not in kept_by:  # otherwise only its first thread has ended
             seen = ProcessStatus(pid, None, None, None, None, None, seen.state)
     else:
         keepers = []
+    frozen = view.freezers.is_frozen(pid)
     if fields is None or since is None:
-        return HolderStatus(*seen, None, None, None, None, None, is_frozen(pid), keepers)
+        return HolderStatus(*seen, None, None, None, None, None, frozen, keepers)
     term = opened.term()
     lease, last_beat = None, None
     if term is not None and term.term == fields["term"]:
@@ -162,18 +187,18 @@ def _holder(
         since,
         lease,
         last_beat,
-        is_frozen(pid),
+        frozen,
         keepers,
     )
 
 
-def _has_gone(seen: ProcessStatus, since: float | None) -> bool:
+def _has_gone(seen: ProcessStatus, since: float | None, view: View) -> bool:
     """Whether the process that took the lock has: the number may be another one's by now."""
     if seen.state in ("Z", "X"):
         return True
     if seen.state is None:
         return not (seen.pid and is_there(seen.pid))
-    started = start_of(seen.pid) if since is not None else None
+    started = view.start_of(seen.pid) if since is not None else None
     return since is not None and started is not None and started > since + _CLOCK_SLACK
 
 

@@ -12,9 +12,9 @@ from leaderlock import record
 from leaderlock.errors import LeaderLockError
 from leaderlock.kernel.openfiles import descriptors_with_flocks, link_of, processes
 from leaderlock.kernel.processes import is_there
-from leaderlock.kernel.queues import holders
 from leaderlock.status.opened import open_lock
 from leaderlock.status.people import user_name
+from leaderlock.status.view import View
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,13 +39,15 @@ def all_locks() -> list[str]:
     return find_locks().paths
 
 
-def find_locks(known_to_be_locks: set[Place] | None = None) -> Found:
+def find_locks(known_to_be_locks: set[Place] | None = None, view: View | None = None) -> Found:
     """The same, with what is hidden.
 
     Args:
         known_to_be_locks: the places of files whose record is not read again, and to which others are
             added: who watches a file would be woken by that.
+        view: what has been read of the machine already.
     """
+    view = view or View()
     locks = set() if known_to_be_locks is None else known_to_be_locks
     paths: list[str] = []
     known: set[Place] = set()
@@ -60,10 +62,14 @@ def find_locks(known_to_be_locks: set[Place] | None = None) -> Found:
             continue
         for name in names:
             path = os.path.join(directory, name)
-            if name.endswith(".lock") and (place := _place(path)) is not None and place not in known:
+            if (
+                name.endswith(".lock")
+                and (place := _place(path, view)) is not None
+                and place not in known
+            ):
                 known.add(place)
                 paths.append(path)
-    held, unseen = _paths_of_held(known, locks)
+    held, unseen = _paths_of_held(view, known, locks)
     return Found(paths + held, _hidden(closed, unseen))
 
 
@@ -87,18 +93,18 @@ def lock_directories() -> list[str]:
     return list(dict.fromkeys(directories))
 
 
-def _place(path: str) -> Place | None:
+def _place(path: str, view: View) -> Place | None:
     """None if it is no lock file, or has gone."""
     try:
-        with open_lock(path) as opened:
+        with open_lock(path, view.mounts) as opened:
             return opened.place
     except LeaderLockError:
         return None
 
 
-def _paths_of_held(known: set[Place], locks: set[Place]) -> tuple[list[str], set[Place]]:
+def _paths_of_held(view: View, known: set[Place], locks: set[Place]) -> tuple[list[str], set[Place]]:
     """The paths of the files with our record that are locked, and the places that cannot be seen."""
-    held = {place: pid for place, pid in holders().items() if place not in known}
+    held = {place: pid for place, pid in view.holders().items() if place not in known}
     seen_of = {pid: descriptors_with_flocks(pid) for pid in set(held.values())}
     descriptors = {place: path for seen in seen_of.values() for place, path in (seen or {}).items()}
     gone = {pid for pid in seen_of if not is_there(pid)}

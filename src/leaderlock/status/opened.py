@@ -30,15 +30,21 @@ class Opened:
         place: device and inode number, as in ``/proc/locks``.
         mount: None if the kernel does not tell.
         unreadable: why the record could not be read, or None.
+        kept: whether it stays open after a look: whoever says so closes it.
     """
 
-    def __init__(self, path: str, fd: int) -> None:
+    kept = False
+
+    def __init__(self, path: str, fd: int, mounts: dict[bytes, Mount] | None) -> None:
         self.path = self.reached_by = path
         self._fd = fd
         self._content_fd = -1
         self.unreadable: str | None = None
-        self.mount: Mount | None = mount_of(fd)
-        self.place = place_of(fd) if self.mount else _place_by_its_process(path, fd)
+        self.mount: Mount | None = mount_of(fd, mounts)
+        if self.mount is None:
+            self.place = _place_by_its_process(path, fd)
+        else:
+            self.place = self.mount.device, os.fstat(fd).st_ino
 
     def status(self) -> os.stat_result:
         """What stat(2) tells."""
@@ -84,8 +90,11 @@ class Opened:
         self.close()
 
 
-def open_lock(path: str | os.PathLike[str]) -> Opened:
+def open_lock(path: str | os.PathLike[str], mounts: dict[bytes, Mount] | None = None) -> Opened:
     """Open the file at a path, or at a ``/proc/PID/fd/N``.
+
+    Args:
+        mounts: by their IDs, for one who opens many.
 
     Raises:
         MissingLockFile: there is none.
@@ -109,7 +118,7 @@ def open_lock(path: str | os.PathLike[str]) -> Opened:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise UnsafeLockFile(f"{text} is not a regular file, so it is no lock file")
-    opened = Opened(text, fd)
+    opened = Opened(text, fd, mounts)
     if process_in(text):
         opened.path = _shown(os.readlink(f"/proc/self/fd/{fd}"))
     return opened

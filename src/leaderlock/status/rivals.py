@@ -6,12 +6,9 @@ import os
 from typing import NamedTuple
 
 from leaderlock.kernel.mounts import real_path
-from leaderlock.kernel.openfiles import descriptors_leading_to, flocks_by
-from leaderlock.kernel.queues import holders
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from leaderlock.kernel.openfiles import Place
+DELETED = " (deleted)"
+"""What the kernel puts behind the path of a deleted file."""
 
 
 class Rival(NamedTuple):
@@ -21,20 +18,7 @@ class Rival(NamedTuple):
     descriptor: str
 
 
-def deleted_files_at(path: str, current: Place | None) -> list[Rival]:
-    """Who holds the lock of a file that was deleted from this path, as far as we may see.
-
-    Args:
-        path: absolute.
-        current: what the path leads to now; None if to nothing.
-    """
+def deleted_path(path: str) -> str:
+    """What the link of a descriptor says once the file at this path is deleted."""
     directory, name = os.path.split(path)
-    deleted = f"{real_path(directory)}/{name} (deleted)".replace("//", "/")
-    held = holders()
-    held.pop(current, None)  # type: ignore[arg-type]
-    return [
-        Rival(pid, descriptor)
-        for pid in sorted(set(held.values()))
-        for descriptor in descriptors_leading_to(pid, deleted)
-        if any(place in held for place in flocks_by(descriptor))
-    ]
+    return f"{real_path(directory)}/{name}{DELETED}".replace("//", "/")

@@ -7,7 +7,7 @@ import stat
 import time
 
 from leaderlock import record
-from leaderlock.kernel.processes import is_stuck, is_there
+from leaderlock.kernel.processes import is_there
 from leaderlock.status.model import LockWarning
 from leaderlock.status.opened import process_in
 from leaderlock.status.people import user_name
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from leaderlock.status.model import HolderStatus
     from leaderlock.status.opened import Opened
     from leaderlock.status.rivals import Rival
+    from leaderlock.status.view import View
 
 _LATE = 0.8
 """Of the lease: a leader that has not beaten for so long is about to miss it."""
@@ -36,6 +37,7 @@ def warnings_about(
     content: bytes | None,
     fields: dict[str, Any] | None,
     rivals: list[Rival],
+    view: View,
 ) -> list[LockWarning]:
     """Every warning, the gravest first.
 
@@ -46,11 +48,12 @@ def warnings_about(
         content: of the file; None if it cannot be read.
         fields: of the record; None if there is none.
         rivals: who holds the lock of a file that was deleted from the same path.
+        view: of the machine.
     """
     found = [*_about_path(opened, holder, rivals)]
     odd = record.oddity(content) if content and fields is None else None
     if holder is not None:
-        found += _about_process(holder)
+        found += _about_process(holder, view)
         if holder.term is None and not holder.kept_by and content is not None:
             found += _about_foreign(holder, holders, fields, odd is not None)
     if odd is not None:
@@ -92,7 +95,7 @@ def _about_path(
         )
 
 
-def _about_process(holder: HolderStatus) -> Iterator[LockWarning]:
+def _about_process(holder: HolderStatus, view: View) -> Iterator[LockWarning]:
     pid = holder.pid
     names = [f"{keeper.pid} ({keeper.command or 'command not visible'})" for keeper in holder.kept_by]
     if holder.kept_by:
@@ -126,7 +129,7 @@ def _about_process(holder: HolderStatus) -> Iterator[LockWarning]:
             f"process {pid} was stopped by {by}: it holds the lock and does nothing; let it go on "
             f"(kill -CONT {pid}) or kill it (kill -KILL {pid})",
         )
-    elif holder.state == "D" and is_stuck(pid, _STUCK):
+    elif holder.state == "D" and view.is_stuck(pid, _STUCK):
         yield LockWarning(
             "leader-uninterruptible",
             f"process {pid} waits for a device or a network file system and cannot be interrupted: it "

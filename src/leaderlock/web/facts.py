@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from leaderlock.cli.status import Survey, survey_of
 from leaderlock.errors import LeaderLockError
-from leaderlock.history import History, history_of
+from leaderlock.history import History, history_beside
 from leaderlock.printable import printable_within
 from leaderlock.verdict import NotHealthyError, judge, read
 
@@ -80,7 +80,7 @@ class Facts:
 def history_or_why_not(lock: LockStatus) -> History | str:
     """The history of a lock, or why there is none to see."""
     try:
-        return history_of(lock.path)
+        return history_beside(lock.path, None if lock.holder is None else lock.holder.term)
     except LeaderLockError as error:  # no rights, gone meanwhile, or without a path
         return str(error)
 

@@ -8,6 +8,7 @@ import time
 
 from leaderlock._version import __version__
 from leaderlock.health.checks.check import Check, CheckResult, check, positive_seconds
+from leaderlock.ping import import_client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,9 +77,10 @@ def http(
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     sent = {"User-Agent": f"leaderlock/{__version__}", "Connection": "close", **(headers or {})}
     patience = PATIENCE if timeout is None else timeout
+    import_client()
 
     def http() -> CheckResult:
-        import http.client  # noqa: PLC0415  (after gevent has patched what it needs)
+        import http.client  # noqa: PLC0415  (see `import_client`)
 
         if parts.scheme == "https":
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
@@ -127,6 +129,7 @@ def tcp(
     if slow is not None:
         positive_seconds("slow", slow)
     patience = PATIENCE if timeout is None else timeout
+    import encodings.idna  # noqa: F401, PLC0415  (the look-up of a host's name needs it)
 
     def tcp() -> CheckResult:
         begin = time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from leaderlock.ping import ping, place_of, send
+from leaderlock.ping import import_client, ping, place_of, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def http(
     """
     named = {"Content-Type": "application/json", **(headers or {})}
     place = place_of(url)
+    import_client()
 
     def post(report: Mapping[str, Any]) -> None:
         send(url, json.dumps(report, separators=(",", ":")).encode(), named, timeout)
@@ -60,6 +61,7 @@ class healthchecks:
 
     def __init__(self, url: str, *, every: float = 60, timeout: float = 5) -> None:
         self.__qualname__ = f"sinks.healthchecks({place_of(url)!r})"
+        import_client()
         self._url = url
         self._every = every
         self._timeout = timeout

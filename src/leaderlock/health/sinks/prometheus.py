@@ -103,7 +103,7 @@ class prometheus_collector:
 
 def _client(sink: str) -> Any:
     try:
-        import prometheus_client  # noqa: PLC0415  (an extra)
+        import prometheus_client.core  # noqa: PLC0415  (an extra; `_metrics` needs core)
     except ImportError as error:
         raise Unsupported(
             f"{sink} needs prometheus-client: run `pip install 'leaderlock[prometheus]'`"

@@ -1,0 +1,23 @@
+"""`Leadership.stopping`: the event by which a task learns that it must stop."""
+
+from __future__ import annotations
+
+from leaderlock.kernel.event import NativeEvent
+from leaderlock.kernel.eventloop import refuse_to_block
+
+
+class Stopping(NativeEvent):
+    """A `NativeEvent` that blocks no event loop."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, or for `timeout` seconds; whether it is set.
+
+        Raises:
+            BlocksEventLoop: an event loop runs in this thread.
+        """
+        refuse_to_block(
+            "leadership.stopping.wait()",
+            "write `async for _ in leadership.every(...)` or `await {library}.sleep(...)`; a coroutine "
+            "is cancelled when it is asked to stop",
+        )
+        return super().wait(timeout)
