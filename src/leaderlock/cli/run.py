@@ -41,7 +41,8 @@ which one process on the machine runs the command while the others wait, or both
     notes="""\
 Every signal that can be caught goes on to the command; SIGTERM stops it by the schedule,
 whose KILL goes to its whole process group. What the command leaves behind when it ends is
-stopped in the same way, before leaderlock exits. Under a lock the command finds
+stopped in the same way, before leaderlock exits. Under a lock these are daemons too: run
+them in the foreground, or give --follow. Under a lock the command finds
 LEADERLOCK_TERM, a number that grows with each holder, and LEADERLOCK_PATH in its
 environment; it never holds the lock itself, and is killed if leaderlock is. With --exec
 it holds the lock by descriptor $LEADERLOCK_FD, and so does any child that inherits it:
@@ -135,7 +136,8 @@ def _settings(parsed: Parsed) -> Settings:
     # Under a lock, nothing that the command starts may escape and go on beside the next leader's. And
     # orphans are part of a command that has a watchdog: any of them may beat, or be MAINPID. (Not so
     # with --exec: a subreaper it would stay, and the command need not know how to be one.)
-    settings.subreaper = parsed.get("subreaper", False)
+    settings.follow = parsed.get("follow", False)
+    settings.subreaper = parsed.get("subreaper", False) or settings.follow
     locked = settings.lock is not None and sys.platform == "linux"
     if (settings.is_service or locked) and not parsed.get("exec"):
         settings.subreaper = True

@@ -69,6 +69,10 @@ DUTIES = (
     SUBREAPER,
     PARENT_DEATH_SIGNAL,
     Option(
+        "--follow",
+        help="a daemon that the command starts is the command, once that has ended",
+    ),
+    Option(
         "--restart",
         value="WHEN",
         choices=("never", "on-failure", "always"),

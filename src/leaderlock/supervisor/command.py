@@ -196,24 +196,27 @@ class Command:
         if schedule is None or not may_have_left_any(self._main.first, reaper=self._is_reaper):
             self._be_done()
             return
-        from leaderlock.supervisor.leftovers import Leftovers, name_of  # noqa: PLC0415  (imported before)
+        from leaderlock.supervisor.leftovers import Leftovers  # noqa: PLC0415  (imported before)
 
-        if self._settings.lock is not None and (left := self._left_behind()):
-            say(
-                f"the command has left {name_of(left)} behind, which is stopped before the lock is "
-                "free: run it in the foreground, or give --follow, which takes it for the command",
-                1 if self._stopped_by_us else 0,
-            )
         self._leftovers = Leftovers(
             self._loop,
             self._reaper,
             self._left_behind,
             schedule,
             by_pidfd=not self._settings.hears_of_all_ends,
+            found=self._name_leftovers,
             done=self._be_done,
             given_up=self._give_up_leftovers,
         )
         self._leftovers.stop()
+
+    def _name_leftovers(self, names: str) -> None:
+        if self._settings.lock is not None:
+            say(
+                f"the command has left {names} behind, which is stopped before the lock is free: run "
+                "it in the foreground, or give --follow, which takes it for the command",
+                1 if self._stopped_by_us else 0,
+            )
 
     def _is_followed_by_another(self, status: int) -> bool:
         """Whether it was a daemon's parent, and the daemon is the command from now on (--follow)."""
@@ -223,8 +226,8 @@ class Command:
 
         left = children_left(self._sidecars())
         if left:
-            say(f"the command is process {min(left)} from now on", 1)
-            self._main.follow(min(left))
+            say(f"the command is process {left[0]} from now on", 1)
+            self._main.follow(left[0])
         return bool(left)
 
     def _left_behind(self) -> set[int]:
@@ -255,9 +258,10 @@ class Command:
             return True
         from leaderlock.supervisor.leftovers import name_of  # noqa: PLC0415  (imported before)
 
-        if left := self._left_behind():
+        left = self._left_behind()
+        if names := name_of(left):
             say(
-                f"{name_of(left)} has not ended by the end of the stop schedule: the lock is kept, and "
+                f"{names} has not ended by the end of the stop schedule: the lock is kept, and "
                 "leaderlock stays, until it has; SIGTERM begins the schedule again"
             )
         return not left

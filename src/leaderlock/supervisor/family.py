@@ -8,7 +8,11 @@ from leaderlock.kernel.processes import process_of, process_table
 
 
 def left_behind(group: int, sidecars: set[int], *, reaper: bool) -> set[int]:
-    """The living processes of the command's group, and with a reaper's rights all that descend from us.
+    """The living processes of the command's group, and as a reaper all that descends from us.
+
+    As a reaper, children of ours that have ended and were not taken in yet count as left: the table is
+    not read in one instant, and such a child may have forked another one behind our back. That one is
+    ours, and is seen, once its parent is taken in. So an empty set means that nothing is left.
 
     Args:
         group: the process group of the command.
@@ -26,16 +30,20 @@ def left_behind(group: int, sidecars: set[int], *, reaper: bool) -> set[int]:
             pid = reached.pop()
             meant.add(pid)
             reached += children.get(pid, [])
-    return {pid for pid in meant if not table[pid].ended} - sidecars - {os.getpid()}
+    ours = os.getpid() if reaper else 0
+    left = {pid for pid in meant if not table[pid].ended or table[pid].parent == ours}
+    return left - sidecars - {os.getpid()}
 
 
-def children_left(sidecars: set[int]) -> set[int]:
-    """Our own living children, orphans that have become ours included."""
+def children_left(sidecars: set[int]) -> list[int]:
+    """Our own children, orphans that have become ours included: the living first, the oldest first.
+
+    Those that have ended and were not taken in yet are among them, as in `left_behind`.
+    """
     ours = os.getpid()
     table = process_table()
-    return {
-        pid for pid, process in table.items() if process.parent == ours and not process.ended
-    } - sidecars
+    children = [pid for pid, process in table.items() if process.parent == ours and pid not in sidecars]
+    return sorted(children, key=lambda pid: (table[pid].ended, pid))
 
 
 def belongs(pid: int, command: int, sidecars: set[int], *, reaper: bool) -> bool:

@@ -30,6 +30,7 @@ class Leftovers:
         find: the processes that are left now.
         schedule: how to stop them.
         by_pidfd: whether their ends are heard of by pidfds.
+        found: called, once, with the names of the first that are asked to end.
         done: called, once, when none is left.
         given_up: called if some outlive the schedule. True: `done` is called all the same; False: they
             are still waited for, and `stop` begins the schedule again.
@@ -43,6 +44,7 @@ class Leftovers:
         schedule: Schedule,
         *,
         by_pidfd: bool,
+        found: Callable[[str], None],
         done: Callable[[], None],
         given_up: Callable[[int], bool],
     ) -> None:
@@ -51,6 +53,8 @@ class Leftovers:
         self._find = find
         self._schedule = schedule
         self._by_pidfd = by_pidfd
+        self._found = found
+        self._has_named = False
         self._done = done
         self._given_up = given_up
         self._pidfds: dict[int, int] = {}
@@ -113,6 +117,9 @@ class Leftovers:
             self._watch(pids)  # also what they have started meanwhile
             pids = set(self._pidfds)
         self._asked |= pids
+        if not self._has_named and (names := name_of(pids)):
+            self._has_named = True
+            self._found(names)
         for pid in pids:
             for one in (number, signal.SIGCONT):  # a stopped one acts upon nothing before it
                 send(pid, one, pidfd=self._pidfds.get(pid, -1))
@@ -136,8 +143,10 @@ class Leftovers:
 
 
 def name_of(pids: set[int]) -> str:
-    """The processes, as a line names them: the first one with its command line."""
-    first = min(pids)
-    line = command_line(first) or "?"
-    others = f" and {len(pids) - 1} more" if len(pids) > 1 else ""
-    return f"process {first} ({line[:100]}){others}"
+    """The living ones, as a line names them: the first one with its command line."""
+    lines = {pid: line for pid in sorted(pids) if (line := command_line(pid))}
+    if not lines:
+        return ""
+    first = min(lines)
+    others = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
+    return f"process {first} ({lines[first][:100]}){others}"

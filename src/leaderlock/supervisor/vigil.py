@@ -81,7 +81,7 @@ class Vigil:
         self._sidecars.hang_up()
         self._stages = Schedule(f"TERM/{grace:f}/KILL/1").stages
         self._due = time.monotonic() + grace
-        while self._take_in() and (pids := self._sidecars.pids() & children_left(set())):
+        while self._take_in() and (pids := self._sidecars.pids() & set(children_left(set()))):
             if self._due is None:
                 return
             self._call_due_stages(0, pids)
@@ -108,7 +108,7 @@ class Vigil:
         sidecars = self._sidecars.pids()
         if self._reaper:
             return left_behind(-1, sidecars, reaper=True)
-        return children_left(sidecars)
+        return set(children_left(sidecars))
 
     def _begin_to_stop(self) -> None:
         if not self._is_stopping and self._schedule is not None:
