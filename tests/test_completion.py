@@ -156,7 +156,7 @@ def test_the_commands_are_offered(shell: str, home: Path) -> None:
 @in_every_shell
 def test_the_options_of_a_command_are_offered_and_no_others(shell: str, home: Path) -> None:
     offered = candidates(shell, "leaderlock history --", home)
-    assert offered == {"--help", "--last", "--json", "--plot"}
+    assert offered == {"--help", "--name", "--last", "--json", "--plot"}
 
 
 @in_every_shell

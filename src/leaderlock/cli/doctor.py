@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from leaderlock.cli.command import Command
+from leaderlock.cli.names import NAME, NOTES, UnknownName, chosen_one
 from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.diagnosis import Diagnosis, diagnose
 from leaderlock.errors import Unsupported
@@ -22,19 +23,21 @@ STATUS = {"good": 0, "doubtful": 1, "broken": 2}
 
 OPTIONS = (
     HELP,
+    NAME,
     Option("--json", help="one JSON document in place of text (doctor.schema.json tells its form)"),
 )
 
 COMMAND = Command(
     "doctor",
     "will it work here?",
-    operands="[PATH]",
+    operands="[PATH|NAME]",
     completes="file",
     text="""\
 Tells whether leaderlock will work on PATH, a lock file (which need not exist) or a
 directory, and tries with real processes how flock behaves there. Without PATH it looks
 at the directory of the locks that have a name. Nothing is left behind.""",
     groups=(("Options", OPTIONS),),
+    notes=NOTES,
     statuses=(
         ("0", "good"),
         ("1", "doubtful: read what it says"),
@@ -58,10 +61,12 @@ def main(words: Sequence[str]) -> int:
     if parsed.get("help"):
         print(COMMAND.help(), end="")
         return 0
-    if len(parsed.words) > 1:
-        raise UsageError("one PATH is enough")
     try:
-        diagnosis = diagnose(parsed.words[0] if parsed.words else None)
+        path = chosen_one(parsed)
+    except UnknownName:  # nobody has used it yet: the directory that it will lie in
+        path = None
+    try:
+        diagnosis = diagnose(path)
     except ValueError as error:
         raise UsageError(str(error)) from None
     if parsed.get("json"):

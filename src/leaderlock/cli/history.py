@@ -7,6 +7,7 @@ import sys
 import time
 
 from leaderlock.cli.command import Command
+from leaderlock.cli.names import NAME, NOTES, chosen_one
 from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.errors import LeaderLockError, Unsupported
 from leaderlock.history import History, history_of
@@ -36,6 +37,7 @@ def _picture(text: str) -> str:
 
 OPTIONS = (
     HELP,
+    NAME,
     Option("--last", value="N", convert=_number, help="only the last N terms"),
     Option("--json", help="one JSON document in place of text"),
     Option(
@@ -50,14 +52,14 @@ OPTIONS = (
 COMMAND = Command(
     "history",
     "who led, for how long, and how it ended",
-    operands="PATH",
+    operands="PATH|NAME",
     completes="lock",
     text="""\
 Shows the last terms of a lock, newest last: who led, since when and for how long, how
 the term ended, and for how long nobody led before it. A time with "<" or ">" in front
 is the bound of one that nobody knows: a leader that is killed cannot say when.""",
     groups=(("Options", OPTIONS),),
-    notes="A .png needs an extra: pip install 'leaderlock[plot]'.",
+    notes=f"A .png needs an extra: pip install 'leaderlock[plot]'.\n\n{NOTES}",
     statuses=(
         ("0", "the history is shown, or drawn"),
         ("125", "the lock file is missing or cannot be read, or FILE cannot be written"),
@@ -66,6 +68,7 @@ is the bound of one that nobody knows: a leader that is killed cannot say when."
     examples=(
         ("leaderlock history --last 10 /run/app/leader.lock", "The last ten terms as a table."),
         ("leaderlock history --plot terms.svg /run/app/leader.lock", "A drawing for a report."),
+        ("leaderlock history beat", "Those of the lock that `leaderlock run --name beat` takes."),
         (
             "leaderlock history --json /run/app/leader.lock > history.json",
             "All that the file knows, for another program.",
@@ -83,9 +86,10 @@ def main(words: Sequence[str]) -> int:
     if parsed.get("help"):
         print(COMMAND.help(), end="")
         return 0
-    if len(parsed.words) != 1:
-        raise UsageError("one PATH is needed, that of a lock file")
-    history = history_of(_checked(parsed.words[0]))
+    path = chosen_one(parsed)
+    if path is None:
+        raise UsageError("one lock is needed: the PATH of its file, or its NAME")
+    history = history_of(_checked(path))
     if last := parsed.get("last"):
         history = History(history.path, history.terms[-last:], history.damaged)
     now = time.time()

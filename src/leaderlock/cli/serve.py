@@ -7,6 +7,7 @@ import sys
 import threading
 
 from leaderlock.cli.command import Command
+from leaderlock.cli.names import NAMES, NOTES, chosen
 from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.errors import LeaderLockError
 from leaderlock.web.hosts import is_loopback
@@ -35,6 +36,7 @@ def _address(text: str) -> tuple[str, int]:
 
 OPTIONS = (
     HELP,
+    NAMES,
     Option(
         "--bind",
         value="ADDRESS",
@@ -53,7 +55,7 @@ OPTIONS = (
 COMMAND = Command(
     "serve",
     "a web page of status and history",
-    operands="[PATH...]",
+    operands="[PATH|NAME...]",
     completes="lock",
     text="""\
 Serves a page that shows who leads, who waits, the last terms, and the newest health
@@ -63,7 +65,7 @@ machine that can be seen is shown. The page changes nothing.
 It knows no passwords, and shows command lines and users: let only those reach it who
 may see them. On a loopback address only the names of that are answered.""",
     groups=(("Options", OPTIONS),),
-    notes="Below the page: /status.json, /history.json, /events, /metrics, /healthz.",
+    notes=f"Below the page: /status.json, /history.json, /events, /metrics, /healthz.\n\n{NOTES}",
     statuses=(
         ("0", "a signal has ended it"),
         ("125", "the address cannot be used"),
@@ -97,8 +99,9 @@ def main(words: Sequence[str]) -> int:
 
     names = parsed.get("host")
     hosts = [*names, *_LOCAL_NAMES, host] if names else None
+    paths = chosen(parsed)
     try:
-        application = wsgi(parsed.words or None, parsed.get("health"), hosts=hosts)
+        application = wsgi(paths or None, parsed.get("health"), hosts=hosts)
     except ValueError as error:
         raise UsageError(str(error)) from None
     try:

@@ -8,6 +8,7 @@ import sys
 import time
 
 from leaderlock.cli.command import Command
+from leaderlock.cli.names import NAMES, NOTES, chosen
 from leaderlock.cli.options import HELP, Option
 from leaderlock.cli.status_text import as_text
 from leaderlock.errors import LeaderLockError, UnsafeLockFile, Unsupported
@@ -37,6 +38,7 @@ _OPEN_AT_ONCE = 100
 
 OPTIONS = (
     HELP,
+    NAMES,
     Option("--all", help="show everybody who waits, however many"),
     Option("--json", help="one JSON document in place of text"),
     Option("--watch", help="go on, and show each change; Ctrl-C ends it"),
@@ -45,7 +47,7 @@ OPTIONS = (
 COMMAND = Command(
     "status",
     "who leads, and who waits",
-    operands="[PATH...]",
+    operands="[PATH|NAME...]",
     completes="lock",
     text="""\
 Tells who holds each lock, since when and in which term, and which processes wait for
@@ -53,9 +55,11 @@ it, in the order in which they will get it: as the kernel has it, from /proc/loc
 what is wrong with it. Without a path, every leaderlock lock on the machine that can be
 seen is shown. What this user may not see is said; root sees all.""",
     groups=(("Options", OPTIONS),),
-    notes="""\
+    notes=f"""\
 With --watch, a terminal is redrawn; anything else gets one block, or with --json one
-line, for each change.""",
+line, for each change.
+
+{NOTES}""",
     statuses=(
         ("0", "everything that was asked for is shown"),
         ("125", "a lock file is missing or cannot be read"),
@@ -63,6 +67,7 @@ line, for each change.""",
     ),
     examples=(
         ("leaderlock status", "Every lock on the machine that can be seen."),
+        ("leaderlock status beat", "The lock that `leaderlock run --name beat` takes."),
         ("leaderlock status --watch /run/app/leader.lock", "See a failover as it happens."),
         (
             "leaderlock status --json /run/app/leader.lock | jq .locks[0].holder.pid",
@@ -111,13 +116,14 @@ def main(words: Sequence[str]) -> int:
     as_json, everything = bool(parsed.get("json")), bool(parsed.get("all"))
     if hasattr(sys.stdout, "reconfigure"):  # "…" where the locale's encoding has none
         sys.stdout.reconfigure(errors="backslashreplace")
+    paths = chosen(parsed)
     if parsed.get("watch"):
         try:
             from leaderlock.cli.status_watch import watch  # noqa: PLC0415  (its events need ctypes)
         except ImportError as missing:
             raise Unsupported(f"--watch needs the events of Linux: {missing}") from missing
-        return watch(parsed.words, as_json, everything)
-    survey = survey_of(parsed.words)
+        return watch(paths, as_json, everything)
+    survey = survey_of(paths)
     for error in survey.errors:
         print(f"leaderlock: {printable(error)}", file=sys.stderr)
     if as_json:

@@ -1,0 +1,118 @@
+"""Which lock file a word of the command line means: a path, or the name of a lock."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from leaderlock.cli.options import Option, UsageError
+from leaderlock.directory import require_name
+from leaderlock.elsewhere import directories_of_this_user
+from leaderlock.errors import LeaderLockError
+from leaderlock.status.machine import find_locks, lock_directories
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from leaderlock.cli.options import Parsed
+
+NAME = Option(
+    "--name",
+    value="NAME",
+    help="the lock of that name, as run --name takes it",
+    completes="name",
+    is_setting=False,
+)
+NAMES = Option(
+    "--name",
+    value="NAME",
+    help="the lock of that name, as run --name takes it; may be repeated",
+    completes="name",
+    many=True,
+    is_setting=False,
+)
+NOTES = """\
+A word without "/" that is no file of the current directory, but the name of a lock, is
+that lock: ./WORD is always a path, and --name WORD always a name. A name is looked for
+where this user's locks lie, then where those of others do, then among all held locks."""
+
+
+class UnknownName(LeaderLockError):
+    """No lock that can be seen has the name."""
+
+
+def chosen(parsed: Parsed) -> list[str]:
+    """The paths of the locks that were given, by path or by name.
+
+    Raises:
+        UsageError: a name cannot be one.
+        UnknownName: no lock has the name.
+    """
+    given = parsed.get("name", [])
+    names = [given] if isinstance(given, str) else given
+    return [path for name in names for path in _required(name)] + [
+        path for word in parsed.words for path in paths_of_word(word)
+    ]
+
+
+def chosen_one(parsed: Parsed) -> str | None:
+    """The path of the one lock that was given; None if none was.
+
+    Raises:
+        UsageError: more than one was given.
+        UnknownName: no lock has the name.
+        LeaderLockError: several users have one.
+    """
+    if len(parsed.words) + ("name" in parsed.values) > 1:
+        raise UsageError("one lock is enough: a PATH, or the NAME of a lock")
+    paths = chosen(parsed)
+    if len(paths) > 1:
+        raise LeaderLockError(f"several locks have that name: give the path of one: {', '.join(paths)}")
+    return paths[0] if paths else None
+
+
+def paths_of_word(word: str) -> Sequence[str]:
+    """The word itself, if it is a path; the locks of that name, if there is no such file."""
+    if "/" in word or "\0" in word or not word or os.path.lexists(word):
+        return [word]
+    try:
+        require_name(word)
+    except ValueError:
+        return [word]
+    return paths_of_name(word) or [word]
+
+
+def paths_of_name(name: str) -> list[str]:
+    """The lock of this user's with that name, or those of all other users."""
+    file = f"{name}.lock"
+    for directory in directories_of_this_user():
+        path = os.path.join(directory, file)
+        if _is_file(path, os.geteuid()):
+            return [path]
+    others = [os.path.join(directory, file) for directory in lock_directories()]
+    if found := [path for path in others if _is_file(path, None)]:
+        return found
+    # Of a unit, say, whose $RUNTIME_DIRECTORY is not known here.
+    return [path for path in find_locks().paths if os.path.basename(path) == file]
+
+
+def _required(name: str) -> list[str]:
+    try:
+        require_name(name)
+    except ValueError as error:
+        raise UsageError(str(error).replace("name must", "--name must", 1)) from None
+    if paths := paths_of_name(name):
+        return paths
+    raise UnknownName(
+        f"no lock that can be seen from here has the name {name!r}: nobody has used it yet, or only "
+        f"root may look where it lies"
+    )
+
+
+def _is_file(path: str, owner: int | None) -> bool:
+    try:
+        status = os.lstat(path)
+    except OSError:  # ENOENT, as a rule; EACCES
+        return False
+    return stat.S_ISREG(status.st_mode) and owner in (None, status.st_uid)
