@@ -177,6 +177,7 @@ def _become(settings: Settings) -> int:
     """Take the lock, and let the command take this process, its descriptor of the lock included."""
     lock = settings.lock
     assert lock is not None
+    settings.schedule = None  # nobody will be there to stop anything
     Supervisor(settings).acquire(lock)
     os.set_inheritable(lock.fileno(), True)
     variables = {**environment(lock), "LEADERLOCK_FD": str(lock.fileno())}

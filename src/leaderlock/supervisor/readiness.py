@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from leaderlock.errors import Unsupported
 from leaderlock.kernel.signals import signal
 
 TYPE_CHECKING = False
@@ -17,15 +18,45 @@ def prepare_process(settings: Settings) -> None:
     Raises:
         Unsupported: the kernel refuses.
     """
-    if settings.subreaper or settings.parent_death_signal:
+    if not settings.hears_of_all_ends and settings.schedule is not None and not can_watch_by_pidfd():
+        settings.collects_for_want_of_pidfds = True
+    if (settings.hears_of_all_ends and os.getpid() != 1) or settings.parent_death_signal:
         from leaderlock.kernel import control  # noqa: PLC0415  (needs ctypes)
 
-        if settings.subreaper:
-            control.become_subreaper()
+        if settings.hears_of_all_ends:
+            try:
+                control.become_subreaper()
+            except Unsupported as error:
+                if not settings.collects_for_want_of_pidfds:
+                    raise
+                raise Unsupported(
+                    "the end of what a command leaves behind is not noticed here: pidfd_open(2) does "
+                    f"not work, and PR_SET_CHILD_SUBREAPER neither ({error}): allow one of them in the "
+                    "seccomp profile, or use `leaderlock init`"
+                ) from error
         if settings.parent_death_signal:
             control.ask_for_parent_death_signal(settings.parent_death_signal)
     for number in (signal.SIGTTIN, signal.SIGTTOU):
         signal.signal(number, signal.SIG_IGN)
+
+
+def can_watch_by_pidfd() -> bool:
+    """Whether pidfd_open(2) and pidfd_send_signal(2) work here.
+
+    Linux before 5.3 lacks them (ENOSYS), and seccomp profiles that are older than they are forbid them
+    (EPERM).
+    """
+    try:
+        fd = os.pidfd_open(os.getpid())
+    except (OSError, AttributeError):
+        return False
+    try:
+        signal.pidfd_send_signal(fd, 0)
+    except (OSError, AttributeError):
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def import_the_rest(settings: Settings) -> None:
