@@ -34,6 +34,9 @@ def stop_at_exit() -> None:
     deadline = time.monotonic() + EXIT_GRACE
     for candidate in leading:
         if not candidate._until_ended(deadline - time.monotonic()):
+            # Waited for only once: Python calls this again in a child of multiprocessing. The thread
+            # that runs the task keeps the candidate alive.
+            candidates.discard(candidate)
             log().warning(
                 "the task for %s did not stop within %g s of the interpreter's exit; "
                 "the leadership passes on as the process ends",
@@ -59,12 +62,7 @@ def see_to_end_of_child() -> None:
         return
     _seen_to = os.getpid()
     # Before the finalizers of queues and pools (15 at most), which a task may still need.
-    util.Finalize(None, _stop_at_end_of_child, exitpriority=100)
-
-
-def _stop_at_end_of_child() -> None:
-    atexit.unregister(stop_at_exit)  # a task that does not stop is waited for only once
-    stop_at_exit()
+    util.Finalize(None, stop_at_exit, exitpriority=100)
 
 
 atexit.register(stop_at_exit)

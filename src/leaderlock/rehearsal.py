@@ -37,6 +37,8 @@ def import_for_leader() -> None:
     12 ms, for ctypes and logging, where the program has not imported these.
     """
     log()
+    if sys.version_info >= (3, 13):  # a traceback's lines are read by it
+        import tokenize  # noqa: F401, PLC0415
     if "asyncio" in sys.modules:  # for `Election.lead`: whoever imports it later can import ours then
         import leaderlock.leading  # noqa: PLC0415
     try:
