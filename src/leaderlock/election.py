@@ -176,10 +176,10 @@ class Election:
         self._have_rehearsed()
         if place is None:
             say_if_parent_leads(self.lock)
-            candidate = self.start_unchecked(task)
+            candidate = take_over(self, task) or self.start_unchecked(task)
             watch_forks(candidate)
             return candidate
-        return place.start(lambda: self.start_unchecked(task))
+        return place.start(lambda: take_over(self, task) or self.start_unchecked(task))
 
     def lead(self) -> AbstractAsyncContextManager[Leadership]:
         """Lead for the time of a block: ``async with election.lead() as leadership:``.
@@ -202,16 +202,17 @@ class Election:
         self.before_parking = rehearse_in_place
 
     def start_unchecked(
-        self, task: Callable[[Leadership], object], runner: Runner | None = None
+        self,
+        task: Callable[[Leadership], object],
+        runner: Runner | None = None,
+        candidate: Candidate | None = None,
     ) -> Candidate:
-        """`start` for servers: a lock that cannot be used is logged, and tried again."""
-        candidate = take_over(self, task)
-        if candidate is None:
-            candidate = self.launch(Candidate(self, task, runner or runner_for(task, self.thread)))
-        return candidate
+        """`start` for servers: a lock that cannot be used is logged, and tried again.
 
-    def launch(self, candidate: Candidate) -> Candidate:
-        """Have a candidate campaign in a thread of its own."""
+        Whatever is done here in each worker copies pages that it would share with its parent.
+        """
+        if candidate is None:
+            candidate = Candidate(self, task, runner or runner_for(task, self.thread))
         candidates.add(candidate)
         see_to_end_of_child()
         start_new_thread(candidate.campaign, ())

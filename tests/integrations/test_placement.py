@@ -212,6 +212,46 @@ def test_celerys_main_process_does_not_stand_beside_its_pool(tmp_path: Path) -> 
         assert [note.event for note in fleet.notes() if note.pid == leader.pid][-1] == "stop"
 
 
+SANIC = """
+from sanic import Sanic, text
+from tests.integrations.placed_site import note, state
+app = Sanic("tests")
+app.add_route(lambda request: text(state()), "/")
+"""
+
+
+@pytest.mark.slow
+def test_sanics_main_process_does_not_stand_beside_its_workers(tmp_path: Path) -> None:
+    site(tmp_path, SANIC)
+    port = free_port()
+    command = [BIN / "sanic", "--workers", 2, "--port", port, "my_site:app"]
+    with fleet_of(tmp_path, [*command]) as fleet:
+        stand = fleet.until_standing(2)
+        assert fleet.arbiter not in stand
+        check_states(port, fleet, 2)
+
+
+LEADER = """
+from flask import Flask
+from leaderlock.integrations.flask import Leader
+from tests.integrations.served import lead
+app = Flask(__name__)
+leader = Leader(app)
+leader.task(name="example")(lead)
+leader.start()
+"""
+
+
+@pytest.mark.slow
+def test_an_extension_that_is_told_to_start_in_the_arbiter_stands_in_the_workers(
+    tmp_path: Path,
+) -> None:
+    site(tmp_path, LEADER)
+    command = [*GUNICORN, "-b", "127.0.0.1:0", "--preload", "my_site:app"]
+    with fleet_of(tmp_path, [*command]) as fleet:
+        assert fleet.until_standing(3) == fleet.workers()
+
+
 @pytest.mark.slow
 def test_a_celery_worker_without_a_pool_of_processes_stands_itself(tmp_path: Path) -> None:
     site(tmp_path, CELERY)

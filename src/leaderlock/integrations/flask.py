@@ -13,6 +13,7 @@ from typing import overload
 
 from leaderlock.election import require_task
 from leaderlock.integrations.serving import ServedTask
+from leaderlock.placement import Elsewhere, find_place
 from leaderlock.placement.parents import flask_serves
 
 TYPE_CHECKING = False
@@ -135,9 +136,16 @@ class Leader:
         return run
 
     def start(self) -> None:
-        """Stand in this process at once, before it has a request."""
+        """Stand in this process at once, before it has a request.
+
+        In a process that only forks those which serve, its workers stand.
+        """
+        place = find_place()
         for task in self._tasks:
-            task.stand()
+            if isinstance(place, Elsewhere):
+                place.put(task)
+            else:
+                task.stand()
 
     def _stand_when_ready(self, task: ServedTask) -> None:
         if task.stand_in_workers():
@@ -147,7 +155,8 @@ class Leader:
 
     def _stand_at_first_request(self) -> None:
         if self._app is not None and not self._app.testing:
-            self.start()
+            for task in self._tasks:
+                task.stand()
 
 
 def _wait_until_imported(module: str) -> None:

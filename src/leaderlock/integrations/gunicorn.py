@@ -17,6 +17,7 @@ from leaderlock.default_name import file_of_caller, function_name
 from leaderlock.election import Election, require_task
 from leaderlock.errors import LeaderLockError
 from leaderlock.integrations.handover import hand_over
+from leaderlock.placement import take_over, waiting
 from leaderlock.placement.gunicorn import after, after_init, end_in_good_order, log_to_server
 from leaderlock.rehearsal import rehearse_before_fork
 
@@ -122,7 +123,8 @@ def in_one_worker(
 
 def _stand(election: Election, task: Callable[[Leadership], object], worker: Worker) -> None:
     try:
-        election.start_unchecked(task)
+        if not (waiting and take_over(election, task)):
+            election.start_unchecked(task)
     except RuntimeError as error:  # the system has no thread left
         worker.log.error("this worker does not stand for election: %s", error)
 

@@ -16,6 +16,7 @@ from leaderlock.default_name import file_of_caller, function_name
 from leaderlock.election import Election, require_task
 from leaderlock.errors import Unsupported
 from leaderlock.log import log
+from leaderlock.placement import take_over, waiting
 from leaderlock.placement.uwsgi import (
     begin_here,
     begin_in,
@@ -172,6 +173,7 @@ def _election(
 
 def _stand(election: Election, task: Callable[[Leadership], object]) -> None:
     try:
-        election.start_unchecked(task)
+        if not (waiting and take_over(election, task)):
+            election.start_unchecked(task)
     except RuntimeError as error:  # the system has no thread left
         log().error("process %d does not stand for election: %s", os.getpid(), error)

@@ -54,7 +54,7 @@ class Elsewhere:
         self.put = put
 
 
-_waiting: list[PlacedCandidate] = []
+waiting: list[PlacedCandidate] = []
 """Made in this process, or in a parent that this process was forked from, to begin elsewhere."""
 
 
@@ -89,7 +89,7 @@ def stand_elsewhere(
 ) -> PlacedCandidate:
     """Make a candidate that begins in the processes that serve."""
     candidate = PlacedCandidate(election, task)
-    _waiting.append(candidate)
+    waiting.append(candidate)
     place.put(candidate)
     return candidate
 
@@ -100,7 +100,7 @@ def take_over(election: Election, task: Callable[[Leadership], object]) -> Candi
     So an application that is preloaded, and a hook which starts the same task after the fork, make one
     candidate.
     """
-    for candidate in _waiting:
+    for candidate in waiting:
         if candidate.is_to_begin_here() and candidate.stands_for(election, task):
             candidate.begin()
             return candidate

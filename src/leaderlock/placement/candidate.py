@@ -47,7 +47,7 @@ class PlacedCandidate(Candidate):
         self._has_begun = True
         self._runner = runner_for(self._task, self._election.thread)
         try:
-            self._election.launch(self)
+            self._election.start_unchecked(self._task, candidate=self)
         except RuntimeError as error:  # the system has no thread left
             self._give_up()
             log().error("process %d does not stand for election: %s", os.getpid(), error)
