@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Notifier:
@@ -29,13 +34,23 @@ class Notifier:
         address = os.environ.get("NOTIFY_SOCKET")
         return cls(address) if address else None
 
-    def send(self, *states: str) -> None:
+    def send(self, *states: str, descriptors: Sequence[int] = ()) -> None:
         """Send ``READY=1``, ``STATUS=...``, ``WATCHDOG=1`` and the like, in one message.
+
+        Args:
+            states: what to say.
+            descriptors: open files to hand over with it (``FDSTORE=1``).
 
         Raises:
             OSError: the manager is gone, or its queue is full (BlockingIOError).
         """
-        self._socket.sendto("\n".join(states).encode(errors="surrogateescape"), self._address)
+        message = "\n".join(states).encode(errors="surrogateescape")
+        if not descriptors:
+            self._socket.sendto(message, self._address)
+            return
+        rights = struct.pack(f"{len(descriptors)}i", *descriptors)
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
+        self._socket.sendmsg([message], ancillary, 0, self._address)
 
     def close(self) -> None:
         """Close the socket; the manager's is its own."""

@@ -154,3 +154,29 @@ ExecStart=
     systemd.systemctl("stop", "contrib.service")
     assert systemd.show("contrib.service", "Result") == "success"
     assert (directory / "myjob.lock").exists(), "a deleted lock file can make two leaders"
+
+
+def test_a_command_that_says_that_it_stops_and_is_restarted_does_not_stop_the_unit(
+    systemd: Systemd,
+) -> None:
+    words = "say:again-up send:READY=1 beat:0.2 send:STOPPING=1"
+    systemd.add("again.service", unit("--restart always", words))
+    systemd.systemctl("start", "again.service")
+    for _ in range(2):
+        systemd.until_journal("^again-up$")
+    # Between two starts leaderlock beats for the command, and the unit is what it was.
+    assert systemd.show("again.service", "ActiveState") == "active"
+    assert systemd.show("again.service", "SubState") == "running"
+    systemd.systemctl("stop", "again.service")
+    assert systemd.show("again.service", "NRestarts") == "0"
+
+
+def test_a_longer_interval_that_the_command_asks_for_is_the_managers_too(systemd: Systemd) -> None:
+    words = "send:READY=1,WATCHDOG_USEC=600000000 say:long-up hang"
+    systemd.add("long.service", unit("", words))
+    systemd.systemctl("start", "long.service")
+    systemd.until_journal("^long-up$")
+    time.sleep(1.5 * WATCHDOG_SECONDS)  # nothing is to happen in this time
+    assert systemd.show("long.service", "ActiveState") == "active"
+    assert systemd.show("long.service", "NRestarts") == "0"
+    systemd.systemctl("stop", "long.service")

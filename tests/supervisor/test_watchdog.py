@@ -382,6 +382,7 @@ def test_what_the_command_says_is_passed_on_to_our_manager(
         running.tell("notify('EXTEND_TIMEOUT_USEC=5000000')")
         assert manager.message() == "EXTEND_TIMEOUT_USEC=5000000"
         running.tell("notify('MAINPID=1\\nFDSTORE=1\\nWATCHDOG_USEC=5\\nSTOPPING=1')")
+        assert manager.message() == "WATCHDOG_USEC=5"
         assert manager.message() == "STOPPING=1"
         running.begin("os._exit(4)")
         assert running.wait() == 4

@@ -9,7 +9,7 @@ from leaderlock.kernel.signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from leaderlock.lock import LeaderLock
 
@@ -21,6 +21,51 @@ def environment(lock: LeaderLock | None) -> dict[str, str]:
         variables["LEADERLOCK_TERM"] = str(lock.term)
         variables["LEADERLOCK_PATH"] = lock.path
     return variables
+
+
+_ADDRESSED_TO_US = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PIDFDID",
+)
+
+
+def sidecar_environment() -> dict[str, str]:
+    """A sidecar's environment: ours, without what a service manager means for the command alone."""
+    return {name: value for name, value in os.environ.items() if name not in _ADDRESSED_TO_US}
+
+
+def passed_sockets() -> list[int]:
+    """The descriptors that a service manager has passed (sd_listen_fds(3)): they are the command's."""
+    count = os.environ.get("LISTEN_FDS", "")
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isascii() or not count.isdecimal():
+        return []
+    return list(range(3, 3 + min(int(count), 4096)))
+
+
+def with_own_pid(variables: dict[str, str], pid: int) -> dict[str, str]:
+    """The environment of a child that we have started in our place.
+
+    ``LISTEN_PID`` and ``WATCHDOG_PID`` say for whom the rest is meant. If that is us, it is the child.
+
+    Args:
+        variables: the environment.
+        pid: our process ID, which it may name; this is called in the child.
+    """
+    for name in named_by_pid(variables, pid):
+        variables[name] = str(os.getpid())
+        if name == "LISTEN_PID":
+            variables.pop("LISTEN_PIDFDID", None)  # of systemd 258: a pidfd's inode, of ours
+    return variables
+
+
+def named_by_pid(variables: Mapping[str, str], pid: int) -> list[str]:
+    """Which of these variables name a process ID."""
+    return [name for name in ("LISTEN_PID", "WATCHDOG_PID") if variables.get(name) == str(pid)]
 
 
 def binding() -> Callable[[], None] | None:

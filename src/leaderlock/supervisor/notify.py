@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 LONGEST = 4096
 """Bytes of a message, as in systemd; longer ones are ignored."""
 
+_MOST_DESCRIPTORS = 253
+"""With one message: SCM_MAX_FD (unix(7))."""
+
 _AT_ONCE = 200
 """Messages read before signals and timers have their turn again."""
 
@@ -35,14 +38,15 @@ class NotifySocket:
     Args:
         loop: tells when there is something to read.
         is_ours: whether a process belongs to the command.
-        on_states: called with each message's states, ``{"READY": "1"}``, and its sender.
+        on_states: called with each message's states, ``{"READY": "1"}``, its sender, and the
+            descriptors that came with it, which are closed afterwards.
     """
 
     def __init__(
         self,
         loop: Loop,
         is_ours: Callable[[int], bool],
-        on_states: Callable[[dict[str, str], int], None],
+        on_states: Callable[[dict[str, str], int, list[int]], None],
     ) -> None:
         self._is_ours = is_ours
         self._on_states = on_states
@@ -61,7 +65,9 @@ class NotifySocket:
         for _ in range(_AT_ONCE):
             try:
                 message, ancillary, flags, _ = self._socket.recvmsg(
-                    LONGEST, socket.CMSG_SPACE(12) + socket.CMSG_SPACE(64 * 4), socket.MSG_CMSG_CLOEXEC
+                    LONGEST,
+                    socket.CMSG_SPACE(12) + socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4),
+                    socket.MSG_CMSG_CLOEXEC,
                 )
             except BlockingIOError:
                 return
@@ -70,14 +76,14 @@ class NotifySocket:
                 known[sender] = bool(sender) and self._is_ours(sender)
             try:
                 if known[sender]:
-                    self._take(message, sender, bool(flags & socket.MSG_TRUNC))
+                    self._take(message, sender, descriptors, bool(flags & socket.MSG_TRUNC))
                 else:
                     self.ignore(f"it comes from process {sender}, which is not the command's")
             finally:
                 for fd in descriptors:  # closing them is the answer to BARRIER=1
                     os.close(fd)
 
-    def _take(self, message: bytes, sender: int, truncated: bool) -> None:
+    def _take(self, message: bytes, sender: int, descriptors: list[int], truncated: bool) -> None:
         if truncated:
             self.ignore(f"it is longer than {LONGEST} bytes")
             return
@@ -88,7 +94,7 @@ class NotifySocket:
             return
         states = dict(line.split("=", 1) for line in lines if "=" in line)
         if states:
-            self._on_states(states, sender)
+            self._on_states(states, sender, descriptors)
         else:
             self.ignore("it has no KEY=VALUE line")
 

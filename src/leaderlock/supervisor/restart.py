@@ -27,6 +27,11 @@ class RestartPolicy:
         self._delay = FIRST_DELAY
         self.is_exhausted = False
 
+    @property
+    def is_never(self) -> bool:
+        """Whether no end of the command leads to a restart."""
+        return self._when == "never"
+
     def delay_before_restart(self, status: int, ran: float) -> float | None:
         """Seconds to wait before the restart; None if there is to be none.
 

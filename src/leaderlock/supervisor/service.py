@@ -13,6 +13,8 @@ from leaderlock.supervisor.watchdog import Watchdog, microseconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from leaderlock.supervisor.command import Command
     from leaderlock.supervisor.loop import Loop, Timer
     from leaderlock.supervisor.settings import Settings
@@ -20,11 +22,11 @@ if TYPE_CHECKING:
 _PASSED_UPWARD = (
     "READY",
     "RELOADING",
-    "STOPPING",
     "MONOTONIC_USEC",
     "STATUS",
     "ERRNO",
     "WATCHDOG",
+    "FDSTOREREMOVE",
     "EXTEND_TIMEOUT_USEC",
 )
 
@@ -36,12 +38,17 @@ class Service:
         loop: tells of messages and time.
         settings: the watchdog's and the ready timeout.
         command: it, to be asked who belongs to it, and told when it has missed its time.
+        is_last: whether leaderlock ends with the command that runs now.
     """
 
-    def __init__(self, loop: Loop, settings: Settings, command: Command) -> None:
+    def __init__(
+        self, loop: Loop, settings: Settings, command: Command, is_last: Callable[[], bool]
+    ) -> None:
         self._loop = loop
         self._settings = settings
         self._command = command
+        self._is_last = is_last
+        self._has_said_stopping = False
         self._socket = NotifySocket(loop, command.belongs, self._on_states)
         self._watchdog: Watchdog | None = None
         self._manager: Notifier | None = None
@@ -51,6 +58,7 @@ class Service:
             say(f"no service manager is told anything: {error}")
         self._manager_interval = watchdog_interval() if self._manager else None
         self._interval = settings.watchdog or self._manager_interval
+        self._first_manager_interval = self._manager_interval
         self._manager_is_deaf = False
         self._beat: Timer | None = None
         if self._manager_interval is not None:
@@ -88,15 +96,25 @@ class Service:
         """It is gone; as to the manager, we beat ourselves again."""
         self.command_stopping()
         self._watchdog = None
+        if self._manager_interval != self._first_manager_interval:  # the next one finds the first one
+            self._manager_interval = self._first_manager_interval
+            if self._manager_interval is not None:
+                self.tell_manager(f"WATCHDOG_USEC={int(self._manager_interval * 1e6)}")
         if self._manager_interval is not None and self._beat is None:
             self._beat_for_the_command()
 
-    def tell_manager(self, *states: str) -> None:
+    def say_stopping(self) -> None:
+        """Tell the manager, once, that we are about to end. A command's end alone is not ours."""
+        if not self._has_said_stopping:
+            self._has_said_stopping = True
+            self.tell_manager("STOPPING=1")
+
+    def tell_manager(self, *states: str, descriptors: Sequence[int] = ()) -> None:
         """Pass states on to the manager above us, if there is one."""
         if self._manager is None or not states:
             return
         try:
-            self._manager.send(*states)
+            self._manager.send(*states, descriptors=descriptors)
         except OSError as error:  # it is gone, or its queue is full; said once, until it hears again
             if not self._manager_is_deaf:
                 say(f"the service manager could not be told {states[0]}: {error.strerror}")
@@ -110,7 +128,7 @@ class Service:
         self.tell_manager("WATCHDOG=1")
         self._beat = self._loop.call_later(self._manager_interval / 2, self._beat_for_the_command)
 
-    def _on_states(self, states: dict[str, str], sender: int) -> None:
+    def _on_states(self, states: dict[str, str], sender: int, descriptors: list[int]) -> None:
         if self._watchdog is None:
             return
         say(f"process {sender} says {' '.join(f'{k}={v}' for k, v in states.items())}", 2)
@@ -119,10 +137,22 @@ class Service:
             self._beat = None
             self.tell_manager("WATCHDOG=1")
         self._pass_upward(states)
+        if states.get("FDSTORE") == "1":
+            self._store(states, descriptors)
         self._obey(states)
+
+    def _store(self, states: dict[str, str], descriptors: list[int]) -> None:
+        """Descriptors that the command asks the manager to keep for its next start."""
+        if self._manager is None:
+            say("FDSTORE=1 is refused: there is no service manager that could keep the descriptors")
+        elif descriptors:
+            names = [f"{key}={states[key]}" for key in ("FDNAME", "FDPOLL") if key in states]
+            self.tell_manager("FDSTORE=1", *names, descriptors=descriptors)
 
     def _pass_upward(self, states: dict[str, str]) -> None:
         passed = [key for key in _PASSED_UPWARD if key in states]
+        if "FDSTOREREMOVE" in states and "FDNAME" in states:
+            passed.append("FDNAME")
         # A trigger, and beats that we watch over, are ours to act upon.
         if states.get("WATCHDOG", "1") != "1":
             passed.remove("WATCHDOG")
@@ -139,8 +169,8 @@ class Service:
             watchdog.ready()
         if "WATCHDOG_USEC" in states:
             seconds = self._microseconds(states["WATCHDOG_USEC"])
-            if seconds is not None and self._settings.watchdog is not None:
-                watchdog.set_interval(seconds)
+            if seconds is not None:
+                self._change_interval(seconds, watchdog)
         if "EXTEND_TIMEOUT_USEC" in states:
             seconds = self._microseconds(states["EXTEND_TIMEOUT_USEC"])
             if seconds is not None:
@@ -152,6 +182,22 @@ class Service:
             watchdog.trigger()
         if states.get("STOPPING") == "1":
             watchdog.disarm()
+            if self._is_last():
+                self.say_stopping()
+            elif self._manager_interval is not None and self._beat is None:
+                self._beat_for_the_command()  # it need not any more, and the manager waits for beats
+
+    def _change_interval(self, seconds: float, watchdog: Watchdog) -> None:
+        """Ours is changed; the manager's by as much, and where we have none, the manager's alone."""
+        margin = 0.0
+        if self._settings.watchdog is not None or self._manager is None:
+            watchdog.set_interval(seconds)
+        if self._settings.watchdog is not None and self._first_manager_interval is not None:
+            margin = max(self._first_manager_interval - self._settings.watchdog, 0)
+        upward = self._settings.watchdog is None or self._manager_interval is not None
+        if upward and self._manager is not None:
+            self._manager_interval = seconds + margin
+            self.tell_manager(f"WATCHDOG_USEC={int((seconds + margin) * 1e6)}")
 
     def _microseconds(self, text: str) -> float | None:
         seconds = microseconds(text)

@@ -6,13 +6,14 @@ import os
 import select
 
 from leaderlock.kernel.signals import signal
+from leaderlock.supervisor.environment import passed_sockets, sidecar_environment
 from leaderlock.supervisor.messages import say
 from leaderlock.supervisor.signals import send, signal_name
 from leaderlock.supervisor.spawn import CANNOT_RUN, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from leaderlock.supervisor.loop import Loop, Timer
     from leaderlock.supervisor.reaper import Reaper
@@ -42,10 +43,17 @@ class Sidecar:
         self._timer: Timer | None = None
         self._output, self.input = os.pipe2(os.O_CLOEXEC)
 
-    def start(self, environment: Mapping[str, str]) -> None:
+    def start(self) -> None:
         """Start it; also again."""
         try:
-            spawn(self.words, environment, self._born, stdio={0: self._output}, foreground=False)
+            spawn(
+                self.words,
+                sidecar_environment(),
+                self._born,
+                stdio={0: self._output},
+                foreground=False,
+                without=passed_sockets(),
+            )
         except OSError as error:  # EAGAIN, ENOMEM: there is no process to be had
             say(f"cannot start sidecar {self.words[0]}: {error.strerror}")
             self._loop.call_later(0, self._not_started)

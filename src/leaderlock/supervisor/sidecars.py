@@ -56,7 +56,7 @@ class Sidecars:
     def start(self) -> None:
         """Start all of them."""
         for sidecar in self._all:
-            sidecar.start(os.environ)
+            sidecar.start()
 
     def pids(self) -> set[int]:
         """The process IDs of those that run."""
@@ -87,7 +87,7 @@ class Sidecars:
 
         for sidecar in self._all:
             if not sidecar.pid and sidecar.has_unread():  # its restart was due in a moment
-                sidecar.start(os.environ)
+                sidecar.start()
             sidecar.end(self._settings.sidecar_grace, one_ended)
 
     def _on_exit(self, sidecar: Sidecar, status: int) -> None:
@@ -116,11 +116,11 @@ class Sidecars:
             logger.hang_up()
         else:
             logger.words = _STAND_IN
-            logger.start(os.environ)
+            logger.start()
 
     def _restart(self, sidecar: Sidecar) -> None:
         if not self._ending:
-            sidecar.start(os.environ)
+            sidecar.start()
 
 
 def _is_program(path: str) -> bool:

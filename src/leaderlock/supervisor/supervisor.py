@@ -68,7 +68,9 @@ class Supervisor:
         if settings.is_service:
             from leaderlock.supervisor.service import Service  # noqa: PLC0415  (needs socket)
 
-            self._service = Service(self._loop, settings, self._command)
+            is_final = settings.restart.is_never
+            is_last = lambda: self._stop_wanted or (is_final and not self._lost)  # noqa: E731
+            self._service = Service(self._loop, settings, self._command, is_last)
             self._command.serve(self._service)
         if settings.ping is not None:
             from leaderlock.supervisor.pings import Pings  # noqa: PLC0415  (needs urllib)
@@ -131,11 +133,7 @@ class Supervisor:
         return FAILED
 
     def acquire(self, lock: LeaderLock) -> None:
-        """Wait in the lock's queue, while signals and children are attended to.
-
-        Raises:
-            Conflict, Ended, LeaderLockError: as for `run`.
-        """
+        """Wait in the lock's queue, and attend to signals and children; raises as `run` does."""
         from leaderlock.supervisor.queue import Conflict, Ended  # noqa: PLC0415  (only with a lock)
 
         self._wait_for(lock, self._settings.limit, self._loop.stop)
@@ -210,6 +208,8 @@ class Supervisor:
 
     def _stop(self) -> None:
         self._stop_wanted = True
+        if self._service is not None:
+            self._service.say_stopping()
         if self._command.is_running:
             self._command.stop()
         elif self._restart is not None:
@@ -278,15 +278,14 @@ class Supervisor:
         if self._ending:
             return
         self._ending = True
+        if self._service is not None:
+            self._service.say_stopping()
         if self._restart is not None:
             self._restart.cancel()
             self._restart = None
         self._let_go()
-        last = self._loop.stop
-        if self._pings is not None:
-            pings = self._pings
-            last = lambda: pings.finish(self._loop.stop)  # noqa: E731
-        self._sidecars.end(last)
+        pings, stop = self._pings, self._loop.stop
+        self._sidecars.end(stop if pings is None else lambda: pings.finish(stop))
 
     def _let_go(self) -> None:
         lock = self._settings.lock
