@@ -12,6 +12,8 @@ from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from leaderlock.candidate import Candidate
 
 EXIT_GRACE = 5.0
@@ -43,6 +45,25 @@ def stop_at_exit() -> None:
                 candidate._lock.path,
                 EXIT_GRACE,
             )
+
+
+end_notices: list[Callable[[], bool]] = []
+"""What servers tell of: each returns whether this process has been told to end."""
+
+
+def is_ending() -> bool:
+    """Whether this process has been told to end, so that it must not begin to lead."""
+    return any(notice() for notice in end_notices)
+
+
+def retire() -> None:
+    """This process has been told to end: its standbys leave the queue; a leader's task goes on."""
+    for candidate in list(candidates):
+        if candidate._pid == os.getpid():
+            candidate._request_stop()  # first: who wins meanwhile looks at that
+            wait = candidate._wait
+            if candidate._leadership is None and wait is not None:
+                wait.cancel()
 
 
 _seen_to = 0

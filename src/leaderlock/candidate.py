@@ -6,7 +6,7 @@ import functools
 import os
 import time
 
-from leaderlock.at_exit import candidates
+from leaderlock.at_exit import candidates, is_ending
 from leaderlock.current import current
 from leaderlock.errors import LeaderLockError, LeadershipLost, NotHeld
 from leaderlock.kernel.eventloop import refuse_to_block
@@ -187,6 +187,7 @@ class Candidate(OfThisProcess):
             self._leadership = leadership
             leadership.begin(in_earnest=not self._election.is_rehearsal)
             self._state = "leading"
+        self._stop_requested |= is_ending()
         if self._stop_requested:  # between the lock's arrival and here
             self._resign("stopped")
             return None

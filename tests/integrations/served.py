@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -94,7 +95,16 @@ def answer(path: str) -> bytes:
         note("hang")
         while True:
             pass
+    if path == "/slow":
+        note("slow")
+        while not is_over():
+            time.sleep(0.01)
     return str(os.getpid()).encode()
+
+
+def is_over() -> bool:
+    """Whether slow requests end."""
+    return os.path.exists(f"{NOTES}.over")
 
 
 def wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
@@ -114,7 +124,11 @@ async def asgi(
             await send({"type": f"{message['type']}.complete"})
             if message["type"] == "lifespan.shutdown":
                 return
-    body = answer(scope["path"])
+    if scope["path"] == "/slow":
+        note("slow")
+        while not is_over():
+            await asyncio.sleep(0.01)
+    body = answer("/" if scope["path"] == "/slow" else scope["path"])
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -15,7 +15,7 @@ import trio
 
 from leaderlock import Leadership, current_leadership
 from leaderlock.integrations.asgi import in_one_worker
-from tests.integrations.served import fail, lead, note
+from tests.integrations.served import fail, is_over, lead, note
 
 __all__ = ["lead"]  # a task, too
 
@@ -73,6 +73,10 @@ async def note_and_return(leadership: Leadership) -> None:
 async def bare(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """It knows HTTP and nothing else."""
     assert scope["type"] == "http"
+    if scope["path"] == "/slow":
+        note("slow")
+        while not is_over():
+            await asyncio.sleep(0.01)
     body = str(os.getpid()).encode()
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -27,6 +27,7 @@ from leaderlock.integrations.lifespan import with_lifespan
 from leaderlock.kernel.threads import start_new_thread
 from leaderlock.leading import every
 from leaderlock.log import log
+from leaderlock.placement.retiring import heeding_asgi
 from leaderlock.placement.stderr_log import log_to_stderr
 from leaderlock.runners import NATIVE
 
@@ -172,6 +173,13 @@ def _require_asyncio() -> asyncio.AbstractEventLoop:
 @contextlib.asynccontextmanager
 async def _standing(election: Election, task: Task, is_coroutine: bool) -> AsyncIterator[None]:
     """Stand for election in this worker; at the end, have the task stop, and resign."""
+    with heeding_asgi():
+        async with _candidate(election, task, is_coroutine):
+            yield
+
+
+@contextlib.asynccontextmanager
+async def _candidate(election: Election, task: Task, is_coroutine: bool) -> AsyncIterator[None]:
     log_to_stderr()
     if is_coroutine:
         task = in_loop(task, _require_asyncio())  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ from leaderlock.errors import LeaderLockError
 from leaderlock.integrations.handover import hand_over
 from leaderlock.placement import take_over, waiting
 from leaderlock.placement.gunicorn import after, after_init, end_in_good_order, log_to_server
+from leaderlock.placement.retiring import heed_gunicorn, retire_at_signals
 from leaderlock.rehearsal import rehearse_before_fork
 
 TYPE_CHECKING = False
@@ -106,6 +107,8 @@ def in_one_worker(
             to_server.logger = log
         if not type(worker).__module__.startswith("gunicorn."):
             after(worker, "init_signals", end_in_good_order)  # before it loads the application
+        after(worker, "init_signals", retire_at_signals)
+        heed_gunicorn(worker)
 
         if _will_drop_rights(worker.cfg):
             if path is not None and os.geteuid() == 0:

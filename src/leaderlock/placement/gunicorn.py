@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -43,6 +44,7 @@ def _in_this_worker(worker: Worker) -> Here:
     def start(call: Call) -> Candidate:
         if not worker.booted and not type(worker).__module__.startswith("gunicorn."):
             after_init(worker, end_in_good_order)
+        _heed(worker)
         return call()
 
     return Here(start)
@@ -90,7 +92,15 @@ def when_ready(worker: Worker, begin: Callable[[], object]) -> None:
     log_to_server()
     if not type(worker).__module__.startswith("gunicorn."):
         after_init(worker, end_in_good_order)
+    after_init(worker, functools.partial(_heed, worker))
     after_init(worker, begin)
+
+
+def _heed(worker: Worker) -> None:
+    from leaderlock.placement import retiring  # noqa: PLC0415  (which imports this package)
+
+    retiring.heed_gunicorn(worker)
+    retiring.retire_at_signals()
 
 
 def _worker_class() -> type[Worker]:

@@ -60,7 +60,7 @@ def begin_in_celery(placed: Placed) -> None:
     """Begin in each process of a prefork pool; with any other pool, in the worker when it is ready."""
     from celery import signals  # noqa: PLC0415  (this is Celery)
 
-    from leaderlock.at_exit import stop_at_exit  # noqa: PLC0415  (before the fork)
+    from leaderlock.at_exit import retire, stop_at_exit  # noqa: PLC0415  (before the fork)
 
     def begin(**_: object) -> None:
         placed.adopt()
@@ -75,9 +75,13 @@ def begin_in_celery(placed: Placed) -> None:
     def stop(**_: object) -> None:
         stop_at_exit()
 
+    def lead_no_more(**_: object) -> None:
+        retire()
+
     # weak: Celery would forget these functions as soon as this one returns.
     signals.worker_process_init.connect(begin, weak=False)
     signals.worker_ready.connect(begin_unless_pool_does, weak=False)
+    signals.worker_shutting_down.connect(lead_no_more, weak=False, dispatch_uid="leaderlock")
     # The processes of the pool end without Python's exit handlers.
     signals.worker_process_shutdown.connect(stop, weak=False, dispatch_uid="leaderlock")
 
