@@ -10,9 +10,13 @@ from __future__ import annotations
 import os
 import sys
 
-from leaderlock._version import __version__
-from leaderlock.cli.options import UsageError
-from leaderlock.printable import printable
+from leaderlock.kernel import early  # first: it keeps signals from here on
+
+early.begin(sys.argv)
+
+from leaderlock._version import __version__  # noqa: E402
+from leaderlock.cli.options import UsageError  # noqa: E402
+from leaderlock.printable import printable  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

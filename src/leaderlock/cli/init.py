@@ -101,9 +101,18 @@ def main(words: Sequence[str]) -> int:
     settings.expected_statuses = frozenset(parsed.get("expect", []))
     settings.warns_of_orphans = parsed.get("warn", False)
     messages.verbosity = _verbosity(parsed.count("verbose"))
-    if os.getpid() != 1 and not settings.subreaper:
+    if os.getpid() != 1 and not settings.subreaper and not _is_subreaper():
         messages.say("this is not PID 1, so orphans will not be taken in: run it as PID 1, or use -s")
     return Supervisor(settings).run()
+
+
+def _is_subreaper() -> bool:
+    """Whether whoever has become us was one: it outlasts exec(2)."""
+    try:
+        from leaderlock.kernel.control import is_subreaper  # noqa: PLC0415  (needs ctypes)
+    except (ImportError, AttributeError):  # no ctypes; no prctl
+        return False
+    return is_subreaper()
 
 
 def _in_environment(name: str) -> bool:

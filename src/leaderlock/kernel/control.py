@@ -9,6 +9,7 @@ from leaderlock.errors import Unsupported
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
@@ -30,6 +31,12 @@ def ask_for_parent_death_signal(signal_number: int) -> None:
 def become_subreaper() -> None:
     """Become the parent of all orphans among our descendants, as PID 1 otherwise would."""
     _control(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def is_subreaper() -> bool:
+    """Whether this process takes in orphans though it is not PID 1."""
+    answer = ctypes.c_int()
+    return _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0) == 0 and answer.value != 0
 
 
 def _control(option: int, value: int) -> None:

@@ -16,10 +16,33 @@ if TYPE_CHECKING:
 
 def environment(lock: LeaderLock | None) -> dict[str, str]:
     """The command's environment: ours, with the term and the path of the lock."""
-    variables = dict(os.environ)
+    variables = inherited_environment()
     if lock is not None:
         variables["LEADERLOCK_TERM"] = str(lock.term)
         variables["LEADERLOCK_PATH"] = lock.path
+    return variables
+
+
+def inherited_environment() -> dict[str, str]:
+    """Our environment as we have found it.
+
+    In the C locale, Python sets ``LC_CTYPE`` for itself and its children (PEP 538). That is no wish of
+    whoever has started us: /proc/self/environ shows what was there at the exec.
+    """
+    variables = dict(os.environ)
+    if variables.get("LC_CTYPE") in ("C.UTF-8", "C.utf8", "UTF-8"):
+        try:
+            fd = os.open("/proc/self/environ", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # no /proc
+            return variables
+        try:
+            found = b"\0"
+            while more := os.read(fd, 1 << 16):
+                found += more
+        finally:
+            os.close(fd)
+        if b"\0LC_CTYPE=" not in found:
+            del variables["LC_CTYPE"]
     return variables
 
 
@@ -36,7 +59,9 @@ _ADDRESSED_TO_US = (
 
 def sidecar_environment() -> dict[str, str]:
     """A sidecar's environment: ours, without what a service manager means for the command alone."""
-    return {name: value for name, value in os.environ.items() if name not in _ADDRESSED_TO_US}
+    return {
+        name: value for name, value in inherited_environment().items() if name not in _ADDRESSED_TO_US
+    }
 
 
 def passed_sockets() -> list[int]:

@@ -7,6 +7,7 @@ import os
 import select
 import time
 
+from leaderlock.kernel import early
 from leaderlock.kernel.signals import signal
 
 TYPE_CHECKING = False
@@ -68,6 +69,8 @@ class Loop:
             # But not SIGCHLD: the kernel would then take in our children itself, status and all.
             if signal.getsignal(number) != signal.SIG_IGN or number in _NEVER_IGNORED:
                 signal.signal(number, self._notice)
+        if arrived := early.arrived():
+            os.write(self._signals_in, bytes(arrived))
         # A parent may have started us with some of them blocked.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
         self._on_signal = callback

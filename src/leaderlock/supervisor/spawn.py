@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from leaderlock.kernel.signals import signal
@@ -13,6 +14,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import NoReturn
+
+_SHELL = "/bin/sh"
+_SET_BY_US = [
+    *IGNORED_BY_PYTHON,
+    *(one for one in (signal.SIGTTIN, signal.SIGTTOU) if signal.getsignal(one) != signal.SIG_IGN),
+]
+"""Ignored by Python or by us, and not by who has started us: the command gets their defaults.
+
+Nobody can say whether SIGPIPE and SIGXFSZ were ignored before: Python has set them by now.
+"""
 
 NOT_FOUND = 127
 CANNOT_RUN = 126
@@ -84,9 +95,11 @@ def _spawn_at_once(
             ],
             setpgroup=0,
             setsigmask=mask,
-            setsigdef=[*IGNORED_BY_PYTHON, signal.SIGTTIN, signal.SIGTTOU],
+            setsigdef=_SET_BY_US,
         )
     except OSError as error:
+        if (script := script_without_interpreter(command, error)) is not None:
+            return _spawn_at_once(script, environment, mask, stdio, without)
         # A child that ends with the status that says so: as if it had found out by itself.
         status = report_failed_start(command, error)
         pid = os.fork()
@@ -132,7 +145,30 @@ def _become(
 
 def replace(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     """Let the program take the place of this process; OSError if it cannot be started."""
-    os.execvpe(command[0], list(command), dict(environment))
+    try:
+        os.execvpe(command[0], list(command), dict(environment))
+    except OSError as error:
+        script = script_without_interpreter(command, error)
+        if script is None:
+            raise
+    os.execve(_SHELL, script, dict(environment))
+
+
+def script_without_interpreter(command: Sequence[str], error: OSError) -> list[str] | None:
+    """The words that run a script which has no ``#!`` line, as execvp(3) and shells run it: by /bin/sh.
+
+    Args:
+        command: what could not be started.
+        error: why; anything but ENOEXEC gives None.
+    """
+    if error.errno != errno.ENOEXEC or command[0] == _SHELL:
+        return None
+    places = [""] if "/" in command[0] else os.get_exec_path()
+    for place in places:
+        path = os.path.join(place, command[0])
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return [_SHELL, path, *command[1:]]
+    return None
 
 
 def report_failed_start(command: Sequence[str], error: OSError) -> int:
@@ -144,7 +180,7 @@ def report_failed_start(command: Sequence[str], error: OSError) -> int:
 
 def restore_default_signals() -> None:
     """Undo what Python and we have set: a caught signal must not run a handler of ours any more."""
-    ours = {*IGNORED_BY_PYTHON, signal.SIGTTIN, signal.SIGTTOU}
+    ours = set(_SET_BY_US)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         if callable(signal.getsignal(number)) or number in ours:
             signal.signal(number, signal.SIG_DFL)
