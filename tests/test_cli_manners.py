@@ -66,6 +66,9 @@ SCENARIOS = [
     Scenario("doctor", "1", 1, ["{open}"], data=True),
     Scenario("doctor", "2", 2, ["{directory}/missing/x.lock"], data=True),
     Scenario("doctor", "125", 125, ["{directory}"], without="rich"),
+    Scenario("resign", "1", 1, ["{good}"]),
+    Scenario("resign", "125", 125, ["{held}"]),
+    Scenario("resign", "2", 2, []),
     Scenario("serve", "125", 125, ["--bind", "192.0.2.1:0"]),
     Scenario("serve", "2", 2, ["--bind", "x:y"]),
     Scenario("health", "0", 0, ["{good}"], data=True),
@@ -74,7 +77,8 @@ SCENARIOS = [
     Scenario("completion", "0", 0, ["bash"], data=True),
     Scenario("completion", "2", 2, ["csh"]),
 ]
-ELSEWHERE = {("serve", "0")}  # below, since it goes on until it is ended
+ELSEWHERE = {("serve", "0"), ("resign", "0")}
+# Below, since it goes on until it is ended; in test_resign.py, since somebody must lead.
 
 # `WITHOUT=rich`: as if that were not installed.
 PROGRAM = """\

@@ -35,6 +35,7 @@ LEVELS: list[set[str]] = [
         "memoryfile",
         "namedfile",
         "record",
+        "resigning",
         "trusted",
     },
     {"deadman", "fifo", "inbox", "notify", "ping"},

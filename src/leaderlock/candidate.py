@@ -143,7 +143,7 @@ class Candidate(OfThisProcess):
                     finished, result = self._runner.run(functools.partial(self._lead, leadership))
                     if finished:
                         return result
-                if time.monotonic() - began > most:
+                if time.monotonic() - began > most or (leadership and leadership.request.asked):
                     failures = 0
                 self._watchers.until(lambda: self._stop_requested, min(first * 2**failures, most))
                 failures = min(failures + 1, 60)
@@ -238,14 +238,15 @@ class Candidate(OfThisProcess):
             raise
         finally:
             current.reset(context)
-        if leadership.lost:
-            self._resign("standby", "lost")
+        if leadership.lost or (leadership.request.asked and not self._stop_requested):
+            self._resign("standby", "lost" if leadership.lost else leadership.request.how)
             return False, None
         if self._stop_requested:
-            self._resign("stopped")
+            self._resign("stopped", leadership.request.how)
         elif self._election.on_return == "resign":
             self._resign("resigned")
         else:
+            leadership.request.refuse()
             leadership.tell()
         return True, result
 
@@ -254,6 +255,7 @@ class Candidate(OfThisProcess):
         if not self._election.is_rehearsal:
             log().info("process %d leads %s, term %d", self._pid, self._lock.path, leadership.term)
             leadership.look_out(self._on_lost)
+            leadership.request.accept()
 
     def _on_lost(self) -> None:
         """A task that runs was asked to stop; one that has returned cannot be: let the others go on."""
@@ -261,11 +263,7 @@ class Candidate(OfThisProcess):
             self._resign("resigned", "lost")
 
     def _resign(self, state: State, how: str = "resigned") -> None:
-        """Give the leadership up, if it is held, and go over to another state.
-
-        Args:
-            how: what the history says of the term's end.
-        """
+        """Give the leadership up, if it is held; `how` is what the history says of the term's end."""
         with self._mutex:
             leadership, self._leadership = self._leadership, None
             if leadership is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 
-from leaderlock import journal, record
+from leaderlock import journal, record, resigning
 from leaderlock.errors import LeaderLockError
 from leaderlock.holder import standing_of
 from leaderlock.lock import LeaderLock
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _NOTHING_MORE = {"waited": 0.0, "lease": None, "beat": 0.0, "until": 0.0, "ended": ""}
 """What is known of a term that only its record tells of."""
+
+_ENDINGS = {resigning.ON_REQUEST: "resigned on request"}
+"""By what a slot has, which takes 16 bytes."""
 
 _LATE = 1.0
 """Seconds that a process whose lease is over may take to die, by the load of the machine."""
@@ -40,7 +43,8 @@ class Term:
         until: when it ended; None while it lasts, and where nobody knows. Of a leader that was killed
             while another one waited, that is when the other one began.
         ended: how it ended; None while it lasts. ``resigned``: given up by the candidate, because the
-            task returned or was asked to stop. ``released``: the same, by a `LeaderLock`. ``exited``:
+            task returned or was asked to stop. ``resigned on request``: the same, as somebody
+            called ``leaderlock resign``. ``released``: the same, by a `LeaderLock`. ``exited``:
             with its process, in good order. ``failed``: the task raised. ``lost``: the lock's file was
             deleted or replaced. ``lease missed``: the task did not beat, and the kernel killed the
             process. ``killed``: the process ended without a word, by SIGKILL or os._exit, say, or as
@@ -59,7 +63,7 @@ class Term:
         self.lease: float | None = slot["lease"]
         self.last_beat: float | None = slot["beat"] or None
         self.until: float | None = slot["until"] or None
-        self.ended: str | None = slot["ended"] or None
+        self.ended: str | None = _ENDINGS.get(slot["ended"], slot["ended"]) or None
         self.gap: float | None = None
         self.gap_at_most: float | None = None
 

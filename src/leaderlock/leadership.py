@@ -12,6 +12,7 @@ from leaderlock.journal import AT_ONCE
 from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.threads import get_ident, start_new_thread
 from leaderlock.log import log
+from leaderlock.resigning import Request
 from leaderlock.stopping import Stopping
 from leaderlock.ticks import Ticks
 
@@ -47,6 +48,7 @@ class Leadership(OfThisProcess):
             writes of an earlier term.
         since: when it was elected, in seconds since the epoch.
         lost: whether the lock's file was found to be deleted or replaced.
+        request: that to resign, by ``leaderlock resign``.
         takes_over: whether somebody else led until then.
         is_beaten_for: whether an event loop or a hub beats in the task's place, so that this may wait.
         news: what to call, with this, when the task first waits, beats, looks at `stopping` or ends,
@@ -60,6 +62,7 @@ class Leadership(OfThisProcess):
         self.lost = False
         self.takes_over = False
         self.is_beaten_for = False
+        self.request = Request(lock)
         self._stopping = Stopping()
         self.news: Callable[[Leadership], None] | None = None
         self._lookout: LookOut | None = None
@@ -186,6 +189,7 @@ class Leadership(OfThisProcess):
                 if not self._stopping.is_set():
                     self.check()
                     self._lock._gate.mend()
+                    self.request.heed(self._stopping.set)
             except (LeadershipLost, NotHeld) as error:
                 if not self._stopping.is_set():  # it was given up meanwhile
                     self._lose(error)
@@ -215,6 +219,7 @@ class Leadership(OfThisProcess):
         gate = self._lock._gate
         try:
             gate.mend()
+            self.request.heed(self._stopping.set)
             hold = gate.inside
             if hold is not None:
                 hold.beat()

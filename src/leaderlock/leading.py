@@ -119,7 +119,11 @@ class _Stay:
         """Whether the loss is why the block was cancelled, and nobody else has asked for it as well."""
         is_ours = self._is_cancelled
         self._take_back()
-        return is_ours and leadership.lost and self._cancelling() <= self._cancellations
+        return (
+            is_ours
+            and (leadership.lost or leadership.request.asked)
+            and self._cancelling() <= self._cancellations
+        )
 
     def _take_back(self) -> None:
         if self._is_cancelled and hasattr(self._body, "uncancel"):  # Python 3.11
@@ -131,7 +135,10 @@ class _Stay:
         return count
 
     def loss(self) -> LeadershipLost:
-        return LeadershipLost(f"the leadership of {self._election.lock.path} was lost in the block")
+        return LeadershipLost(
+            f"the leadership of {self._election.lock.path} was lost in the block, or given up on "
+            f"request"
+        )
 
     async def end(self) -> None:
         """Resign, or leave the queue; when this returns, the candidate has ended."""

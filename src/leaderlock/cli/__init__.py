@@ -2,7 +2,7 @@
 
 Data goes to standard output, messages to standard error. Exit statuses: 2 for wrong usage, 125 if
 leaderlock itself fails (for `init` both are 1, as tini's); `run` and `init` return their command's,
-`health` returns 0 or 1, `doctor` 0, 1 or 2. docs/cli.md has the table.
+`health` and `resign` return 0 or 1, `doctor` 0, 1 or 2. docs/cli.md has the table.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ leaderlock makes exactly one process on a machine run a job.
   leaderlock status                                   who leads, and who waits
   leaderlock history /run/app/leader.lock             who led, for how long, and how it ended
   leaderlock doctor /run/app                          will it work here?
+  leaderlock resign beat                              ask the leader to step down in good order
   leaderlock serve                                    a web page of all that, on 127.0.0.1:8642
   leaderlock health /run/app/health.json              whether the report there is good: a probe
   leaderlock completion bash                          what makes the Tab key know all this
@@ -124,6 +125,10 @@ def _dispatch(command: str, words: list[str]) -> int:
         from leaderlock.cli.doctor import main as doctor  # noqa: PLC0415
 
         return doctor(words)
+    if command == "resign":
+        from leaderlock.cli.resign import main as resign  # noqa: PLC0415
+
+        return resign(words)
     if command == "serve":
         from leaderlock.cli.serve import main as serve  # noqa: PLC0415
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from leaderlock.cli.options import Option, Parsed
 
-NAMES = ("run", "init", "status", "history", "doctor", "serve", "health", "completion")
+NAMES = ("run", "init", "status", "history", "doctor", "resign", "serve", "health", "completion")
 """Of all of them, each of a module of that name with its `COMMAND`, as the help lists them."""
 
 

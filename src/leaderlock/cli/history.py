@@ -168,6 +168,7 @@ def _show_with_rich(history: History, rows: list[tuple[str, ...]], now: float) -
     for heading in _HEADINGS:
         table.add_column(heading, justify="right" if heading in _NUMBERS else "left")
     styles = {"leads": "bold green", "resigned": "", "released": "", "exited": ""}
+    styles["resigned on request"] = ""
     for *before, ended, gap in rows:
         cells = [*map(Text, before), Text(ended, style=styles.get(ended, "yellow")), Text(gap)]
         table.add_row(*cells)

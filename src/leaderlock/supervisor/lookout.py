@@ -1,7 +1,8 @@
-"""Noticing, in the event loop, that the lock's file was deleted or replaced under a running command."""
+"""Noticing, in the event loop, that a command's lock file is replaced, or that it is to resign."""
 
 from __future__ import annotations
 
+from leaderlock import resigning
 from leaderlock.errors import LeaderLockError, LockFileReplaced
 
 TYPE_CHECKING = False
@@ -14,9 +15,13 @@ if TYPE_CHECKING:
 
 
 class LookOut:
-    """Calls something when a held lock's file is deleted or replaced, where the kernel tells."""
+    """Calls something when a held lock's file is deleted or replaced, or this process asked to resign.
 
-    def __init__(self, loop: Loop, lock: LeaderLock, lost: Callable[[LockFileReplaced], None]) -> None:
+    Where the kernel tells. It is called once, with what to say, how the term ends, and the seconds
+    until this process may stand again.
+    """
+
+    def __init__(self, loop: Loop, lock: LeaderLock, lost: Callable[[str, str, float], None]) -> None:
         self._loop = loop
         self._lock = lock
         self._lost = lost
@@ -28,6 +33,7 @@ class LookOut:
         except (ImportError, OSError):  # not Linux, or no instance of inotify left
             return
         loop.on_readable(self._watch.fileno(), self._on_change)
+        resigning.answer(lock, resigning.HEEDS)
         self._look()
 
     def _on_change(self) -> None:
@@ -40,9 +46,17 @@ class LookOut:
             self._lock._gate.mend()  # others may have overwritten the record
         except LockFileReplaced as error:
             self.end()
-            self._lost(error)
+            text = f"{error}; the command is stopped, and started again under the new file's lock"
+            self._lost(text, "lost", 0)
         except LeaderLockError:  # the path cannot be looked at: nothing is known, and nothing done
             return
+        if self._watch is not None and resigning.is_asked(self._lock):
+            self.end()
+            text = (
+                f"asked to resign from {self._lock.path}: the command is stopped; it is started again "
+                f"when this process leads again"
+            )
+            self._lost(text, resigning.ON_REQUEST, resigning.PAUSE)
 
     def end(self) -> None:
         """Look no more."""

@@ -24,7 +24,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from leaderlock.errors import LockFileReplaced
     from leaderlock.lock import LeaderLock
     from leaderlock.supervisor.lookout import LookOut
     from leaderlock.supervisor.loop import Timer
@@ -52,7 +51,7 @@ class Supervisor:
         self._queue: Queue | None = None
         self._queue_ended_by = 0
         self._lookout: LookOut | None = None
-        self._lost = False
+        self._lost: tuple[str, float] | None = None
         self._restart: Timer | None = None
         self._stop_wanted = False
         self._stopped_for_sidecar = False
@@ -217,9 +216,9 @@ class Supervisor:
         elif self._queue is not None:  # again, after it was given away
             self._queue.cancel()
 
-    def _on_lock_lost(self, error: LockFileReplaced) -> None:
-        say(f"{error}; the command is stopped, and started again under the new file's lock")
-        self._lost = True
+    def _on_lock_lost(self, text: str, how: str, pause: float) -> None:
+        say(text)
+        self._lost = how, pause
         if self._command.is_running:  # else it could not be started, and its end is about to be told
             self._command.stop()
 
@@ -234,9 +233,9 @@ class Supervisor:
         if self._lookout is not None:
             self._lookout.end()
         if self._lost and not self._stop_wanted:
-            self._lost = False
-            self._let_go()
-            self._start_again()
+            (how, pause), self._lost = self._lost, None
+            self._let_go(how)
+            self._restart = self._loop.call_later(pause, self._start_again)
             return
         delay = None
         if not self._stop_wanted:
@@ -287,12 +286,12 @@ class Supervisor:
         pings, stop = self._pings, self._loop.stop
         self._sidecars.end(stop if pings is None else lambda: pings.finish(stop))
 
-    def _let_go(self) -> None:
+    def _let_go(self, how: str = "released") -> None:
         lock = self._settings.lock
         if lock is not None and lock.locked():
             if self._command.is_running:
                 raise RuntimeError("the lock is kept: the command runs")
             try:
-                lock.release()
+                lock._release(how)
             except LeaderLockError as error:
                 say(str(error))
