@@ -61,7 +61,11 @@ class PlacedCandidate(Candidate):
         """Whether it is a candidate of this election, or of one for the same lock, with this task."""
         if self._task != task:
             return False
-        return self._election is election or self._election.lock.path == election.lock.path
+        mine, other = self._lock._file, election.lock._file
+        if mine is other or not mine.has_path or mine.is_named != other.is_named:
+            return mine is other
+        # A name has a path for each user, and a worker may be about to become another one.
+        return mine.name == other.name if mine.is_named else mine.path == other.path
 
     @property
     def state(self) -> State:
