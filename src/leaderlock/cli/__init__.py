@@ -37,8 +37,8 @@ leaderlock makes exactly one process on a machine run a job.
   leaderlock doctor /run/app                          will it work here?
   leaderlock resign beat                              ask the leader to step down in good order
   leaderlock serve                                    a web page of all that, on 127.0.0.1:8642
-  leaderlock health /run/app/health.json              whether the report there is good: a probe
-  leaderlock completion bash                          what makes the Tab key know all this
+  leaderlock health /run/app/health.json              a probe: is the report in this file good?
+  leaderlock completion bash                          a script that makes the Tab key complete all this
   leaderlock COMMAND --help                           more about a command, with examples
   leaderlock --version
 

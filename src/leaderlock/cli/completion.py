@@ -27,9 +27,9 @@ COMMAND = Command(
     operands="bash|zsh|fish",
     completes=SHELLS,
     text="""\
-Prints a script for a shell, by which the Tab key completes commands, options, their
-values, and the paths and names of the locks that are there. It is made of the tables
-that the options are read by: print it anew after an upgrade, or at each start.""",
+Prints a script for a shell. With it the Tab key completes commands, options, their
+values, and the paths and names of existing locks. Print the script again after an
+upgrade of leaderlock, or at each start of the shell.""",
     groups=(("Options", (HELP, LIST)),),
     statuses=(
         ("0", "it is printed"),

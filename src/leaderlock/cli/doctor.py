@@ -33,14 +33,14 @@ COMMAND = Command(
     operands="[PATH|NAME]",
     completes="file",
     text="""\
-Tells whether leaderlock will work on PATH, a lock file (which need not exist) or a
-directory, and tries with real processes how flock behaves there. Without PATH it looks
-at the directory of the locks that have a name. Nothing is left behind.""",
+Says whether leaderlock will work on PATH: a lock file, which need not exist, or a
+directory. It tries with real processes how flock behaves there. Without PATH it examines
+the directory of the locks that have a name. It leaves nothing behind.""",
     groups=(("Options", OPTIONS),),
     notes=NOTES,
     statuses=(
         ("0", "good"),
-        ("1", "doubtful: read what it says"),
+        ("1", "doubtful: read the findings"),
         ("2", "broken, or wrong usage"),
         ("125", "leaderlock failed: the extra for the screen is not installed"),
     ),

@@ -33,16 +33,16 @@ COMMAND = Command(
     operands="FILE",
     completes="file",
     text="""\
-Tells by its exit status whether the report in FILE, as sinks.file(FILE) writes it, is
-new and good, and says why in one line. Its age is by its own time or that of the file,
-whichever is older. A degraded service is healthy: to restart it would not mend it.
+Its exit status says whether the report in FILE, which sinks.file(FILE) writes, is new
+and good. It says why in one line. The age is that of the report or that of the file,
+whichever is older. A degraded service is healthy: a restart would not mend it.
 
-A leader that hangs is replaced when its lease is over: where the reporter has one, let
---max-age be longer than the lease, an interval and the slowest check together.""",
+A leader that hangs is replaced when its lease ends. If the reporter has a lease, choose
+a --max-age longer than the lease, an interval and the slowest check together.""",
     groups=(("Options", OPTIONS),),
     statuses=(
         ("0", "the status is ok or degraded"),
-        ("1", "it is failing, or the report is too old, missing, or none"),
+        ("1", "it is failing, or the report is too old, missing or unreadable"),
         ("2", "wrong usage"),
     ),
     examples=(
@@ -62,7 +62,7 @@ def main(words: Sequence[str]) -> int:
         print(COMMAND.help(), end="")
         return 0
     if len(parsed.words) != 1:
-        raise UsageError("one FILE is needed, that of sinks.file()")
+        raise UsageError("one FILE is needed: the one that sinks.file() writes")
     [path] = parsed.words
     try:
         print(_printable(judge(*read(path), parsed.get("max_age"))))

@@ -55,9 +55,9 @@ COMMAND = Command(
     operands="PATH|NAME",
     completes="lock",
     text="""\
-Shows the last terms of a lock, newest last: who led, since when and for how long, how
-the term ended, and for how long nobody led before it. A time with "<" or ">" in front
-is the bound of one that nobody knows: a leader that is killed cannot say when.""",
+Shows the last terms of a lock, the newest last: which process led, since when and for
+how long, how the term ended, and how long no process led before it. A time after "<" or
+">" is only a bound: a leader that is killed cannot record when it ended.""",
     groups=(("Options", OPTIONS),),
     notes=f"A .png needs an extra: pip install 'leaderlock[plot]'.\n\n{NOTES}",
     statuses=(

@@ -22,9 +22,9 @@ COMMAND = Command(
     operands="-- COMMAND [ARGUMENT...]",
     completes="command",
     text="""\
-Runs a command as a container's PID 1 should: forwards signals, takes in orphans, and
-exits with the command's status. It does no more; `leaderlock run` also stops in order,
-restarts, and watches. The options are tini's.""",
+Runs a command as a good PID 1 of a container: it forwards signals, reaps orphans, and
+exits with the command's status. `leaderlock run` does more: it stops in order, restarts,
+and watches. The options are tini's.""",
     groups=(
         (
             "Options",
@@ -51,7 +51,7 @@ restarts, and watches. The options are tini's.""",
     notes="""\
 In the environment, LEADERLOCK_SUBREAPER or TINI_SUBREAPER stands for -s,
 LEADERLOCK_KILL_PROCESS_GROUP or TINI_KILL_PROCESS_GROUP for -g, and
-LEADERLOCK_VERBOSITY or TINI_VERBOSITY is a number that outweighs -v, which counts from 1.""",
+LEADERLOCK_VERBOSITY or TINI_VERBOSITY is a number that overrides -v; -v counts from 1.""",
     statuses=(
         ("0-255", "the command's; 0 in place of one that -e names"),
         ("128+N", "signal N ended it"),
@@ -62,8 +62,7 @@ LEADERLOCK_VERBOSITY or TINI_VERBOSITY is a number that outweighs -v, which coun
     examples=(
         (
             'ENTRYPOINT ["leaderlock", "init", "--"]',
-            "In a Dockerfile, where tini would stand: whatever CMD is, it finds a PID 1 that does its "
-            "duties.",
+            "In a Dockerfile, in place of tini: any CMD then has a PID 1 that does its duties.",
         ),
         (
             "leaderlock init -g -e 143 -- java -jar app.jar",
@@ -72,7 +71,7 @@ LEADERLOCK_VERBOSITY or TINI_VERBOSITY is a number that outweighs -v, which coun
         ),
         (
             "leaderlock init -s -p TERM -- ./start.sh",
-            "Not as PID 1: takes in the orphans all the same, and ends when its own parent does.",
+            "Not as PID 1: leaderlock still reaps orphans, and ends when its own parent ends.",
         ),
     ),
 )

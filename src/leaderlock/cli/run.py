@@ -29,8 +29,9 @@ COMMAND = Command(
     operands="-- COMMAND [ARGUMENT...]",
     completes="command",
     text="""\
-Runs a command and does a parent's duties by it: as a container's PID 1, under a lock of
-which one process on the machine runs the command while the others wait, or both.""",
+Runs a command and does the duties of its parent: as a container's PID 1, or under a
+lock, or both. Under a lock, one process on the machine runs the command, and the others
+wait.""",
     groups=(
         ("Under a lock", LOCK),
         ("The command", DUTIES),
@@ -39,32 +40,32 @@ which one process on the machine runs the command while the others wait, or both
         ("A monitoring service, such as healthchecks.io", PING),
     ),
     notes="""\
-Every signal that can be caught goes on to the command; SIGTERM stops it by the schedule,
-whose KILL goes to its whole process group. What the command leaves behind when it ends is
-stopped in the same way, before leaderlock exits. Under a lock these are daemons too: run
-them in the foreground, or give --follow. Under a lock the command finds
-LEADERLOCK_TERM, a number that grows with each holder, and LEADERLOCK_PATH in its
-environment; it never holds the lock itself, and is killed if leaderlock is. With --exec
-it holds the lock by descriptor $LEADERLOCK_FD, and so does any child that inherits it:
-prefer that for a single process which must not have one beside it.""",
+leaderlock forwards every signal that it can catch to the command. SIGTERM stops the
+command by the schedule; KILL goes to its whole process group. What the command leaves
+behind when it ends is stopped in the same way, before leaderlock exits. Under a lock
+these are daemons too: run them in the foreground, or give --follow. Under a lock the
+command finds LEADERLOCK_TERM, a number that grows with each holder, and LEADERLOCK_PATH
+in its environment; it never holds the lock itself, and is killed if leaderlock is. With
+--exec it holds the lock by descriptor $LEADERLOCK_FD, and so does any child that inherits
+it: prefer that for a single process which must not have one beside it.""",
     statuses=(
         ("0-255", "the command's"),
         ("128+N", "signal N ended it, or ended the wait"),
         ("127", "the command is not found"),
         ("126", "the command cannot be run"),
-        (f"{CONFLICT}", "the lock is not to be had (or what -E says)"),
+        (f"{CONFLICT}", "the lock could not be acquired in time (-E names another status)"),
         ("125", "leaderlock failed"),
         ("2", "wrong usage"),
     ),
     examples=(
         (
             "leaderlock run --name beat -- celery -A app beat",
-            "In each of several places on a machine: one runs, the others wait, and one of them takes "
-            "over at once when it dies.",
+            "Start it several times on a machine: one runs, the others wait, and one of them takes "
+            "over at once when the first one dies.",
         ),
         (
             "leaderlock run --lock /run/app/backup.lock -n -E 0 -- backup --all",
-            "From cron: skip this time if the last one still runs.",
+            "From cron: skip this run if the last one still runs.",
         ),
         (
             "leaderlock run --name backup -n --ping https://hc-ping.com/UUID -- backup --all",
@@ -73,11 +74,12 @@ prefer that for a single process which must not have one beside it.""",
         ),
         (
             "leaderlock run --stop TSTP/0/TERM/25/KILL/5 --log-sidecar 'vector' -- sidekiq",
-            "In a container: take no more work, end within 25 s, lose no line of the log.",
+            "In a container: the command takes no more work, ends within 25 s, and loses no line of "
+            "its log.",
         ),
         (
             "leaderlock run --watchdog 10 --restart on-failure -- worker",
-            "A worker that hangs is ended, and started again.",
+            "leaderlock ends a worker that hangs, and starts it again.",
         ),
     ),
 )

@@ -11,17 +11,17 @@ from leaderlock.supervisor.signals import signal_number
 CONFLICT = 75
 
 GROUP = Option("-g", "--group", help="send signals to the command's whole process group")
-SUBREAPER = Option("-s", "--subreaper", help="take in orphans, though this is not PID 1")
+SUBREAPER = Option("-s", "--subreaper", help="become the parent of orphans, though this is not PID 1")
 PARENT_DEATH_SIGNAL = Option(
     "-p",
     "--parent-death-signal",
     value="SIGNAL",
     convert=signal_number,
-    help="have it sent to leaderlock when its own parent ends",
+    help="get SIGNAL from the kernel when the parent of leaderlock ends",
     completes=("TERM", "INT", "QUIT", "HUP", "KILL", "USR1", "USR2"),
 )
 VERBOSE = Option(
-    "-v", "--verbose", many=True, help="say what is done; twice, also each signal and orphan"
+    "-v", "--verbose", many=True, help="log each step; given twice, also each signal and orphan"
 )
 
 LOCK = (
@@ -53,9 +53,9 @@ LOCK = (
         "--conflict-exit-code",
         value="CODE",
         convert=exit_status,
-        help=f"exit status if the lock is not to be had ({CONFLICT})",
+        help=f"exit status if the lock could not be acquired in time ({CONFLICT})",
     ),
-    Option("-F", "--exec", help="become the command, which keeps the lock with its descriptor"),
+    Option("-F", "--exec", help="become the command, which holds the lock by an inherited descriptor"),
 )
 
 DUTIES = (
@@ -63,7 +63,7 @@ DUTIES = (
         "--stop",
         value="SCHEDULE",
         convert=Schedule,
-        help=f"signals and seconds by turns ({DEFAULT_SCHEDULE})",
+        help=f"signals, and the seconds to wait after each ({DEFAULT_SCHEDULE})",
     ),
     GROUP,
     SUBREAPER,
@@ -82,9 +82,9 @@ DUTIES = (
         "--restart-limit",
         value="N/SECONDS",
         convert=restart_limit,
-        help="no more than N times in so many seconds (5/60)",
+        help="restart at most N times in SECONDS (5/60)",
     ),
-    Option("--resign-on-failure", help="give the lock away before a restart after a failure"),
+    Option("--resign-on-failure", help="release the lock before a restart after a failure"),
     VERBOSE,
     HELP,
 )
@@ -96,26 +96,26 @@ SIDECARS = (
         convert=command_words,
         completes="command",
         many=True,
-        help="runs beside the command and outlives it; repeatable",
+        help="run COMMAND beside the command, and end it last; repeatable",
     ),
     Option(
         "--log-sidecar",
         value="COMMAND",
         convert=command_words,
         completes="command",
-        help="likewise, and reads the command's output as its input",
+        help="a sidecar that reads the command's output as its input",
     ),
     Option(
         "--sidecar-grace",
         value="SECONDS",
         convert=seconds,
-        help="to end by itself, once its input is closed (2)",
+        help="how long a sidecar may take to end after its input is closed (2)",
     ),
     Option(
         "--sidecar-exit",
         value="WHAT",
         choices=("stop", "restart", "ignore"),
-        help="when one ends first: stop the command (the default), restart, ignore",
+        help="if a sidecar ends first: stop the command (the default), restart, ignore",
     ),
 )
 
@@ -139,6 +139,6 @@ PING = (
         "--ping",
         value="URL",
         convert=web_address,
-        help="ask for URL/start when the command starts, for URL when it ends with 0, else URL/fail",
+        help="request URL/start at the start, URL at an end with status 0, otherwise URL/fail",
     ),
 )

@@ -46,7 +46,7 @@ OPTIONS = (
     Option(
         "--health",
         value="FILE",
-        help="show the newest report in FILE, that of sinks.file()",
+        help="show the newest report in FILE, which sinks.file() writes",
         completes="file",
     ),
     Option("--host", value="NAME", many=True, help="answer to this host name, too; may be repeated"),
@@ -62,8 +62,8 @@ Serves a page that shows who leads, who waits, the last terms, and the newest he
 report, live, until SIGINT or SIGTERM. Without a path, every leaderlock lock on the
 machine that can be seen is shown. The page changes nothing.
 
-It knows no passwords, and shows command lines and users: let only those reach it who
-may see them. On a loopback address only the names of that are answered.""",
+It has no passwords, and it shows command lines and users: let only people reach it who
+may see them. On a loopback address it answers only to the names of loopback.""",
     groups=(("Options", OPTIONS),),
     notes=f"Below the page: /status.json, /history.json, /events, /metrics, /healthz.\n\n{NOTES}",
     statuses=(

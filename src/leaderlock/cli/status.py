@@ -39,9 +39,9 @@ _OPEN_AT_ONCE = 100
 OPTIONS = (
     HELP,
     NAMES,
-    Option("--all", help="show everybody who waits, however many"),
+    Option("--all", help="show all processes that wait, however many"),
     Option("--json", help="one JSON document in place of text"),
-    Option("--watch", help="go on, and show each change; Ctrl-C ends it"),
+    Option("--watch", help="run on, and show each change; Ctrl-C ends it"),
 )
 
 COMMAND = Command(
@@ -50,10 +50,10 @@ COMMAND = Command(
     operands="[PATH|NAME...]",
     completes="lock",
     text="""\
-Tells who holds each lock, since when and in which term, and which processes wait for
-it, in the order in which they will get it: as the kernel has it, from /proc/locks; and
-what is wrong with it. Without a path, every leaderlock lock on the machine that can be
-seen is shown. What this user may not see is said; root sees all.""",
+Shows which process holds each lock, since when and in which term, and which processes
+wait for it, in the order in which they will get it. The kernel tells that (/proc/locks).
+It also shows what is wrong with a lock. Without a path, it shows every leaderlock lock on
+the machine that it can see. It names what this user may not see; root sees all.""",
     groups=(("Options", OPTIONS),),
     notes=f"""\
 With --watch, a terminal is redrawn; anything else gets one block, or with --json one
@@ -61,7 +61,7 @@ line, for each change.
 
 {NOTES}""",
     statuses=(
-        ("0", "everything that was asked for is shown"),
+        ("0", "all locks that were asked for are shown"),
         ("125", "a lock file is missing or cannot be read"),
         ("2", "wrong usage"),
     ),
