@@ -20,6 +20,8 @@ author = "The leaderlock authors"
 release = version = __version__
 language = "en-GB"
 
+# Options are typed as they stand: no "--workers" is to become a dash.
+smartquotes_action = "qe"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 default_role = "py:obj"  # `release` in a docstring leads to what it names, if there is such a thing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -16,6 +17,7 @@ import pytest
 import leaderlock
 from leaderlock import LeaderLock
 from leaderlock.history import history_of
+from leaderlock.summary import Summary
 from tests.processes import holder
 from tests.test_run import run
 
@@ -147,11 +149,11 @@ def test_without_a_font_the_text_would_vanish_so_that_is_an_error(used: Path, tm
     )
 
 
-def on_a_terminal(*arguments: str, before: str = "") -> str:
-    """What the program writes to a terminal of 120 columns."""
+def on_a_terminal(*arguments: str, before: str = "", columns: int = 120) -> str:
+    """What the program writes to a terminal."""
     code = f"import sys\n{before}\nimport leaderlock.cli as c; sys.exit(c.main())"
     main, side = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "40"}
     environment.pop("NO_COLOR", None)
     command = [sys.executable, "-c", code, *arguments]
     process = subprocess.Popen(command, stdout=side, stderr=side, env=environment)
@@ -178,6 +180,46 @@ def test_a_terminal_gets_colours_with_rich_and_plain_text_without(used: Path) ->
         assert "3 terms, 2 failovers" in text
 
 
+@pytest.mark.parametrize("before", ["", "sys.modules['rich'] = None"], ids=["rich", "plain"])
+@pytest.mark.parametrize("columns", [100, 80, 60, 52])
+def test_no_line_is_wider_than_the_terminal_and_no_date_is_cut(
+    used: Path, columns: int, before: str
+) -> None:
+    short = used.with_name("s.lock")
+    used.rename(short)
+    with LeaderLock(short):
+        shown = on_a_terminal(
+            "history",
+            short.name,
+            before=f"import os; os.chdir({str(short.parent)!r})\n{before}",
+            columns=columns,
+        )
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert max(map(len, lines[1:])) <= columns
+    dates = re.findall(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "\n".join(lines))
+    assert len(dates) == 3
+    for told in ("released", "killed", "leads", str(os.getpid())):
+        assert any(told in line for line in lines)
+
+
+def test_waiters_for_a_call_are_no_failovers_and_a_clean_stop_ends_the_count(path: Path) -> None:
+    lock = LeaderLock(path)
+    for _ in range(4):
+        with lock:
+            pass
+    history = history_of(path)
+    stopped = history.terms[-1].until
+    assert stopped is not None
+    summary, later = Summary(history, stopped), Summary(history, stopped + 1e6)
+    assert summary.failovers == 0
+    assert later.as_text() == summary.as_text()
+    with holder(path) as leader:
+        leader.kill()
+    history = history_of(path)
+    assert Summary(history, stopped + 1e6).leaderless_most > 0.9  # nobody stopped it on purpose
+    assert Summary(history, stopped + 1e6).failovers == 1
+
+
 def test_what_a_host_is_called_moves_no_terminal(used: Path, tmp_path: Path) -> None:
     odd = tmp_path / "[red]\x1b[2J\n.lock"
     with LeaderLock(odd):
@@ -190,8 +232,8 @@ def test_what_a_host_is_called_moves_no_terminal(used: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ((), "one PATH is needed"),
-        (("a", "b"), "one PATH is needed"),
+        ((), "one lock is needed"),
+        (("a", "b"), "one lock is enough"),
         (("",), "PATH must name a file"),
         (("--last", "0", "a"), "a number of terms, 1 or more, is needed"),
         (("--last", "x", "a"), "a number of terms, 1 or more, is needed"),

@@ -65,7 +65,6 @@ SCENARIOS = [
     Scenario("doctor", "0", 0, ["{directory}"], data=True),
     Scenario("doctor", "1", 1, ["{open}"], data=True),
     Scenario("doctor", "2", 2, ["{directory}/missing/x.lock"], data=True),
-    Scenario("doctor", "125", 125, ["{directory}"], without="rich"),
     Scenario("resign", "1", 1, ["{good}"]),
     Scenario("resign", "125", 125, ["{held}"]),
     Scenario("resign", "2", 2, []),
@@ -435,3 +434,32 @@ def test_a_manual_page_says_what_the_help_says() -> None:
 def test_an_unknown_option_is_refused(command: Command, refused: Callable[[Command], object]) -> None:
     with pytest.raises(UsageError):
         refused(command)
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        (("histroy",), "history"),
+        (("status", "--wacth"), "--watch"),
+        (("run", "--restrat", "always", "--", "true"), "--restart"),
+        (("run", "--restart", "allways", "--", "true"), "always"),
+        (("serve", "--helth", "x"), "--health"),
+    ],
+)
+def test_what_is_unknown_is_answered_with_what_is_near(words: tuple[str, ...], near: str) -> None:
+    result = run(*words)
+    assert result.returncode == 2
+    assert f"did you mean {near}?" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_what_is_near_to_nothing_gets_no_guess() -> None:
+    assert "did you mean" not in run("status", "--qqqq").stderr
+
+
+@pytest.mark.parametrize("path", ["/proc/x.lock", "/sys/x.lock", "/dev/fd/x.lock", "/proc/self/x.lock"])
+def test_a_path_in_the_kernels_own_file_systems_gets_the_remedy(path: str) -> None:
+    result = run("run", "--lock", path, "-n", "--", "true")
+    assert result.returncode == 125
+    assert "choose a path below /run" in result.stderr
+    assert "make its directory" not in result.stderr

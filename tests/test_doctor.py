@@ -18,6 +18,7 @@ import pytest
 
 import leaderlock.cli
 from leaderlock.cli.doctor import STATUS
+from leaderlock.cli.doctor_text import as_text
 from leaderlock.diagnosis import Diagnosis, diagnose
 from leaderlock.diagnosis.place import on_directory
 from leaderlock.kernel import filesystem
@@ -374,16 +375,31 @@ def test_wrong_usage_is_told(words: tuple[str, ...]) -> None:
     assert run.stderr.startswith("leaderlock doctor: ")
 
 
-def test_without_rich_one_line_says_what_to_install_and_json_still_works(tmp_path: Path) -> None:
+def test_without_rich_it_says_the_same_in_plain_lines(tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['rich'] = None; from leaderlock.cli import main; sys.exit(main())"
     )
-    words = [sys.executable, "-c", program, "doctor", str(tmp_path)]
-    run = subprocess.run(words, capture_output=True, text=True)
-    assert run.returncode == 125
-    assert run.stderr.count("\n") == 1
-    assert "leaderlock[cli]" in run.stderr
-    assert subprocess.run([*words, "--json"], capture_output=True).returncode == 0
+    words = [sys.executable, "-c", program, "doctor"]
+    place = tmp_path / "open"
+    place.mkdir()
+    place.chmod(0o777)
+    run = subprocess.run([*words, place], capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (1, "")
+    assert run.stdout.startswith(f"DOUBTFUL: leaderlock may fail on {place}\n")
+    text = " ".join(run.stdout.split())
+    assert "doubtful directory: " in text
+    assert "-> choose a directory of your own" in text
+    assert "SIGKILL to the holder: the next has it" in text
+    missing = subprocess.run([*words, "/nowhere/x.lock"], capture_output=True, text=True)
+    assert (missing.returncode, missing.stderr) == (2, "")
+    assert "Nothing was tried" in missing.stdout
+    assert subprocess.run([*words, "--json", place], capture_output=True).returncode == 1
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_its_plain_lines_fit(tmp_path: Path, columns: int) -> None:
+    lines = as_text(diagnose(tmp_path), columns).splitlines()
+    assert max(len(line) for line in lines if str(tmp_path) not in line) < columns
 
 
 def test_the_same_is_to_be_had_as_a_function(tmp_path: Path) -> None:

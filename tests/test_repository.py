@@ -18,7 +18,7 @@ FACADE = "__init__"
 # room gets its name in here; `leaderlock/__init__.py` is a level as well, so that a room under it
 # cannot reach the rooms over itself through `from leaderlock import …`.
 LEVELS: list[set[str]] = [
-    {"_version", "errors", "log", "printable"},
+    {"_version", "errors", "log", "printable", "suggestion"},
     {"kernel"},
     {
         "aio",
@@ -35,6 +35,7 @@ LEVELS: list[set[str]] = [
         "memoryfile",
         "namedfile",
         "record",
+        "remedies",
         "resigning",
         "trusted",
     },

@@ -11,8 +11,9 @@ from leaderlock import journal, record
 from leaderlock.errors import NotHeld
 from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.flock import Wait
-from leaderlock.lockfile import refusal, unusable, write_record
+from leaderlock.lockfile import write_record
 from leaderlock.log import log
+from leaderlock.remedies import refusal, unusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,11 +9,12 @@ import errno
 import os
 import stat
 
-from leaderlock.errors import LockFileUnusable, NetworkFilesystem, UnsafeLockFile, Unsupported
+from leaderlock.errors import NetworkFilesystem, UnsafeLockFile
 from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.mounts import local_devices, mount_of
 from leaderlock.log import log
 from leaderlock.record import host_and_name
+from leaderlock.remedies import unusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,36 +30,6 @@ for _flag in ("O_RDWR", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"):
     _FLAGS |= getattr(os, _flag, 0)
 _NOATIME: int = getattr(os, "O_NOATIME", 0)
 """Reading costs no write of the inode then; for the file's owner only."""
-
-_REMEDIES = {
-    errno.ENOENT: "make its directory first",
-    errno.EACCES: "give this user write permission on the file and its directory, "
-    "or choose another path",
-    errno.EPERM: "choose a path that this user may write",
-    errno.EROFS: "the file system is mounted read-only: choose a path on a writable one, "
-    "or LeaderLock.anonymous()",
-    errno.ENOSPC: "free some space on the file system (a lock needs one block)",
-    errno.EDQUOT: "free some of this user's quota (a lock needs one block)",
-    errno.EMFILE: "this process has too many files open: raise `ulimit -n` or close some",
-    errno.ENFILE: "the system has too many files open: raise fs.file-max",
-    errno.ENOLCK: "the file system's lock service does not answer (NFS without lockd?)",
-    errno.ENAMETOOLONG: "choose a shorter name",
-    errno.ENOTDIR: "a part of its path is not a directory",
-}
-
-
-def unusable(cause: OSError, doing: str, path: str) -> LockFileUnusable:
-    """The error for a system call on the lock file that failed, with its remedy."""
-    return LockFileUnusable(cause, doing, path, _REMEDIES.get(cause.errno or 0, ""))
-
-
-def refusal(error: OSError, path: str) -> Unsupported | LockFileUnusable:
-    """The error for a flock that the system refuses."""
-    if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
-        return Unsupported(
-            f"{path}: its file system has no flock ({error.strerror}); choose another path"
-        )
-    return unusable(error, "lock the file", path)
 
 
 def write_record(fd: int, content: bytes, path: str) -> None:

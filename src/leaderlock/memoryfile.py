@@ -6,8 +6,9 @@ import os
 
 from leaderlock.errors import Unsupported
 from leaderlock.kernel.descriptors import Descriptor, leads_to
-from leaderlock.lockfile import LockedFile, unusable
+from leaderlock.lockfile import LockedFile
 from leaderlock.record import host_and_name
+from leaderlock.remedies import unusable
 
 
 class MemoryFile(LockedFile):

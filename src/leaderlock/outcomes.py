@@ -9,7 +9,7 @@ import time
 
 from leaderlock.errors import CorruptLockFile, UnsafeLockFile
 from leaderlock.kernel.replacement import replace_file
-from leaderlock.lockfile import unusable
+from leaderlock.remedies import unusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 
@@ -12,23 +13,31 @@ if TYPE_CHECKING:
     from leaderlock.history import History, Term
 
 
+_IN_ORDER = ("resigned", "released", "exited")
+
+
 class Summary:
     """What some terms of a lock amount to.
 
     Attributes:
         terms: how many there are.
-        failovers: how often the leadership passed on: elections that followed another term.
+        failovers: how often the leadership passed on: elections that followed another term. Where a
+            `LeaderLock` is released again and again, by those who waited for a function under
+            `call_once`, say, nobody fails and nobody takes over: these terms are none.
         endings: how many of the terms that are over ended in which way.
         longest_gap: the term with the longest leaderless time before it; None where no gap is known.
         leaderless_least, leaderless_most: the share of the time without a leader, from the first of the
-            terms until now: between the two, since nobody knows exactly when some leaders died.
+            terms until now, or until the last leader gave up in good order: between the two, since
+            nobody knows exactly when some leaders died.
     """
 
     def __init__(self, history: History, now: float | None = None) -> None:
         now = time.time() if now is None else now
         terms = history.terms
         self.terms = len(terms)
-        self.failovers = max(len(terms) - 1, 0)
+        self.failovers = sum(
+            not before.ended == term.ended == "released" for before, term in itertools.pairwise(terms)
+        )
         self.endings = Counter(term.ended for term in terms if term.ended)
         known = [term for term in terms[1:] if _longest(term) is not None]
         self.longest_gap = max(known, key=lambda term: _longest(term) or 0.0, default=None)
@@ -64,6 +73,8 @@ def _longest(term: Term) -> float | None:
 
 
 def _shares(terms: list[Term], now: float) -> tuple[float, float]:
+    if terms and terms[-1].ended in _IN_ORDER and terms[-1].until is not None:
+        now = terms[-1].until  # who stops a service on purpose does not miss its leader
     if not terms or now <= terms[0].since:
         return 0.0, 0.0
     span = now - terms[0].since

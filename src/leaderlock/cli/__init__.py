@@ -17,6 +17,7 @@ early.begin(sys.argv)
 from leaderlock._version import __version__  # noqa: E402
 from leaderlock.cli.options import UsageError  # noqa: E402
 from leaderlock.printable import printable  # noqa: E402
+from leaderlock.suggestion import suggestion  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,6 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return failed
 
 
+_COMMANDS = ("run", "init", "status", "history", "doctor", "resign", "serve", "health", "completion")
+
+
 def _open_standard_descriptors() -> None:
     """Where 0, 1 or 2 is closed, put /dev/null: else a lock's file could get that number."""
     for number in (0, 1, 2):
@@ -141,5 +145,7 @@ def _dispatch(command: str, words: list[str]) -> int:
         from leaderlock.cli.completion import main as completion  # noqa: PLC0415
 
         return completion(words)
-    print(f"leaderlock: there is no command {command!r} (see leaderlock --help)", file=sys.stderr)
+    near = suggestion(command, _COMMANDS)
+    text = f"there is no command {command!r}{near} (see leaderlock --help)"
+    print(f"leaderlock: {text}", file=sys.stderr)
     return WRONG_USAGE

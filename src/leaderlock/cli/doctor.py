@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from leaderlock.cli.command import Command
+from leaderlock.cli.doctor_text import WIDTH, as_text
+from leaderlock.cli.history_text import columns
 from leaderlock.cli.names import NAME, NOTES, UnknownName, chosen_one
 from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.diagnosis import Diagnosis, diagnose
-from leaderlock.errors import Unsupported
 from leaderlock.printable import json_text
 
 TYPE_CHECKING = False
@@ -42,7 +43,6 @@ the directory of the locks that have a name. It leaves nothing behind.""",
         ("0", "good"),
         ("1", "doubtful: read the findings"),
         ("2", "broken, or wrong usage"),
-        ("125", "leaderlock failed: the extra for the screen is not installed"),
     ),
     examples=(
         ("leaderlock doctor", "The directory of the locks that have a name."),
@@ -87,8 +87,7 @@ def _draw(diagnosis: Diagnosis) -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != "rich":
             raise
-        raise Unsupported(
-            "leaderlock doctor draws with rich, which is not installed: pip install 'leaderlock[cli]', "
-            "or ask for --json"
-        ) from error
+        width = min(columns() or WIDTH, WIDTH)
+        print(as_text(diagnosis, width), end="")
+        return
     draw(diagnosis)

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from leaderlock.cli.doctor_text import WIDTH, explanations, sentence, verdict_of, what_was_tried
 from leaderlock.printable import printable
 
 TYPE_CHECKING = False
@@ -17,41 +18,35 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from leaderlock.diagnosis import Diagnosis
-    from leaderlock.kernel import Result
     from leaderlock.kernel.judgement import Verdict
 
 _STYLES = {"good": "green", "doubtful": "bold yellow", "broken": "bold red", "differs": "yellow"}
-_SENTENCES = {
-    "good": "leaderlock will work on",
-    "doubtful": "leaderlock may fail on",
-    "broken": "leaderlock does not work on",
-}
-_WIDTH = 100
-"""Columns where there is no terminal, and at most where there is one."""
 
 
 def draw(diagnosis: Diagnosis) -> None:
     """Print it."""
     console = Console(highlight=False, emoji=False, soft_wrap=False)
-    console.width = min(console.width, _WIDTH) if console.is_terminal else _WIDTH
+    console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
     console.print(screen(diagnosis))
 
 
 def screen(diagnosis: Diagnosis) -> RenderableType:
     """All of it, as rich draws it. Everything goes in as `Text`: no markup is looked for in it."""
     parts: list[RenderableType] = [_headline(diagnosis), Text(), _findings(diagnosis), Text()]
+    parts.append(Text(what_was_tried(diagnosis)))
     if diagnosis.experiments:
-        tried = f"Tried in {printable(diagnosis.directory)}, with real processes:"
-        parts += [Text(tried), _experiments(diagnosis), *_explanations(diagnosis)]
-    else:
-        parts.append(Text("Nothing was tried, since no file can be made there."))
+        parts.append(_experiments(diagnosis))
+        parts += [
+            Padding(Text.assemble((f"{names}: ", "dim"), text), (0, 0, 0, 2))
+            for names, text in explanations(diagnosis)
+        ]
     return Group(*parts)
 
 
 def _headline(diagnosis: Diagnosis) -> Text:
     verdict = diagnosis.verdict
-    sentence = f"  {_SENTENCES[verdict]} {printable(diagnosis.path)}"
-    return Text.assemble((f" {verdict.upper()} ", f"reverse {_STYLES[verdict]}"), (sentence, "bold"))
+    label = (f" {verdict.upper()} ", f"reverse {_STYLES[verdict]}")
+    return Text.assemble(label, (f"  {sentence(diagnosis)}", "bold"))
 
 
 def _findings(diagnosis: Diagnosis) -> Padding:
@@ -75,27 +70,8 @@ def _experiments(diagnosis: Diagnosis) -> Padding:
     table.add_column("here", overflow="fold")
     for result in sorted(diagnosis.experiments, key=lambda result: result.passed):
         texts = (result.name, result.expectation, printable(result.outcome))
-        table.add_row(_word(_verdict(result)), *map(Text, texts))
+        table.add_row(_word(verdict_of(result)), *map(Text, texts))
     return Padding(table, (0, 0, 0, 2))
-
-
-def _explanations(diagnosis: Diagnosis) -> list[RenderableType]:
-    """Of what did not pass, in full lines, unless a finding has given it already."""
-    names: dict[str, list[str]] = {}
-    for result in diagnosis.experiments:
-        given = any(result.explanation in finding.text for finding in diagnosis.findings)
-        if not result.passed and not given:
-            names.setdefault(result.explanation, []).append(result.name)
-    return [
-        Padding(Text.assemble((f"{', '.join(of)}: ", "dim"), printable(text)), (0, 0, 0, 2))
-        for text, of in names.items()
-    ]
-
-
-def _verdict(result: Result) -> str:
-    if result.passed:
-        return "good"
-    return "differs" if result.consequence == "good" else result.consequence
 
 
 def _word(verdict: Verdict | str) -> Text:

@@ -7,6 +7,7 @@ import sys
 import time
 
 from leaderlock.cli.command import Command
+from leaderlock.cli.history_text import columns, fill, table
 from leaderlock.cli.names import NAME, NOTES, chosen_one
 from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.errors import LeaderLockError, Unsupported
@@ -76,9 +77,6 @@ how long, how the term ended, and how long no process led before it. A time afte
     ),
 )
 
-_HEADINGS = ("term", "leader", "start", "length", "ended", "gap before")
-_NUMBERS = ("term", "length", "gap before")
-
 
 def main(words: Sequence[str]) -> int:
     """Print or draw the history, and return the exit status."""
@@ -119,9 +117,10 @@ def _show(history: History, now: float) -> None:
         except ImportError:
             pass
     print(printable(history.path))
+    width = columns()
     if rows:
-        _show_plain(rows)
-    print(*_below(history, now), sep="\n")
+        print(*table(rows, width), sep="\n")
+    print(*(fill(line, width) for line in _below(history, now)), sep="\n")
 
 
 def _row(term: Term, now: float) -> tuple[str, ...]:
@@ -146,37 +145,21 @@ def _below(history: History, now: float) -> list[str]:
     return lines
 
 
-def _show_plain(rows: list[tuple[str, ...]]) -> None:
-    table = [_HEADINGS, *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        cells = [
-            text.rjust(width) if heading in _NUMBERS else text.ljust(width)
-            for heading, text, width in zip(_HEADINGS, row, widths, strict=True)
-        ]
-        print("  " + "  ".join(cells).rstrip())
-
-
 def _show_with_rich(history: History, rows: list[tuple[str, ...]], now: float) -> None:
-    from rich import box  # noqa: PLC0415  (an extra, and 50 ms)
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415  (an extra, and 50 ms)
     from rich.text import Text  # noqa: PLC0415
 
     console = Console(highlight=False, emoji=False)
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in _HEADINGS:
-        table.add_column(heading, justify="right" if heading in _NUMBERS else "left")
-    styles = {"leads": "bold green", "resigned": "", "released": "", "exited": ""}
-    styles["resigned on request"] = ""
-    for *before, ended, gap in rows:
-        cells = [*map(Text, before), Text(ended, style=styles.get(ended, "yellow")), Text(gap)]
-        table.add_row(*cells)
+    width = columns()
+    orderly = ("resigned", "released", "exited", "leads")
     console.print(Text(printable(history.path)), soft_wrap=True)
-    if rows:
-        console.print(table)
+    for line in table(rows, width) if rows else []:
+        text = Text(line)
+        text.highlight_regex(r"\bleads$|\bleads(?= )", "bold green")
+        text.highlight_words([ended for *_, ended, _ in rows if ended not in orderly], "yellow")
+        console.print(text, soft_wrap=True)
     for line in _below(history, now):
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(fill(line, width)), soft_wrap=True)
 
 
 def _plot(history: History, picture: str, now: float) -> None:

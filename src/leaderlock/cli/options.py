@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 
+from leaderlock.suggestion import suggestion
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -182,7 +184,7 @@ def _take(
 ) -> None:
     option = by_flag.get(flag)
     if option is None:
-        raise UsageError(f"unknown option {flag}")
+        raise UsageError(f"unknown option {flag}{suggestion(flag, by_flag)}")
     if not option.value:
         if text is not None:
             raise UsageError(f"{flag} takes no value")
@@ -229,7 +231,8 @@ def one_of(*words: str) -> Callable[[str], str]:
 
     def convert(text: str) -> str:
         if text not in words:
-            raise ValueError(f"{', '.join(words[:-1])} or {words[-1]} is needed")
+            near = suggestion(text, words)
+            raise ValueError(f"{', '.join(words[:-1])} or {words[-1]} is needed{near}")
         return text
 
     return convert

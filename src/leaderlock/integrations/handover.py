@@ -11,8 +11,8 @@ import os
 import stat
 
 from leaderlock.errors import UnsafeLockFile
-from leaderlock.lockfile import unusable
 from leaderlock.record import SIZE, last_term
+from leaderlock.remedies import unusable
 
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 

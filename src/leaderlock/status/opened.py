@@ -8,7 +8,7 @@ import stat
 from leaderlock import record
 from leaderlock.errors import LeaderLockError, UnsafeLockFile, Unsupported
 from leaderlock.kernel.mounts import mount_of, place_of
-from leaderlock.lockfile import unusable
+from leaderlock.remedies import unusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
