@@ -9,6 +9,7 @@ from leaderlock.cli.command import Command
 from leaderlock.cli.options import UsageError
 from leaderlock.cli.run_options import CONFLICT, DUTIES, LOCK, PING, SIDECARS, WATCHDOG
 from leaderlock.errors import LeaderLockError
+from leaderlock.kernel.signals import signal
 from leaderlock.supervisor import messages, spawn
 from leaderlock.supervisor.environment import environment
 from leaderlock.supervisor.restart import RestartPolicy
@@ -100,7 +101,7 @@ def main(words: Sequence[str]) -> int:
     try:
         if parsed.get("exec"):
             return _become(settings)
-        return Supervisor(settings).run()
+        return _ended(settings, Supervisor(settings).run())
     except LeaderLockError as error:
         if settings.lock is None:
             raise
@@ -110,8 +111,14 @@ def main(words: Sequence[str]) -> int:
             status: int = parsed.get("conflict_exit_code", CONFLICT)
             return status
         if isinstance(error, Ended):
-            return error.status
+            return _ended(settings, error.status)
         raise
+
+
+def _ended(settings: Settings, status: int) -> int:
+    if status == 128 + signal.SIGINT and settings.shares_group:
+        spawn.end_by_interrupt()
+    return status
 
 
 def _refuse_parents_options(parsed: Parsed) -> None:

@@ -101,7 +101,14 @@ class Command:
         self._began = time.monotonic()
         self.is_running = True
         try:
-            spawn(self._settings.command, variables, self._main.begin, stdio=stdio, in_child=in_child)
+            spawn(
+                self._settings.command,
+                variables,
+                self._main.begin,
+                stdio=stdio,
+                own_group=not self._settings.shares_group,
+                in_child=in_child,
+            )
         except OSError as error:  # EAGAIN, ENOMEM: no process could be started
             say(f"cannot start a process: {error.strerror}")
             self._status = FAILED
@@ -118,13 +125,14 @@ class Command:
             if number == signal.SIGCONT and self._is_stopped:
                 self._is_stopped = False
                 whole_group = True  # as Ctrl-Z has stopped it
-                give_terminal(self._main.first)
+                if not self._settings.shares_group:
+                    give_terminal(self._main.first)
             self._send_to(number, whole_group)
 
     def _send_to(self, number: int, whole_group: bool) -> None:
         if not whole_group:
             send(self._main.pid, number)
-        elif self._main.pid == self._main.first:
+        elif self._main.pid == self._main.first and not self._settings.shares_group:
             send(self._main.pid, number, group=True)
         else:  # its number, which is the group's, may be another one's once the first has ended
             for pid in {self._main.pid, *self._left_behind()}:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from leaderlock.errors import Unsupported
 from leaderlock.kernel.signals import signal
+from leaderlock.supervisor.spawn import shares_terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from leaderlock.supervisor.settings import Settings
+
+
+def share_group(settings: Settings) -> None:
+    """Settle whether the command stays in our process group; its own are found by descent then."""
+    settings.shares_group = shares_terminal()
+    if settings.shares_group and settings.schedule is not None and sys.platform == "linux":
+        settings.subreaper = True
 
 
 def prepare_process(settings: Settings) -> None:

@@ -28,6 +28,7 @@ class Settings:
         whole_group: whether signals go to the command's process group.
         subreaper: whether orphans become our children though we are not PID 1.
         collects_for_want_of_pidfds: whether we are a subreaper only because pidfds are not to be had.
+        shares_group: whether the command stays in our process group: others at our terminal do as well.
         follow: whether a daemon that the command leaves behind, with status 0, is the command then.
         parent_death_signal: what the kernel sends us when our parent ends; 0 for nothing.
         sidecars: commands that run beside it.
@@ -53,6 +54,7 @@ class Settings:
         self.whole_group = False
         self.subreaper = False
         self.follow = False
+        self.shares_group = False
         self.collects_for_want_of_pidfds = False
         self.parent_death_signal = 0
         self.sidecars: list[list[str]] = []

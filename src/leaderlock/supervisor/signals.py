@@ -35,6 +35,9 @@ STOPPING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 """Whoever sends them wants an end: the command is not started again after one."""
 
 
+FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH})
+"""A terminal sends them to its whole foreground process group."""
+
 SUSPENDING = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 """A process that does not catch them is stopped, and acts on nothing but KILL until it is continued."""
 

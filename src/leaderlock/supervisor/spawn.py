@@ -36,10 +36,11 @@ def spawn(
     *,
     stdio: Mapping[int, int] | None = None,
     foreground: bool = True,
+    own_group: bool = True,
     in_child: Callable[[], None] | None = None,
     without: Sequence[int] = (),
 ) -> None:
-    """Start the command in a process group of its own.
+    """Start the command, in a process group of its own unless `own_group` is false.
 
     A command that cannot be started ends with 127 or 126, as in a shell. No signal handler runs between
     the fork and `born`: whatever one raises, the child is known by then.
@@ -60,6 +61,7 @@ def spawn(
     stdio = stdio or {}
     at_once = (
         in_child is None
+        and own_group
         and not (foreground and is_foreground())
         and not named_by_pid(environment, os.getpid())
     )
@@ -70,7 +72,7 @@ def spawn(
         else:
             pid = os.fork()
             if pid == 0:
-                _become(command, environment, mask, stdio, foreground, in_child, without)
+                _become(command, environment, mask, stdio, foreground, own_group, in_child, without)
             born(pid)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -114,14 +116,16 @@ def _become(
     mask: set[int | signal.Signals],
     stdio: Mapping[int, int],
     foreground: bool,
+    own_group: bool,
     in_child: Callable[[], None] | None,
     without: Sequence[int],
 ) -> NoReturn:
     status = CANNOT_RUN
     try:
         signal.set_wakeup_fd(-1)
-        os.setpgid(0, 0)
-        if foreground:
+        if own_group:
+            os.setpgid(0, 0)
+        if own_group and foreground:
             _take_terminal()
         for number, fd in stdio.items():
             os.dup2(fd, number)
@@ -199,6 +203,29 @@ def take_terminal_back(child: int) -> None:
 def give_terminal(child: int) -> None:
     """In the parent: make the child's group the foreground group, if ours is."""
     _hand_terminal(os.getpgrp(), child)
+
+
+def shares_terminal() -> bool:
+    """Whether we have a terminal, and others stand in our process group: a pipeline's, or a script.
+
+    A command with a group of its own would then take the terminal from them, or could not read it. So
+    it stays in our group, as it would under flock(1).
+    """
+    if not has_terminal():
+        return False
+    if os.getpgrp() != os.getpid():
+        return True
+    from leaderlock.kernel.processes import process_table  # noqa: PLC0415  (only at a terminal)
+
+    ours = os.getpid()
+    return any(process.group == ours and pid != ours for pid, process in process_table().items())
+
+
+def end_by_interrupt() -> None:
+    """Die of SIGINT, as the command has: by that a shell knows that its script is to end, too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def has_terminal() -> bool:

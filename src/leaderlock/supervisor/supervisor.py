@@ -15,10 +15,11 @@ from leaderlock.kernel.signals import signal
 from leaderlock.supervisor.command import FAILED, Command
 from leaderlock.supervisor.loop import Loop
 from leaderlock.supervisor.messages import say
-from leaderlock.supervisor.readiness import import_the_rest, prepare_process
+from leaderlock.supervisor.readiness import import_the_rest, prepare_process, share_group
 from leaderlock.supervisor.reaper import Reaper
 from leaderlock.supervisor.sidecars import Sidecars
-from leaderlock.supervisor.signals import ENDING, FORWARDED, STOPPING
+from leaderlock.supervisor.signals import ENDING, FORWARDED, FROM_TERMINAL, STOPPING
+from leaderlock.supervisor.spawn import is_foreground
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        share_group(settings)
         self._loop = Loop()
         self._reaper = Reaper(self._on_orphan)
         self._sidecars = Sidecars(self._loop, self._reaper, settings, self._on_sidecar_exit)
@@ -184,7 +186,8 @@ class Supervisor:
                 self._stop_wanted = True
             if number == signal.SIGCONT:  # it may overtake the news of what it is to continue
                 self._reaper.collect()
-            self._command.forward(number)
+            if not (number in FROM_TERMINAL and self._settings.shares_group and is_foreground()):
+                self._command.forward(number)  # the terminal has not sent it to the command, too
             if self._stop_wanted and self._restart is not None:
                 self._end()
 
@@ -267,10 +270,8 @@ class Supervisor:
             self._status = FAILED
         if self._queue_ended_by:
             self._status = 128 + self._queue_ended_by
-        if queue.acquired and not self._queue_ended_by and not self._stop_wanted:
-            self._start_command()
-        else:
-            self._end()
+        may_start = queue.acquired and not self._queue_ended_by and not self._stop_wanted
+        (self._start_command if may_start else self._end)()
 
     def _end(self) -> None:
         """The command will not run again: let the next leader begin, then end the sidecars."""
