@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from leaderlock import Unsupported
 from leaderlock.integrations.uwsgi import in_one_worker
-from tests.integrations.uwsgi_server import PROCESSES, Build, Serve, build, in_each_mode, serve
+from tests.integrations.uwsgi_server import (
+    BUILDS,
+    OSAFTERFORK,
+    PROCESSES,
+    Build,
+    Serve,
+    build,
+    in_each_mode,
+    serve,
+)
 from tests.processes import descriptors_of, flocks_of, until
 
 __all__ = ["build", "serve"]  # fixtures
@@ -68,7 +79,7 @@ from uwsgi_app import application
 """
 
 
-@pytest.mark.parametrize("options", [[], ["--py-call-osafterfork"]], ids=["default", "osafterfork"])
+@pytest.mark.parametrize("options", [[], *OSAFTERFORK.values()], ids=["default", *OSAFTERFORK])
 def test_workers_do_not_keep_a_lock_of_the_master_alive(
     serve: Serve, tmp_path: Path, options: list[str]
 ) -> None:
@@ -133,7 +144,7 @@ def test_workers_end_with_their_master_and_the_next_server_goes_on(
 
 @pytest.mark.parametrize(
     "options",
-    [[], ["--lazy-apps"], ["--skip-atexit-teardown"], ["--threads", "2"], ["--py-call-osafterfork"]],
+    [[], ["--lazy-apps"], ["--skip-atexit-teardown"], ["--threads", "2"], *OSAFTERFORK.values()],
     ids=lambda options: " ".join(options) or "default",
 )
 def test_the_task_is_asked_to_stop_when_the_server_ends(serve: Serve, options: list[str]) -> None:
@@ -147,6 +158,35 @@ def test_the_task_is_asked_to_stop_when_the_server_ends(serve: Serve, options: l
     assert server.events()[-1].what == "stop"
     assert not server.candidates()
     server.check_one_at_a_time()
+
+
+WITHOUT_LEADERLOCK = """
+import os
+os.write(2, b"loaded by a worker\\n")
+def application(environ, start_response):
+    pass
+"""
+
+
+def test_py_call_osafterfork_without_leaderlock_ends_the_workers_from_python_3_13_on(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "plain.py").write_text(WITHOUT_LEADERLOCK)
+    build = BUILDS["pypi"]()
+    options = ["--http-socket", "127.0.0.1:0", "--master", "--lazy-apps", "--py-call-osafterfork"]
+    with subprocess.Popen(
+        [build.program, *build.options, *options, "--module", "plain"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    ) as server:
+        assert server.stderr is not None
+        endings = ("loaded by a worker", "killed by signal 6")
+        seen = next(end for line in server.stderr for end in endings if end in line)
+        os.killpg(server.pid, signal.SIGKILL)
+    assert seen == endings[sys.version_info >= (3, 13)]
 
 
 STARTS_THREADS = """

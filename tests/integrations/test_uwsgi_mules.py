@@ -9,7 +9,7 @@ import pytest
 
 from leaderlock import Unsupported
 from leaderlock.integrations.uwsgi import in_one_mule
-from tests.integrations.uwsgi_server import EXAMPLES, Serve, Server, build, serve
+from tests.integrations.uwsgi_server import EXAMPLES, OSAFTERFORK, Serve, Server, build, serve
 from tests.processes import until
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ ITS_OWN = str(EXAMPLES / "uwsgi_mule.py")
 WITH_MULES = {
     "plain": ["--mules", "2"],
     "with a module": ["--mule=mule.py", "--mule=mule.py"],
-    "py-call-osafterfork": ["--mules", "2", "--py-call-osafterfork"],
+    **{mode: ["--mules", "2", *options] for mode, options in OSAFTERFORK.items()},
     "by itself": [f"--mule={ITS_OWN}", f"--mule={ITS_OWN}"],
     "by itself, lazy-apps": [f"--mule={ITS_OWN}", f"--mule={ITS_OWN}", "--lazy-apps"],
 }

@@ -37,11 +37,15 @@ PROCESSES = 3
 ACCEPTS = "this worker accepts requests"
 """In the log once a worker has set its signal handlers, which is after the post-fork hook."""
 
+OSAFTERFORK = {} if sys.version_info >= (3, 13) else {"py-call-osafterfork": ["--py-call-osafterfork"]}
+"""With it, each worker of PyPI's uWSGI dies at once under Python 3.13, also without leaderlock:
+test_uwsgi.py::test_py_call_osafterfork_without_leaderlock_ends_the_workers_from_python_3_13_on."""
+
 MODES = {
     "loaded by the master": [],
     "lazy-apps": ["--lazy-apps"],
-    "py-call-osafterfork": ["--py-call-osafterfork"],
-    "lazy-apps and py-call-osafterfork": ["--lazy-apps", "--py-call-osafterfork"],
+    **OSAFTERFORK,
+    **{f"lazy-apps and {mode}": ["--lazy-apps", *options] for mode, options in OSAFTERFORK.items()},
 }
 in_each_mode = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 
