@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from leaderlock.candidate import State
     from leaderlock.election import Election
     from leaderlock.leadership import Leadership
 
@@ -66,11 +65,6 @@ class PlacedCandidate(Candidate):
             return mine is other
         # A name has a path for each user, and a worker may be about to become another one.
         return mine.name == other.name if mine.is_named else mine.path == other.path
-
-    @property
-    def state(self) -> State:
-        """As of `Candidate`; ``"standby"`` in the process that made it."""
-        return super().state
 
     def wait(self, timeout: float | None = None) -> bool:
         """As of `Candidate`; False at once in the process that made it, which never leads."""

@@ -46,8 +46,8 @@ def _say_once() -> None:
     global _said_by  # noqa: PLW0603
     if _said_by == os.getpid() or sys._getframe(1).f_globals.get("__name__") == "subprocess":
         return
-    for candidate in _watched & candidates:
-        if candidate._pid == os.getpid() and candidate._thread != here():
+    for candidate in list(candidates):  # a copy in one step: their threads change it
+        if candidate in _watched and candidate._pid == os.getpid() and candidate._thread != here():
             _said_by = os.getpid()
             log().warning(
                 "process %d forks while it stands for %s: the forked process does not stand, and will "

@@ -73,6 +73,7 @@ def begin_in_workers(placed: Placed) -> None:
     An application has no hook of gunicorn's. A fork by anyone else (`multiprocessing`, say) is told
     from the arbiter's by who calls it.
     """
+    from leaderlock.placement import retiring  # noqa: F401, PLC0415  (for `_heed`, before the fork)
     from leaderlock.rehearsal import rehearse_before_fork  # noqa: PLC0415  (as it uses Election)
 
     rehearse_before_fork()
