@@ -39,7 +39,14 @@ say(str(candidate.stop(60)))
 """
 
 
-@pytest.mark.parametrize("ending", ["leadership.stopping.wait()", "leadership.wait(1000)", "return"])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "leadership.stopping.wait()",
+        pytest.param("leadership.wait(1000)", marks=pytest.mark.slow),
+        "return",
+    ],
+)
 @libraries
 def test_what_a_task_starts_runs_also_after_its_body_has_returned(
     path: Path, library: dict[str, str], ending: str
@@ -143,6 +150,7 @@ def test_other_values_of_the_keyword_are_refused_and_pickles_keep_it(path: Path)
     assert pickle.loads(pickle.dumps(Election(path))).thread == "auto"
 
 
+STOP_NATIVELY = "leaderlock.kernel.threads.start_new_thread(candidate.stop, ())"
 CALLBACKS = """
 def green(what):
     thread = threading.Thread(target=say, args=[what])  # runs in a hub alone
@@ -166,11 +174,11 @@ told()
     ("task", "end"),
     [
         ("leadership.wait(1000)", "candidate.stop(60)"),
-        ("None", "candidate.stop(60)"),
-        ("leadership.wait(1000)", "os.unlink(path)"),
         ("None", "os.unlink(path)"),
-        ("leadership.wait(1000)", "leaderlock.kernel.threads.start_new_thread(candidate.stop, ())"),
-        ("None", "leaderlock.kernel.threads.start_new_thread(candidate.stop, ())"),
+        pytest.param("None", "candidate.stop(60)", marks=pytest.mark.slow),
+        pytest.param("leadership.wait(1000)", "os.unlink(path)", marks=pytest.mark.slow),
+        pytest.param("leadership.wait(1000)", STOP_NATIVELY, marks=pytest.mark.slow),
+        pytest.param("None", STOP_NATIVELY, marks=pytest.mark.slow),
     ],
 )
 @libraries

@@ -15,24 +15,38 @@ from tests.processes import until
 APP = "tests.integrations.green_site:app"
 SERVERS: dict[str, list[object]] = {
     "gunicorn, gevent": [BIN / "gunicorn", "-k", "gevent", "-w", "3", "--no-control-socket", "-b"],
+    "gunicorn, gevent, preload": [
+        *(BIN / "gunicorn", "--preload", "-k", "gevent", "-w", "3", "--no-control-socket", "-b"),
+    ],
     "eventlet": [sys.executable, HERE / "eventlet_server.py"],
     "uwsgi, gevent": [
         *(BIN / "uwsgi", "--master", "--processes", "3", "--gevent", "10", "--gevent-monkey-patch"),
         *("--lazy-apps", "--enable-threads", "--http-socket"),
     ],
+    "uwsgi, gevent, loaded by the master": [
+        *(BIN / "uwsgi", "--master", "--processes", "3", "--gevent", "10", "--gevent-monkey-patch"),
+        *("--enable-threads", "--http-socket"),
+    ],
 }
 
 
 def serve(directory: Path, kind: str, port: int) -> Fleet:
+    address = f"127.0.0.1:{port}"
     arguments: dict[str, list[object]] = {
-        "gunicorn, gevent": [f"127.0.0.1:{port}", APP],
+        "gunicorn": [address, APP],
         "eventlet": [port],
-        "uwsgi, gevent": [f"127.0.0.1:{port}", "--module", APP],
+        "uwsgi": [address, "--module", APP],
     }
-    return Fleet(directory, [*SERVERS[kind], *arguments[kind]])
+    return Fleet(directory, [*SERVERS[kind], *arguments[kind.split(",", maxsplit=1)[0]]])
 
 
-@pytest.mark.parametrize("kind", SERVERS)
+RARER = ("gunicorn, gevent, preload", "uwsgi, gevent, loaded by the master")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[pytest.mark.slow] if kind in RARER else []) for kind in SERVERS],
+)
 def test_a_scheduler_ticks_in_one_worker_and_moves_when_that_is_killed(
     tmp_path: Path, kind: str
 ) -> None:
