@@ -6,6 +6,7 @@ import copy
 import fcntl
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -73,3 +74,13 @@ def is_held(path: Path, name: str) -> bool:
         except BlockingIOError:
             return True
     return False
+
+
+@pytest.mark.parametrize("drawing", ["flock.svg", "health.svg"])
+def test_each_colour_of_a_drawing_has_one_for_dark_mode(drawing: str) -> None:
+    text = (Path(__file__).parent.parent / "docs" / drawing).read_text(encoding="utf-8")
+    style = text.partition("<style>")[2].partition("</style>")[0]
+    assert "prefers-color-scheme: dark" in style
+    used = set(re.findall(r'[ (](fill|stroke)="(#[0-9a-f]{6})"', text.replace("\n", " ")))
+    mapped = set(re.findall(r'\[(fill|stroke)="(#[0-9a-f]{6})"\]', style))
+    assert used == mapped

@@ -229,3 +229,8 @@ def test_the_search_finds_without_a_network(
         page.keyboard.press("Enter")
         expect(page.get_by_role("link", name="Fencing tokens").last).to_be_visible()
         expect(page.locator("ul.search li").first).to_be_visible()
+
+
+def test_no_option_is_turned_into_a_dash(pages: dict[Path, Links]) -> None:
+    for page in pages:
+        assert not re.findall(r"(?<=\s)[–—][a-z][a-z-]+", page.read_text(encoding="utf-8")), page
