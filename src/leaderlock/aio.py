@@ -21,23 +21,20 @@ if TYPE_CHECKING:
     from leaderlock.lock import LeaderLock
 
 
-async def acquire(lock: LeaderLock, limit: float | None = None) -> bool:
+async def acquire(lock: LeaderLock, hold: Hold, limit: float | None = None) -> bool:
     """Acquire `lock` without blocking the event loop; cancelling leaves nothing behind.
 
     Args:
+        hold: a new one, which the caller finishes if an exception is raised.
         limit: the longest wait in seconds; without end if None.
     """
     gate = lock._own_gate()
-    hold = Hold(lock._file)
     deadline = None if limit is None else time.monotonic() + limit
-    try:
-        if not await _enter(gate, hold, limit):
-            return False
-        held = hold.is_held = hold.take(0, None) or await _park(gate, hold, deadline)
-        return held
-    finally:
-        if not hold.is_held:
-            gate.leave(hold)
+    if await _enter(gate, hold, limit) and (hold.take(0, None) or await _park(gate, hold, deadline)):
+        hold.is_held = True
+        return True
+    gate.leave(hold)
+    return False
 
 
 async def _park(gate: Gate, hold: Hold, deadline: float | None) -> bool:
@@ -65,12 +62,15 @@ async def _park(gate: Gate, hold: Hold, deadline: float | None) -> bool:
         except RuntimeError:  # the loop was closed: nobody will ever see the answer
             gate.leave(hold)
 
-    start_new_thread(park, ())
+    thread = None
     try:
+        # Whether it has begun is known so: see `Descriptor`.
+        (thread,) = map(start_new_thread, (park,), ((),))
         return await answer
     except BaseException:  # cancelled, or the loop is being taken down
-        wait.cancel()
-        ended.acquire()  # the thread's last steps: whatever it got is known when the caller goes on
+        if thread is not None:
+            wait.cancel()
+            ended.acquire()  # the thread's last steps: whatever it got is known when the caller goes on
         raise
 
 

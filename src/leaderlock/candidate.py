@@ -6,9 +6,11 @@ import functools
 import os
 import time
 
-from leaderlock.at_exit import candidates, is_ending
+from leaderlock.at_exit import is_ending
 from leaderlock.current import current
-from leaderlock.errors import LeaderLockError, LeadershipLost, NotHeld
+from leaderlock.ending import Ending
+from leaderlock.errors import LeaderLockError, LeadershipLost
+from leaderlock.gated import Hold
 from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.flock import Wait
 from leaderlock.kernel.green import HubIsGone, here
@@ -21,15 +23,14 @@ from leaderlock.runners import NATIVE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Literal
+    from typing import Any
 
     from leaderlock.election import Election
+    from leaderlock.ending import State
     from leaderlock.runners import Runner
 
-    State = Literal["standby", "leading", "resigned", "stopped"]
 
-
-class Candidate(OfThisProcess):
+class Candidate(Ending, OfThisProcess):
     """One participant of an `Election`, in a thread of its own; made by `Election.start`.
 
     In a forked child it is stopped: the candidate belongs to the process that started it.
@@ -48,6 +49,7 @@ class Candidate(OfThisProcess):
         self._state: State = "standby"
         self._wait: Wait | None = None
         self._leadership: Leadership | None = None
+        self._hold: Hold | None = None
         self._stop_requested = False
         self._exits = False
         self._decided = False  # it leads, or never will
@@ -149,7 +151,7 @@ class Candidate(OfThisProcess):
                 failures = min(failures + 1, 60)
             return None
         except BaseException as error:
-            self._resign("stopped")  # if it has won, and the task has not begun
+            self._abandon()  # it may have won, with the task not begun
             if in_foreground:
                 raise
             if not isinstance(error, (SystemExit, HubIsGone)):  # the task's way to end its thread
@@ -173,8 +175,9 @@ class Candidate(OfThisProcess):
         if self._stop_requested:  # by somebody who has not seen the wait yet
             return None
         leadership = Leadership(self._lock, self._election.switch)  # now, when nobody waits for it
+        hold = self._hold = Hold(self._lock._file)
         try:
-            if not self._lock._acquire(None, wait):
+            if not self._lock._acquire(None, wait, hold):
                 return None
         except LeaderLockError as error:
             if in_foreground:
@@ -256,42 +259,6 @@ class Candidate(OfThisProcess):
             log().info("process %d leads %s, term %d", self._pid, self._lock.path, leadership.term)
             leadership.look_out(self._on_lost)
             leadership.request.accept()
-
-    def _on_lost(self) -> None:
-        """A task that runs was asked to stop; one that has returned cannot be: let the others go on."""
-        if self._ended:
-            self._resign("resigned", "lost")
-
-    def _resign(self, state: State, how: str = "resigned") -> None:
-        """Give the leadership up, if it is held; `how` is what the history says of the term's end."""
-        with self._mutex:
-            leadership, self._leadership = self._leadership, None
-            if leadership is None:
-                return
-            self._state = state
-            if state == "standby":
-                self._decided = False
-        leadership.end()
-        if self._election.switch is not None:
-            self._election.switch.disarm()
-        try:
-            self._lock._release("exited" if self._exits and how == "resigned" else how)
-        except LeaderLockError as error:
-            if not (leadership.lost and isinstance(error, NotHeld)):  # which was logged
-                log().error("resigned, but: %s", error)
-        if not self._election.is_rehearsal:
-            log().info("process %d resigned from %s", self._pid, self._lock.path)
-        if self._election.on_resigned is not None:
-            try:
-                self._runner.run(functools.partial(self._election.on_resigned, leadership))
-            except Exception:  # noqa: BLE001  (the resignation stands)
-                log().exception("on_resigned failed")
-
-    def _end(self, state: State) -> None:
-        self._state = state
-        self._decided = True
-        self._watchers.tell()
-        candidates.discard(self)
 
     def __repr__(self) -> str:
         return f"<leaderlock.Candidate {self.state} for {self._lock.path!r}>"

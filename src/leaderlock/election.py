@@ -151,11 +151,19 @@ class Election:
         candidate = self._kept = Candidate(self, task, runner)
         campaign = functools.partial(candidate.campaign, in_foreground=True)
         result: Result
-        if hub is not None and is_native:
-            result = in_native_thread(hub, campaign, candidate._ask_to_stop)
-        else:
-            result = campaign()
-        return result
+        try:
+            if hub is not None and is_native:
+                result = in_native_thread(hub, campaign, candidate._ask_to_stop)
+            else:
+                result = campaign()
+            return result
+        except BaseException:
+            try:
+                candidate._abandon()
+            except BaseException:  # a signal handler's, once more: none is called in that thread
+                start_new_thread(candidate._abandon, ())
+                raise
+            raise
 
     def start(self, task: Callable[[Leadership], object]) -> Candidate:
         """Campaign in a native background thread, and return at once.

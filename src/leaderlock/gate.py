@@ -26,17 +26,20 @@ class Gate:
         mutex: guards everything here.
     """
 
-    __slots__ = ("_queue", "inside", "mutex")
+    __slots__ = ("_queue", "_unwoken", "inside", "mutex")
 
     def __init__(self) -> None:
         # RLock, since a signal handler may leave or enter while the main thread is half way in.
         self.mutex = RLock()
         self._queue: list[Hold] = []
         self.inside: Hold | None = None
+        self._unwoken: Hold | None = None  # it has been let in, and does not know yet
 
     def try_enter(self, hold: Hold) -> bool:
-        """Enter if nobody is inside."""
+        """Enter if nobody is inside, but one whose lock is lost."""
         with self.mutex:
+            if self.inside is not None:
+                self._expel_lost()
             if self.inside is not None:
                 return False
             self.inside = hold
@@ -68,9 +71,6 @@ class Gate:
         with self.mutex:
             if self.try_enter(hold):
                 return True
-            self.expel_lost()
-            if self.try_enter(hold):
-                return True
             self._queue.append(hold)
             return False
 
@@ -84,29 +84,32 @@ class Gate:
             if self.inside is not None and self.inside.is_held:
                 self.inside.mend()
 
-    def expel_lost(self) -> None:
+    def _expel_lost(self) -> None:
         """Take out a holder whose descriptor other code has closed, and the lock with it."""
-        with self.mutex:
-            inside = self.inside
-            if inside is not None and inside.is_held and not inside.is_open():
-                inside.is_held = False
-                self.leave(inside)
+        inside = self.inside
+        if inside is not None and inside.is_held and not inside.is_open():
+            inside.is_held = False
+            self.leave(inside)
 
     def leave(self, hold: Hold) -> None:
-        """Let go of all that the hold has: the flock, and its place inside or in the queue."""
+        """Let go of all that the hold has: the flock, and its place inside or in the queue.
+
+        If an exception breaks it off, the next call of anybody goes on with it.
+        """
         with self.mutex:
             hold.close()
-            if self.inside is not hold:
-                if hold in self._queue:
-                    self._queue.remove(hold)
-                return
-            if not self._queue:
-                self.inside = None
-                return
-            following = self.inside = self._queue[0]
-            del self._queue[0]
-            try:
-                following.wake()
-            except BaseException:  # a signal handler's, from within: the next one must not sleep on
-                following.wake()
-                raise
+            if self._unwoken is hold:
+                self._unwoken = None
+            if self.inside is hold:
+                if self._queue:
+                    self.inside = self._unwoken = self._queue[0]
+                    del self._queue[0]
+                else:
+                    self.inside = None
+            elif hold in self._queue:
+                self._queue.remove(hold)
+            unwoken = self._unwoken
+            if unwoken is not None:
+                unwoken.wake()
+                if self._unwoken is unwoken:  # or it has left at once, and another one was let in
+                    self._unwoken = None

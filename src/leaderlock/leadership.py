@@ -178,10 +178,9 @@ class Leadership(OfThisProcess):
             self.tell()
 
     def look_out(self, lost: Callable[[], object]) -> None:
-        """Notice from here on, where the kernel tells, when the lock's file is deleted or replaced.
+        """Notice from here on, where the kernel tells, a file that is replaced or closed by other code.
 
-        Or the lock's descriptor closed by other code. The task is asked to stop then, before its next
-        beat, and `lost` is called, in another thread. A record that others overwrite is mended at once.
+        The task is asked to stop then, and `lost` is called, in another thread. A record is mended.
         """
 
         def look() -> None:
@@ -194,14 +193,16 @@ class Leadership(OfThisProcess):
                 if not self._stopping.is_set():  # it was given up meanwhile
                     self._lose(error)
                     lost()
-            except LockFileUnusable:  # the path cannot be looked at: nothing is known, and nothing done
+            except LockFileUnusable:  # the path cannot be looked at: nothing is known
                 return
 
         try:
             from leaderlock import lookout  # noqa: PLC0415  (ctypes; see rehearsal.py)
 
-            self._lookout = lookout.LookOut(self._lock.fileno(), look)
+            self._lookout = lookout.LookOut(look)
+            self._lookout.open(self._lock.fileno())
         except (ImportError, OSError, NotHeld) as error:
+            self._lookout = None
             self._say_that_none_looks_out(error)
             look()  # other code may have closed it already
 

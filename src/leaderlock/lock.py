@@ -9,37 +9,29 @@ that may outlive the process are fenced by `term`.
 from __future__ import annotations
 
 import os
-import time
 import warnings
 
-from leaderlock.errors import LockFileReplaced, NotHeld, Unsupported
-from leaderlock.gate import Gate
+from leaderlock.errors import LockFileReplaced
+from leaderlock.gated import Gated, Hold
 from leaderlock.holder import standing_of
-from leaderlock.kernel import descriptors
-from leaderlock.kernel.threads import allocate_lock
+from leaderlock.leaving import Leaving, Nothing
 from leaderlock.limit import limit_of, timed_out
 from leaderlock.memoryfile import MemoryFile
 from leaderlock.namedfile import lock_file
 
 try:
     from leaderlock import aio
-    from leaderlock.hold import Hold
 except ImportError:  # Windows has no fcntl: the package can be imported, a lock cannot be made
-    Hold = None  # type: ignore[assignment, misc]
+    pass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from leaderlock.holder import Standing
-    from leaderlock.kernel.flock import Wait
-    from leaderlock.lockfile import LockFile, OnNetworkFilesystem, Settings
+    from leaderlock.lockfile import OnNetworkFilesystem, Settings
     from leaderlock.record import Record
 
-_adoption = allocate_lock()
 
-
-class LeaderLock:
+class LeaderLock(Gated):
     """An exclusive lock between processes, which behaves as `threading.Lock` between threads.
 
     A waiter costs no wakeups, with or without a timeout, and waiters are served in the order of their
@@ -91,26 +83,6 @@ class LeaderLock:
         lock._begin(MemoryFile(name))
         return lock
 
-    def _begin(self, file: LockFile | MemoryFile, timeout: float = -1) -> None:
-        if Hold is None:
-            raise Unsupported("leaderlock needs flock(2), which Windows does not have")
-        self._limit, self._timeout = limit_of(True, timeout), timeout
-        descriptors.adopt()
-        self._file = file
-        self._gate = Gate()
-        self._pid = os.getpid()
-
-    def _own_gate(self) -> Gate:
-        """The gate; after a fork, with or without Python's at-fork handlers, a new one, unheld."""
-        if self._pid != os.getpid():
-            with _adoption:
-                if self._pid != os.getpid():
-                    if descriptors.owner_pid != os.getpid():  # no at-fork handlers: see there
-                        descriptors.adopt()
-                    self._gate = Gate()
-                    self._pid = os.getpid()
-        return self._gate
-
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Acquire the lock, waiting for it as `threading.Lock.acquire` does.
 
@@ -129,32 +101,6 @@ class LeaderLock:
             return self._acquire(None, None)
         return self._acquire(limit_of(blocking, timeout), None)
 
-    def _acquire(self, limit: float | None, wait: Wait | None) -> bool:
-        gate = self._gate if self._pid == os.getpid() else self._own_gate()
-        hold = Hold(self._file)
-        try:
-            with gate.mutex:  # as `Gate.try_enter` does, without a call: see `Hold`
-                enters = gate.inside is None
-                if enters:
-                    gate.inside = hold
-            if not enters:
-                if limit == 0:
-                    return False
-                begin = time.monotonic()
-                if not gate.enter(hold, limit, wait):
-                    return False
-                if limit is not None:
-                    limit = max(limit - (time.monotonic() - begin), 0)
-            held = hold.is_held = hold.take(limit, wait)
-            return held
-        finally:
-            if not hold.is_held:
-                try:
-                    gate.leave(hold)
-                except BaseException:  # a signal handler's, before the first step perhaps: once more
-                    gate.leave(hold)
-                    raise
-
     def _require_usable(self) -> None:
         """Raise what an acquisition would raise for the file, without waiting for anything."""
         self._own_gate()
@@ -169,26 +115,6 @@ class LeaderLock:
         """
         self._release("released")
 
-    def _release(self, how: str) -> None:
-        gate = self._gate if self._pid == os.getpid() else self._own_gate()
-        hold = None
-        try:
-            with gate.mutex:
-                inside = gate.inside
-                if inside is not None and inside.is_held:
-                    inside.is_held = False
-                    hold = inside
-            if hold is None:
-                raise self._not_held()
-            hold.release(how)
-        finally:
-            if hold is not None:
-                try:
-                    gate.leave(hold)
-                except BaseException:  # a signal handler's, before the first step perhaps: once more
-                    gate.leave(hold)
-                    raise
-
     def locked(self) -> bool:
         """Whether this object holds the lock in this process; not if other code has closed it."""
         hold = self._gate.inside
@@ -200,9 +126,6 @@ class LeaderLock:
             raise self._not_held()
         hold.require_open()
         return hold
-
-    def _not_held(self) -> NotHeld:
-        return NotHeld(f"{self.path} is not held by this object in process {os.getpid()}")
 
     @property
     def term(self) -> int:
@@ -253,26 +176,29 @@ class LeaderLock:
             LockTimeout: the timeout has passed.
             LeaderLockError: as `acquire` does.
         """
-        if not self._acquire(self._limit, None):
-            raise timed_out(self.path, self._limit)
-        return self
+        hold = Hold(self._file)
+        try:
+            if self._acquire(self._limit, None, hold):
+                return self
+        except BaseException:  # a signal handler's, perhaps just when the lock was acquired
+            self._finish_whatever_comes(hold)
+            raise
+        raise timed_out(self.path, self._limit)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
+    __exit__ = Leaving()
 
     async def __aenter__(self) -> LeaderLock:
         """`__enter__` without blocking the event loop; cancelling leaves nothing behind."""
-        if not await aio.acquire(self, self._limit):
-            raise timed_out(self.path, self._limit)
-        return self
+        hold = Hold(self._file)
+        try:
+            if await aio.acquire(self, hold, self._limit):
+                return self
+        except BaseException:
+            self._finish_whatever_comes(hold)
+            raise
+        raise timed_out(self.path, self._limit)
 
-    async def __aexit__(self, *_: object) -> None:
-        self.release()
+    __aexit__ = Leaving(Nothing())
 
     def __getstate__(self) -> tuple[Settings, float]:
         if isinstance(self._file, MemoryFile):

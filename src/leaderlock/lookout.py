@@ -33,19 +33,15 @@ class LookOut:
     """Calls something whenever a file may have been deleted or replaced: in `wait`, or in a thread.
 
     Args:
-        fd: a descriptor of the file; it may be closed later.
         look: called each time; also for changes that mean nothing, such as a chmod. And once before
             that, for what happened before there was a watch.
-
-    Raises:
-        OSError: the kernel does not tell here.
     """
 
-    def __init__(self, fd: int, look: Callable[[], object]) -> None:
+    def __init__(self, look: Callable[[], object]) -> None:
         self._pid = os.getpid()
         self._look = look
         self._thread = 0
-        self.has_thread = False
+        self._threads: list[int] = []
         self._has_looked = False
         self._is_rung = False
         self._ends = False
@@ -53,15 +49,25 @@ class LookOut:
         self._ended.acquire()
         self._mutex = RLock()  # a signal handler may look at `stopping` as well
         self._bell = Descriptor()
-        self._watch = FileWatch(fd)
+        self._watch = FileWatch()
+
+    def open(self, fd: int) -> None:
+        """Begin to look out; whoever has made this calls `end`, whatever is raised.
+
+        Args:
+            fd: a descriptor of the file; it may be closed later.
+
+        Raises:
+            OSError: the kernel does not tell here.
+        """
         try:
+            self._watch.open(fd)
             if self._watch.fileno() > fd:  # see `Descriptor.move_up`
                 raise OSError(errno.EMFILE, "its end would hold up the next leader")
             self._bell.open_by(os.eventfd, 0)
             self._bell.move_up(FOR_WATCHES)
-        except BaseException:
-            self._watch.close()
-            self._bell.close()
+        except OSError:
+            self.end()
             raise
 
     def start(self) -> None:
@@ -73,9 +79,13 @@ class LookOut:
         if self._pid != os.getpid():  # the mutex may be held for good
             return
         with self._mutex:
-            if not self.has_thread and not self._ends:
-                start_thread_without_signals(self._run)
-                self.has_thread = True
+            if not self._threads and not self._ends:
+                start_thread_without_signals(self._run, started=self._threads)
+
+    @property
+    def has_thread(self) -> bool:
+        """Whether it looks out in a thread."""
+        return bool(self._threads)
 
     def wait(self, event: NativeEvent, seconds: float | None) -> bool:
         """Look out in this thread until the event is set, or for some seconds; whether it is set.
@@ -137,7 +147,7 @@ class LookOut:
             self._ends = True
         if self.has_thread:
             self.release()
-            if self._thread != get_ident():
-                self._ended.acquire(True, _PATIENCE)
+            if self._thread != get_ident() and self._ended.acquire(True, _PATIENCE):
+                self._ended.release()  # for one who comes again
         self._watch.close()
         self._bell.close_if_open()

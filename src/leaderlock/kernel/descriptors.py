@@ -149,7 +149,7 @@ class Descriptor:
 
     def close_if_open(self) -> None:
         """`close`, unless other code has closed it: the number may be somebody else's by now."""
-        if self.is_open():
+        if self.status is _NOT_KNOWN or self.is_open():  # or just opened
             self.close()
         else:
             self.forget()

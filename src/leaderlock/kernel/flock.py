@@ -27,6 +27,7 @@ from leaderlock.kernel.threads import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _thread import LockType
     from collections.abc import Callable
 
 # Real-time signals that nobody has a use for; the first one without a handler is taken. A handler is
@@ -96,34 +97,41 @@ class Wait:
         if _decoy_identity is None:
             _open_decoy()
         self._by_signal = True
-        blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTING_SIGNALS)
         self._thread = get_ident()
         self._fd = fd
-        timer = None if timeout is None else _Timer(timeout, self._call_off)
-        if self.before_parking is not None:
-            self.before_parking()
+        stopped = allocate_lock()
+        stopped.acquire()
+        # Asked first, for a handler that raises takes the result of the change with it.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ()).intersection(INTERRUPTING_SIGNALS)
+        try:
+            if blocked:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
+            if timeout is not None:  # one parked thread, no wakeups
+                start_thread_without_signals(_after, stopped, timeout, self._call_off)
+            if self.before_parking is not None:
+                self.before_parking()
+            return self._park(fd)
+        finally:
+            stopped.release()  # first, or the timer's thread would stay for its time
+            if blocked:
+                signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+
+    def _park(self, fd: int) -> bool:
         try:
             with self._mutex:
                 if self.cancelled:
                     return False
                 self._interrupt = self._interrupt_flock
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
-            finally:
-                # Behind the mutex, so that no signal is sent to a thread that has left the call.
-                with self._mutex:
-                    self._interrupt = None
+            fcntl.flock(fd, fcntl.LOCK_EX)
             return not self.cancelled
         except OSError:
             if self.cancelled:  # EBADF, which is how a decoy answers
                 return False
             raise
         finally:
-            if timer is not None:
-                timer.stop()
-            if blocked:
-                blocked.intersection_update(INTERRUPTING_SIGNALS)
-                signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+            # Behind the mutex, so that no signal is sent to a thread that has left the call.
+            with self._mutex:
+                self._interrupt = None
 
     def _interrupt_flock(self) -> None:
         _open_decoy()
@@ -142,20 +150,10 @@ def _try_once(fd: int) -> bool:
     return True
 
 
-class _Timer:
-    """Call a function after some seconds unless stopped before: one parked thread, no wakeups."""
-
-    def __init__(self, seconds: float, function: Callable[[], None]) -> None:
-        self._stopped = allocate_lock()
-        self._stopped.acquire()
-        start_thread_without_signals(self._run, seconds, function)
-
-    def _run(self, seconds: float, function: Callable[[], None]) -> None:
-        if not self._stopped.acquire(True, max(seconds, 0)):
-            function()
-
-    def stop(self) -> None:
-        self._stopped.release()
+def _after(stopped: LockType, seconds: float, function: Callable[[], None]) -> None:
+    """Call a function after some seconds, unless the lock is released before."""
+    if not stopped.acquire(True, max(seconds, 0)):
+        function()
 
 
 def _open_decoy() -> None:

@@ -37,15 +37,20 @@ class Inotify:
     Its descriptor is closed in forked children.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, opened: bool = True) -> None:
         self._descriptor = Descriptor()
-        try:
-            self._descriptor.open_by(_init, os.O_CLOEXEC | os.O_NONBLOCK)
-            _checked(self._descriptor.fd, "inotify")
-            self._descriptor.move_up(FOR_WATCHES)
-        except BaseException:
-            self.close()
-            raise
+        if opened:
+            try:
+                self.open()
+            except BaseException:
+                self.close()
+                raise
+
+    def open(self) -> None:
+        """Open it, for one who has made it unopened; `close` is called in the end, whatever happens."""
+        self._descriptor.open_by(_init, os.O_CLOEXEC | os.O_NONBLOCK)
+        _checked(self._descriptor.fd, "inotify")
+        self._descriptor.move_up(FOR_WATCHES)
 
     def fileno(self) -> int:
         """The descriptor to poll."""
@@ -107,14 +112,20 @@ class FileWatch:
         OSError: the system refuses (the user's limit of instances, no /proc).
     """
 
-    def __init__(self, fd: int) -> None:
-        self._inotify = Inotify()
+    def __init__(self, fd: int | None = None) -> None:
+        self._inotify = Inotify(opened=False)
         self._mutex = RLock()
-        try:
-            self._inotify.add(f"/proc/self/fd/{fd}", ATTRIB | GONE | CLOSE_WRITE)
-        except BaseException:
-            self.close()
-            raise
+        if fd is not None:
+            try:
+                self.open(fd)
+            except BaseException:
+                self.close()
+                raise
+
+    def open(self, fd: int) -> None:
+        """Begin, for one who has made it without a file; `close` is called in the end."""
+        self._inotify.open()
+        self._inotify.add(f"/proc/self/fd/{fd}", ATTRIB | GONE | CLOSE_WRITE)
 
     def fileno(self) -> int:
         """The descriptor to poll."""

@@ -54,18 +54,28 @@ def is_main_thread() -> bool:
 
 
 def start_thread_without_signals(
-    function: Callable[..., object], *arguments: object, but: Iterable[int] = ()
+    function: Callable[..., object],
+    *arguments: object,
+    but: Iterable[int] = (),
+    started: list[int] | None = None,
 ) -> None:
     """Start a native thread that is born with every signal blocked, `but` these, and so takes none.
 
     The kernel gives a signal to the first thread that looks: a SIGINT that such a thread took as it
     began would leave the main thread waiting in flock.
 
+    Args:
+        function, arguments: what it runs.
+        but: signals that it may take.
+        started: gets the thread's number as the thread starts, whatever is raised then.
+
     Raises:
         RuntimeError: the system has no thread left.
     """
-    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - set(but))
+    # Read first: a handler that raises as they are blocked takes the result with it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
-        start_new_thread(function, arguments)
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - set(but))
+        ([] if started is None else started).extend(map(start_new_thread, (function,), (arguments,)))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
