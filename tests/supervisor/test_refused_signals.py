@@ -180,3 +180,13 @@ def test_an_unexpected_exception_during_the_wait_leaves_neither_lock_nor_command
         assert running.rest() == []
         assert running.said().count("ZeroDivisionError: by the test") == 1
     assert is_free(path)
+
+
+@pytest.mark.slow
+def test_a_handler_that_raises_at_any_instant_frees_leaks_and_hangs_nothing(path: Path) -> None:
+    program = [sys.executable, "-m", "tests.supervisor.raising", str(path), "400", "1"]
+    result = subprocess.run(program, capture_output=True, text=True, timeout=600)
+    [*wrong, last] = result.stdout.splitlines()
+    assert wrong == []
+    assert int(last.removeprefix("hits ")) > 50
+    assert is_free(path)

@@ -53,15 +53,25 @@ class Queue:
         self._done = done
         self._wait = Wait(before_parking)
         self._ended = allocate_lock()
-        self._ended.acquire()
         self._told, self._tell = os.pipe2(os.O_CLOEXEC)
         loop.on_readable(self._told, self._end)
+        self._lock = lock
+        self._limit = limit
+
+    def begin(self) -> None:
+        """Start to wait; from here on `abandon` ends what was begun, whatever is raised meanwhile."""
         # A handler of the loop's is as good as none to end a wait by.
         share_signal(INTERRUPTING_SIGNALS[0])
         # Signals are the main thread's: a parked one would be taken out of the queue by each of them.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        start_new_thread(self._park, (lock, limit))
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        try:
+            self._ended.acquire()
+            start_new_thread(self._park, (self._lock, self._limit))
+        except RuntimeError:  # the system has no thread left
+            self._ended.release()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _park(self, lock: LeaderLock, limit: float | None) -> None:
         try:

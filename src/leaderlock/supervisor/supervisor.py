@@ -159,6 +159,7 @@ class Supervisor:
         from leaderlock.supervisor.queue import Queue  # noqa: PLC0415  (only with a lock)
 
         self._queue = Queue(self._loop, lock, limit, done, stand_by)
+        self._queue.begin()
 
     def _start_command(self) -> None:
         self._restart = None
