@@ -26,11 +26,6 @@ def task(leadership):
 STARTS = "candidate = leaderlock.Election(argv[0], backoff=(0.01, 0.01)).start(task)"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "leader.lock"
-
-
 def resign(path: Path, *options: str, user: int | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*LEADERLOCK, "resign", *options, str(path)], capture_output=True, text=True, user=user

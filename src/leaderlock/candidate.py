@@ -145,9 +145,11 @@ class Candidate(Ending, OfThisProcess):
                     finished, result = self._runner.run(functools.partial(self._lead, leadership))
                     if finished:
                         return result
-                if time.monotonic() - began > most or (leadership and leadership.request.asked):
+                pause = 0.0 if leadership is None else leadership.request.pause
+                if pause or time.monotonic() - began > most:
                     failures = 0
-                self._watchers.until(lambda: self._stop_requested, min(first * 2**failures, most))
+                pause = max(min(first * 2**failures, most), pause)
+                self._watchers.until(lambda: self._stop_requested, pause)
                 failures = min(failures + 1, 60)
             return None
         except BaseException as error:

@@ -30,7 +30,7 @@ ON_REQUEST = "on request"
 """How the history's slot has such an end."""
 
 PAUSE = 1.0
-"""Seconds until `leaderlock run` stands again: the kernel wakes the first one in the queue, and a
+"""Seconds until who was asked stands again: the kernel wakes the first one in the queue, and a
 newcomer that asks before that one has run gets the lock."""
 
 _SIZE = 48
@@ -54,6 +54,11 @@ class Request:
     def how(self) -> str:
         """What the history says of the end of a term whose task has stopped."""
         return ON_REQUEST if self.asked else "resigned"
+
+    @property
+    def pause(self) -> float:
+        """Seconds until this process may stand again."""
+        return PAUSE if self.asked else 0.0
 
     def accept(self) -> None:
         """Say that a request is heeded."""
