@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html.parser
 import io
 import json
@@ -9,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -24,7 +26,7 @@ from leaderlock import LeaderLock
 from leaderlock.health import sinks
 from leaderlock.printable import printable
 from tests.health.sink_reports import a_check, a_critical_failure, a_report
-from tests.processes import holder
+from tests.processes import Child, holder, until_parked
 
 PACKAGE = Path(leaderlock.__file__).parent
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&\x1b[2J\u202e"
@@ -345,3 +347,42 @@ def test_settings_that_cannot_be_meant_are_refused(make: Any) -> None:
         make(health="a\0b")
     with pytest.raises(ValueError, match="must not be negative"):
         make(streams=-1)
+
+
+def test_values_are_shown_for_people_and_their_json_when_it_is_opened(path: Path, health: Path) -> None:
+    processes = [{"pid": pid, "age": 44.7, "resident": 24862720, "cpu": 0.9} for pid in (9584, 11027)]
+    memory = {"current": 289320960, "working_set": 147226624, "limit": None}
+    disk = {"path": "/run", "total": 270553174016, "free": 84930830336, "used": 0.2204, "inodes": 7}
+    checks = {
+        "workers": a_check(value={"alive": 2, "processes": processes}),
+        "cgroup": a_check(value={"memory": memory, "pressure": {"cpu": {"some": 7.16}}}),
+        "disk": a_check(value=disk),
+        "queue": a_check(value={"limit": 2048, "used": 0.0}),
+        "plain": a_check(value=3),
+    }
+    sinks.file(health)(a_report(checks=checks))
+    with LeaderLock(path), holder_in_queue(path):
+        text = Elements(get(leaderlock.web.wsgi(path, health)).text)
+    for shown in (
+        "memory.current: 276 MiB",
+        "memory.limit: –",
+        "pressure.cpu.some: 7.16 %",
+        "total: 252 GiB",
+        "used: 22.0 %",
+        "limit: 2048",
+        "23.7 MiB",
+        "44.7 s",
+        "sleeping",
+    ):
+        assert shown in text.text, shown
+    assert [tag for tag, _ in text.found].count("details") == len(checks) + 1
+    assert '"resident": 24862720' in text.text  # in the JSON
+
+
+@contextlib.contextmanager
+def holder_in_queue(path: Path) -> Iterator[None]:
+    """A process that waits for the lock."""
+    with Child(path) as child:
+        child.begin("LeaderLock(argv[0]).acquire()")
+        until_parked(path, child.pid)
+        yield

@@ -13,12 +13,19 @@ if TYPE_CHECKING:
 SHOWN = 10
 """Of those who wait so many are shown, without --all."""
 
-_STATES = {
+STATES = {
+    "S": "sleeping",
+    "R": "running",
+    "I": "idle",
     "D": "in uninterruptible sleep",
     "T": "stopped",
     "t": "stopped by a debugger",
     "Z": "ended, but not waited for",
+    "X": "ended",
 }
+"""The letters of proc_pid_stat(5)."""
+
+_USUAL = ("S", "R", "I")
 
 
 def facts(lock: LockStatus) -> list[tuple[str, str]]:
@@ -48,7 +55,7 @@ def facts(lock: LockStatus) -> list[tuple[str, str]]:
 def _about(holder: HolderStatus) -> list[tuple[str, str]]:
     lines = []
     if holder.user is not None:
-        state = _STATES.get(holder.state or "", "")
+        state = "" if holder.state in _USUAL else STATES.get(holder.state or "", "")
         state = "frozen" if holder.frozen else state
         lines.append(("user", holder.user + (f"; the process is {state}" if state else "")))
     if holder.container is not None:

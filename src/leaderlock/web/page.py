@@ -7,11 +7,13 @@ import os
 import time
 
 from leaderlock import timeline
+from leaderlock.cli.status_text import STATES
 from leaderlock.cli.status_text import facts as facts_of
 from leaderlock.history import History
 from leaderlock.summary import Summary, leaderless_since
 from leaderlock.web.facts import history_or_why_not
 from leaderlock.web.markup import Markup, element, join
+from leaderlock.web.values import lines_of, tables_of
 from leaderlock.wording import ending_of, gap_before, leader_of, length_of, moment
 
 TYPE_CHECKING = False
@@ -115,7 +117,7 @@ def _queue(waiting: Sequence[ProcessStatus]) -> Markup:
             str(process.pid),
             process.user or "?",
             process.container or "–",
-            process.state or "?",
+            STATES.get(process.state or "", "?"),
             _command(process),
         )
         for place, process in enumerate(waiting[:_WAITING], 1)
@@ -185,13 +187,14 @@ def _health(health: Health) -> Markup:
         element("p", f"From {health.path}", class_="faint"),
     ]
     if health.report is not None:
-        rows = [_check(name, check) for name, check in health.report["checks"].items()]
+        checks = health.report["checks"].items()
+        rows = [_check(name, check, number) for number, (name, check) in enumerate(checks, 1)]
         headings = ("check", "status", "critical", "error", "value")
         parts.append(_table("The checks", headings, rows))
     return element("section", *parts, aria_labelledby="health")
 
 
-def _check(name: str, check: dict[str, Any]) -> tuple[str, ...]:
+def _check(name: str, check: dict[str, Any], number: int) -> tuple[str, ...]:
     kinds = {"ok": "good", "degraded": "doubtful"}
     status = element("span", check["status"], class_=kinds.get(check["status"], "bad"))
     error = check.get("error")
@@ -200,8 +203,21 @@ def _check(name: str, check: dict[str, Any]) -> tuple[str, ...]:
         status,
         "yes" if check.get("critical") is True else "no",
         "" if error is None else str(error),
-        element("code", _value(check.get("value"))),
+        _value_for_people(check.get("value"), number),
     )
+
+
+def _value_for_people(value: object, number: int) -> Markup:
+    """The value as lines and small tables; its JSON for those who open it."""
+    raw = element(
+        "details",
+        element("summary", "JSON"),
+        element("code", _value(value)),
+        id=f"value-{number}",
+    )
+    lines = [element("li", line) for line in lines_of(value)]
+    tables = [_table(name, headings, rows) for name, headings, rows in tables_of(value)]
+    return join([element("ul", *lines, class_="plain") if lines else "", *tables, raw])
 
 
 def _value(value: object) -> str:
