@@ -30,7 +30,7 @@ help:
 	@echo "make demo       see a leader killed and replaced, five times"
 	@echo "make check      format, lint and types"
 	@echo "make test       the tests; make test-slow: the ones that take long"
-	@echo "make test-pythons  a part of the tests, with each other Python that is installed"
+	@echo "make test-pythons  a part of the tests with Python 3.13, or OTHERS='3.10 3.12'"
 	@echo "make matrix     docs/matrix.md: what each server can do, by its tests"
 	@echo "make bench      the benchmarks, side by side"
 	@echo "make docs       the documentation, in site/; make docs-serve: look at it"
@@ -104,14 +104,16 @@ test-slow: venv packages
 	$(RUN) -m pytest -n $(JOBS) --dist loadgroup -m "slow and not alone" $(ARGS) || [ $$? -eq 5 ]
 	$(RUN) -m pytest -m "slow and alone" $(ARGS) || [ $$? -eq 5 ]
 
-# With each other Python that is installed, what differs from one to the next: threads, forks, the end of
+# With other Pythons, where they are installed, what differs from one to the next: threads, forks, the end of
 # the interpreter, imports, coroutines, and the libraries that interop subclasses.
 SELECTED := tests/test_lock.py tests/test_aio.py tests/test_lead.py tests/test_fork.py tests/test_once.py \
 	tests/test_late_imports.py tests/test_requirements.py tests/test_repository.py tests/interop \
 	tests/integrations/test_multiprocessing.py
 
+OTHERS ?= 3.13
+
 test-pythons: packages
-	@for python in $$(scripts/other-pythons 3.10 3.11 3.12 3.13); do \
+	@for python in $$(scripts/other-pythons $(OTHERS)); do \
 		version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 		echo "Python $$version"; \
 		$(MAKE) --no-print-directory test PYTHON=$$python VENV=.cache/python$$version \
