@@ -168,9 +168,10 @@ class Election:
     def start(self, task: Callable[[Leadership], object]) -> Candidate:
         """Campaign in a native background thread, and return at once.
 
-        It is a native thread also where gevent or eventlet has patched `threading`. It does not
-        keep the process alive; at the interpreter's exit a leader's task is asked to stop, and has
-        5 seconds for it. Errors after the start go to the ``leaderlock`` logger.
+        Where gevent or eventlet has patched `threading`, that thread only waits for the lock, and the
+        task is a green thread of the caller's hub; see `thread`. It does not keep the process alive; at
+        the interpreter's exit a leader's task is asked to stop, and has 5 seconds for it. Errors after
+        the start go to the ``leaderlock`` logger.
 
         Raises:
             TypeError: the task is not a function of one argument.

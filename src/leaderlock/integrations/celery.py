@@ -40,8 +40,9 @@ def in_one_worker(
     the others (solo, threads, gevent, eventlet) the worker itself does, when it is ready. Whoever
     imports the application only to send messages never stands.
 
-    The task runs in a native thread, beside Celery's own tasks. A process that ends in good order asks
-    it to stop and waits up to 5 seconds for that.
+    The task runs beside Celery's own tasks: in a native thread, or with the gevent and eventlet pools
+    as a green thread of the hub. A process that ends in good order asks it to stop and waits up to 5
+    seconds for that.
 
     Args:
         task: a function of one argument, the `Leadership`.

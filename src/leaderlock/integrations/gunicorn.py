@@ -51,12 +51,12 @@ def in_one_worker(
 ) -> Hook:
     """Make a ``post_fork`` hook by which one worker runs the task, while the others stand by.
 
-    The task runs in a native thread, beside the requests; see `Election.start`. A worker that ends in
-    good order (TERM, HUP, ``max_requests``) asks it to stop and waits up to 5 seconds for that; the
-    next worker leads when the task, or at the latest the process, has ended.
+    The task runs beside the requests: in a native thread, or under gevent and eventlet as a green
+    thread of the worker's hub; see `Election.start`. A worker that ends in good order (TERM, HUP,
+    ``max_requests``) asks it to stop and waits up to 5 seconds for that; the next worker
+    leads when the task, or at the latest the process, has ended.
 
-    The gevent worker begins when gevent has patched: threads that the task starts are green then, and
-    run only while the task itself waits by gevent (`gevent.sleep`), not in `Leadership.wait`.
+    A gevent or eventlet worker begins when the library has patched.
 
     A lock that cannot be used stops no worker: the error goes to the log, and the worker tries again
     after a backoff. What the ``leaderlock`` logger says goes to gunicorn's error log, unless the

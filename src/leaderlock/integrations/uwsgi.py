@@ -61,7 +61,8 @@ def in_one_worker(
     `uwsgidecorators.postfork` at any time) are called as before; whoever sets ``uwsgi.post_fork_hook``
     by hand *after* this call puts it out of action.
 
-    The task runs in a native thread, beside the requests; see `Election.start`. A worker that ends in
+    The task runs beside the requests: in a native thread, or with ``gevent-monkey-patch`` as a green
+    thread of the worker's hub; see `Election.start`. A worker that ends in
     good order (a reload, ``max-requests``, SIGTERM) asks it to stop and waits up to 5 seconds for that;
     the next worker leads when the process has ended. uWSGI gives no notice of the end with
     ``skip-atexit``, in async mode without gevent, or in the midst of a request: the kernel passes the
