@@ -59,7 +59,7 @@ class Storm:
                 action()
             finally:
                 self.armed = False
-        except Hit:
+        except (Hit, SystemError):  # SystemError: CPython 3.10, hit again while it makes the `Hit`
             return True
         except RuntimeError as error:  # asyncio's own, when its loop was hit
             if not isinstance(error.__context__, Hit):
@@ -251,7 +251,7 @@ def _is_free(lock: LeaderLock) -> bool:
 
 def _left(directory: str, before: int) -> int:
     deadline = time.monotonic() + PATIENCE
-    while (left := len(os.listdir(directory)) - before) > 0 and time.monotonic() < deadline:
+    while (left := max(len(os.listdir(directory)) - before, 0)) > 0 and time.monotonic() < deadline:
         time.sleep(0.01)
     return left
 

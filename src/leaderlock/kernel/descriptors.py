@@ -36,6 +36,7 @@ _MARKS = os.O_RDWR
 for _flag in ("O_NONBLOCK", "O_NOATIME", "O_NOFOLLOW", "O_APPEND"):
     _MARKS |= getattr(os, _flag, 0)
 
+_HAS_FLAGS = hasattr(fcntl, "F_GETFL")
 _NOT_KNOWN = os.stat_result((0,) * 10)
 
 _mutex = RLock()  # reentrant: a signal handler may fork while its thread is inside
@@ -163,7 +164,7 @@ class Descriptor:
 
 
 def _flags_of(fd: int) -> int:
-    return fcntl.fcntl(fd, fcntl.F_GETFL) & _MARKS if hasattr(fcntl, "F_GETFL") else 0
+    return fcntl.fcntl(fd, fcntl.F_GETFL) & _MARKS if _HAS_FLAGS else 0
 
 
 def adopt() -> None:
