@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import xml.etree.ElementTree as ET
 from typing import Any
 
@@ -186,3 +187,22 @@ def test_the_share_without_a_leader_is_between_what_is_known_and_what_may_be() -
     assert leaderless_since(over, NOW) == "25 s"
     assert leaderless_since(a_life(), NOW) is None
     assert Summary(a_history(), NOW).as_text() == "0 terms, 0 failovers"
+
+
+@pytest.mark.parametrize("span", [0.01, 3, 100, 5000, 90_000, 4e6, 1e8])
+@pytest.mark.parametrize("offset", [0.0, 0.3, 0.9])
+def test_no_label_below_the_axis_runs_into_another(span: float, offset: float) -> None:
+    history = a_history(a_term(1, span + offset))
+    labels = re.findall(
+        r'<text x="([\d.]+)" y="([\d.]+)" class="tl-faint"( text-anchor="middle")?[^>]*>([^<]*)<',
+        timeline.draw(history, now=NOW),
+    )
+    places = []
+    for x, _, centred, text in labels:
+        width = len(text) * (7.6 if centred else 6.6)  # of 13 and of 11 pixels, and widely set
+        left = float(x) - width / 2 if centred else float(x)
+        places.append((left, left + width, text))
+    places.sort()
+    assert len(places) > 1
+    for before, after in itertools.pairwise(places):
+        assert before[1] <= after[0] + 12, (before, after)

@@ -140,7 +140,7 @@ class _Axis:
                 break
             x = self.x(tick)
             parts.append(f'<path class="tl-grid" d="M{x:.1f} {_TOP} V{bottom + 4}"/>')
-            if x < WIDTH - 34:  # else its time would be cut off
+            if _LEFT + 34 < x < WIDTH - 34:  # it would be cut off, or run into the start's date
                 parts.append(_text(x, bottom + 19, _tick(tick, step), "tl-faint", anchor="middle"))
         begin = f"{moment(self.first)} {time.strftime('%Z', time.localtime(self.first))}"
         parts.append(_text(12, bottom + 19, begin, "tl-faint", size=11))
