@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from tests.supervisor import forbidding
 from tests.supervisor.pid1 import LEADERLOCK, Running, run, until_ended
 
 PIDFDS = f"{forbidding.PIDFD_OPEN},{forbidding.PIDFD_SEND_SIGNAL}"
+PIPE2 = 293 if os.uname().machine == "x86_64" else 59
 ERRORS = pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS], ids=errno.errorcode.get)
 
 
@@ -89,3 +91,12 @@ def test_where_no_orphans_can_be_had_either_it_is_refused_at_the_start() -> None
     assert "PR_SET_CHILD_SUBREAPER" in result.stderr
     assert "pidfd_open" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("subcommand", "status"), [("run", 125), ("init", 1)])
+def test_a_system_call_that_fails_at_the_start_is_one_line(subcommand: str, status: int) -> None:
+    result = run(subcommand, "--", "echo", "never", program=without(errno.EMFILE, str(PIPE2)))
+    assert (result.returncode, result.stdout) == (status, "")
+    assert result.stderr.splitlines()[-1].startswith("leaderlock: ")
+    assert "Too many open files" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -83,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         from leaderlock.errors import LeaderLockError  # noqa: PLC0415
 
-        if not isinstance(error, LeaderLockError):
+        # The system refuses something at the start of `run` and `init`: no command runs yet.
+        refused = isinstance(error, OSError) and command in ("run", "init")
+        if not isinstance(error, LeaderLockError) and not refused:
             raise
         print(f"leaderlock: {printable(str(error))}", file=sys.stderr)
         return failed
