@@ -47,7 +47,7 @@ def test_a_daemon_never_runs_beside_that_of_the_next_leader(path: Path) -> None:
 
 
 def test_the_lock_is_free_only_when_the_daemon_has_ended(path: Path) -> None:
-    script = "setsid sh -c \"trap '' TERM; echo up; read x\" <&3 & exit 3"
+    script = "trap '' TERM; setsid sh -c 'echo up; read x' <&3 & exit 3"  # ignored from its start
     options = ["--lock", str(path), "--stop", "TERM/1000/KILL"]
     with Running(
         "run", *options, "--", "sh", "-c", f"exec 3<&0; {script}", stdin=subprocess.PIPE
