@@ -79,7 +79,10 @@ def test_a_command_that_may_not_be_signalled_keeps_the_lock_and_leaderlock_until
 def test_a_leftover_that_may_not_be_signalled_keeps_the_lock_until_its_end(
     path: Path, becomes_root: str
 ) -> None:
-    script = f'{becomes_root} sh -c "echo up; {LOOKS.format(path=path)}" <&3 & exit 7'
+    ready = path.with_name("ready")  # it has become root, before anything signals it
+    os.mkfifo(ready, 0o666)
+    looks = f"echo >{ready}; echo up; {LOOKS.format(path=path)}"
+    script = f'{becomes_root} sh -c "{looks}" <&3 & read go <{ready}; exit 7'
     options = ["--lock", str(path), "--stop", "TERM/0.1/KILL/0.1"]
     with run_as_nobody(*options, "--", "sh", "-c", f"exec 3<&0; {script}") as running:
         assert running.line() == "up"
