@@ -219,7 +219,7 @@ def test_a_read_only_directory_is_passed_over() -> None:
 
 NOWHERE = "; ".join(
     f"mount --bind {place} {place}; mount -o remount,bind,ro {place}"
-    for place in ("/run", "/var/tmp", "/tmp")
+    for place in ("/run", "/var/tmp", "/tmp", "/dev/shm")
 )
 
 

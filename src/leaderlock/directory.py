@@ -2,7 +2,8 @@
 
 Not on a login (/run/user/UID goes when the last session ends), on XDG_RUNTIME_DIR or TMPDIR, which a
 shell has and cron has not. The order of the places is that of what can happen to them: nothing cleans
-/run/leaderlock and /run/lock by age, /var/tmp is cleaned after 30 days, /tmp after 10.
+/run/leaderlock and /run/lock by age, /var/tmp is cleaned after 30 days, /tmp after 10. logind empties
+/dev/shm at a user's last logout, but a container with a read-only root may have no other place.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from leaderlock.errors import LockFileUnusable, UnsafeLockFile
 from leaderlock.trusted import Directory, UnsafeParent, open_private, open_trusted
 
 _OWN = "/run/leaderlock"
-_SHARED = ("/run/lock", "/var/tmp", "/tmp")
+_SHARED = ("/run/lock", "/var/tmp", "/tmp", "/dev/shm")
 
 _NOT_HERE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
 """What no other user can bring about. After anything else (a full disk, a directory that another user

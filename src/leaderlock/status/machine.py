@@ -87,7 +87,7 @@ def lock_directories() -> list[str]:
     if xdg := os.environ.get("XDG_RUNTIME_DIR"):
         directories.append(os.path.join(xdg, "leaderlock"))
     directories += ["/run/leaderlock", *sorted(glob.glob("/run/user/*/leaderlock"))]
-    shared = ["/run/lock", "/var/tmp", "/tmp", os.environ.get("TMPDIR") or "/tmp"]
+    shared = ["/run/lock", "/var/tmp", "/tmp", "/dev/shm", os.environ.get("TMPDIR") or "/tmp"]
     for place in dict.fromkeys(shared):
         directories += sorted(glob.glob(os.path.join(glob.escape(place), "leaderlock-*")))
     return list(dict.fromkeys(directories))
