@@ -284,6 +284,7 @@ mount -t tmpfs tmpfs /run
 mkdir /run/app
 chown "$1" /run/app
 chmod "$2" /run/app
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mount -o remount,bind,ro /
 shift 2
 exec setpriv --reuid=10001 --regid=10001 --groups=10001 --no-new-privs --bounding-set=-all "$@"
@@ -292,19 +293,23 @@ exec setpriv --reuid=10001 --regid=10001 --groups=10001 --no-new-privs --boundin
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces for another user")
 @pytest.mark.parametrize(
-    ("owner", "mode"), [("10001:10001", "0700"), ("root:10001", "2777")], ids=["tmpfs", "emptyDir"]
+    ("owner", "mode", "is_pod"),
+    [("10001:10001", "0700", False), ("root:10001", "2777", True)],
+    ids=["tmpfs", "emptyDir"],
 )
 def test_in_such_a_container_named_locks_work_on_a_read_only_root(
-    tmp_path: Path, owner: str, mode: str
+    tmp_path: Path, owner: str, mode: str, is_pod: bool
 ) -> None:
     environment = dict(re.findall(r"(\w+)=(\S+)", instructions("ENV")[0]))
+    if is_pod:
+        environment.update((entry["name"], entry["value"]) for entry in container()["env"])
     leaderlock = [sys.executable, "-m", "leaderlock"]
     show = """
         id -u
         echo $PPID "$LEADERLOCK_TERM $LEADERLOCK_PATH"
         awk '$5 == "/" { print substr($6, 1, 2) }' /proc/self/mountinfo
     """
-    container = subprocess.run(
+    run = subprocess.run(
         [
             *readable_by_all(tmp_path),
             *("unshare", "--pid", "--mount", "--propagation", "private", "--fork", "--kill-child"),
@@ -317,10 +322,12 @@ def test_in_such_a_container_named_locks_work_on_a_read_only_root(
         text=True,
         timeout=60,
     )  # fmt: skip
-    if "ermitted" in container.stderr:
-        pytest.skip(f"no namespaces here: {container.stderr.strip()}")
-    assert container.stdout.splitlines() == ["10001", "1 1 /run/app/locks/job.lock", "ro"]
-    assert (container.returncode, container.stderr) == (0, "")
+    if "ermitted" in run.stderr:
+        pytest.skip(f"no namespaces here: {run.stderr.strip()}")
+    place = environment["LEADERLOCK_DIR"]
+    assert place == ("/dev/shm/locks" if is_pod else "/run/app/locks")
+    assert run.stdout.splitlines() == ["10001", f"1 1 {place}/job.lock", "ro"]
+    assert (run.returncode, run.stderr) == (0, "")
 
 
 def test_hadolint_has_nothing_to_say_of_the_dockerfile(tmp_path: Path) -> None:
