@@ -495,6 +495,22 @@ def test_a_leader_that_holds_on_after_its_task_can_be_stopped(
     assert flocks_of(path) == []
 
 
+def test_a_candidate_that_has_ended_is_stopped_by_any_thread(
+    path: Path, start: Callable[..., Candidate]
+) -> None:
+    # A thread that has ended hands its number on: one of these gets that of the candidate's.
+    with holder(path):
+        candidate = start()
+        until_parked(path, os.getpid())
+        assert candidate.stop(SOON)
+    answers: list[bool] = []
+    for _ in range(20):
+        thread = threading.Thread(target=lambda: answers.append(candidate.stop(SOON)))
+        thread.start()
+        thread.join()
+    assert answers == [True] * 20
+
+
 def test_stops_from_many_threads_at_once_resign_once(
     path: Path, start: Callable[..., Candidate]
 ) -> None:

@@ -96,7 +96,8 @@ class Candidate(Ending, OfThisProcess):
         if self._pid != os.getpid():
             return True
         self._ask_to_stop()
-        if self._thread == here() or not self._until_ended(timeout):
+        # A thread that has ended hands its number on, to the caller of this, perhaps.
+        if (self._thread == here() and not self._ended) or not self._until_ended(timeout):
             return False
         self._resign("stopped")  # if the task had returned and the leadership was held on to
         self._end("stopped")
