@@ -191,7 +191,7 @@ def test_whoever_may_not_write_to_the_file_may_not_ask() -> None:
             path.chmod(0o644)
             asked = leader.tell(
                 "__import__('subprocess').run([sys.executable, '-c', "
-                "'import sys, os; from leaderlock.cli import resign, main; os.setgroups([]); "
+                "'import sys, os, json; from leaderlock.cli import resign, main; os.setgroups([]); "
                 f'os.setuid({NOBODY}); sys.exit(main(["resign", "{path}"]))\'], '
                 "capture_output=True, text=True, cwd='/').__dict__"
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from leaderlock.directory import named_path, open_lock_directory, require_name
+from leaderlock.elsewhere import warn_of_rivals
 from leaderlock.errors import LeaderLockError
 from leaderlock.lockfile import LockFile
 
@@ -24,10 +25,6 @@ class NamedFile(LockFile):
     is_named = True
 
     def __init__(self, name: str, mode: int, on_network_filesystem: OnNetworkFilesystem) -> None:
-        # Here, and so before a fork, a change of user or a wait: it is used after these.
-        from leaderlock import elsewhere  # noqa: PLC0415
-
-        self._warn_of_rivals = elsewhere.warn_of_rivals
         self._found: tuple[int, str] | None = None
         self._has_warned_as: int | None = None
         self.name = require_name(name)
@@ -64,7 +61,7 @@ class NamedFile(LockFile):
             self._found = (user, os.path.join(directory.path, file))
             if self._has_warned_as != user:
                 self._has_warned_as = user
-                self._warn_of_rivals(self.name, self._found[1])
+                warn_of_rivals(self.name, self._found[1])
             super().open(descriptor, directory.path_of(file))
 
 

@@ -42,6 +42,7 @@ def import_for_leader() -> None:
     if "asyncio" in sys.modules:  # for `Election.lead`: whoever imports it later can import ours then
         import leaderlock.leading  # noqa: PLC0415
     try:
+        import leaderlock.kernel.handlers  # noqa: PLC0415  (for a wait that is called off)
         import leaderlock.lookout  # noqa: F401, PLC0415  (as said)
     except ImportError:  # not Linux, or a Python without ctypes: a leader looks when it beats
         return
