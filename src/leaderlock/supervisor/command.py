@@ -79,10 +79,8 @@ class Command:
     def ended_as_told(self) -> bool:
         """Whether it died of a signal that we have asked it to end by."""
         schedule = self._settings.schedule
-        if not self._stopped_by_us or schedule is None:
-            return False
-        asked = {stage.signal for stage in schedule.stages} - {signal.SIGKILL}
-        return self._status - 128 in asked
+        stages = schedule.stages if self._stopped_by_us and schedule is not None else ()
+        return self._status - 128 in {stage.signal for stage in stages} - {signal.SIGKILL}
 
     def serve(self, service: Service) -> None:
         """Let the command tell a service how it is."""
@@ -186,6 +184,8 @@ class Command:
         """Another process of the command is its main one, whose end is the command's."""
         if pid not in (self._main.pid, os.getpid()) and self.belongs(pid):
             self._main.change(pid)
+            if self._main.pid == pid and self._stopper is not None:  # the one before got the signal
+                self._send(self._stopper.last_signal)
 
     def _on_main_end(self, status: int) -> None:
         take_terminal_back(self._main.first)
