@@ -139,6 +139,9 @@ RUNS = {
     ),
     "docs/doctor.md: lock_table": Run(LOCKED.format("/srv/app/leader.lock")),
     "docs/election.md: def task": Run(then=WAIT, shows="report ran term"),
+    'docs/election.md: thread="native").start': Run(
+        f"{ELECTION}; task = told('task')", WAIT, shows="task ran"
+    ),
     "docs/election.md: lease=30": Run(f"{ELECTION}; task = told('task')", WAIT, shows="task ran"),
     "docs/explanation/fencing.md: UPDATE": Run(
         "import sqlite3; connection = sqlite3.connect('store', check_same_thread=False)\n"

@@ -107,7 +107,8 @@ def test_async_for_ticks_beats_and_leaves_out_what_was_missed(
                     await asyncio.sleep(0.2)
                 if len(ticks) == 4:
                     break
-            assert time.monotonic() - begin >= ticks[-1] * 0.05
+            # uvloop counts in whole milliseconds, and may wake up that much too early.
+            assert time.monotonic() - begin >= ticks[-1] * 0.05 - 0.002
         assert ticks[0] == 0
         assert ticks[2] - ticks[1] >= 4, "those that were missed are left out"
         assert [tick async for tick in leadership.every(1)] == [], "the term is over"
