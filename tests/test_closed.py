@@ -153,6 +153,25 @@ def test_a_leader_learns_at_once_that_its_descriptor_was_closed_and_stands_again
         assert "has closed its descriptor" in said
 
 
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_leader_whose_look_out_is_closed_before_its_lock_learns_of_the_second_too(
+    path: Path, way: str
+) -> None:
+    with Child(path) as leader:
+        leader.tell(LEADER.replace("LOCK", "argv[0]").replace("HOW", way))
+        assert leader.line() == "begins"
+        until(lambda: leader.tell("candidate._leadership._lookout._has_looked"))
+        leader.tell("lookout = candidate._leadership._lookout; watch = lookout._watch")
+        # A chmod wakes it; it finds its own descriptors closed and the lock open.
+        leader.tell("os.close(watch.fileno()); os.close(lookout._bell.fd); os.chmod(argv[0], 0o640)")
+        until(lambda: leader.tell("lookout._watch is not watch and lookout._bell.fd >= 0"))
+        assert leader.tell("candidate.is_leader")
+        leader.tell("os.close(candidate._lock.fileno())")
+        assert leader.line() == "ends"
+        assert leader.line() == "begins"
+        assert leader.tell("terms") == [1, 2]
+
+
 def test_a_leader_that_has_taken_over_learns_it_while_it_waits(path: Path) -> None:
     with Child(path) as before, Child(path) as leader:
         before.tell("lock = LeaderLock(argv[0]); lock.acquire()")

@@ -50,16 +50,18 @@ class LookOut:
         self._mutex = RLock()  # a signal handler may look at `stopping` as well
         self._bell = Descriptor()
         self._watch = FileWatch()
+        self._fd = -1
 
     def open(self, fd: int) -> None:
         """Begin to look out; whoever has made this calls `end`, whatever is raised.
 
         Args:
-            fd: a descriptor of the file; it may be closed later.
+            fd: the lock's descriptor; it may be closed later, which `look` tells.
 
         Raises:
             OSError: the kernel does not tell here.
         """
+        self._fd = fd
         try:
             self._watch.open(fd)
             if self._watch.fileno() > fd:  # see `Descriptor.move_up`
@@ -98,7 +100,8 @@ class LookOut:
         with event.releasing(self):
             if self._is_rung:  # by an event that somebody has cleared since
                 self._is_rung = False
-                os.eventfd_read(self._bell.fd)
+                if self._bell.is_open():
+                    os.eventfd_read(self._bell.fd)
             if not self._has_looked:
                 self._look_again()
             while not event.is_set():
@@ -118,11 +121,35 @@ class LookOut:
     def _sleep(self, seconds: float | None = None) -> bool:
         """Wait for news or the bell; False if there is nothing to wait for any more."""
         try:
+            if self._bell.fd < 0:  # broken off in `_open_anew`; poll(2) would wait without end
+                raise OSError(errno.EBADF, "the look-out is not open")
             wait_readable(self._watch.fileno(), self._bell.fd, seconds=seconds)
             if self._watch.has_news():
                 self._look_again()
         except OSError:  # EBADF: other code has closed it, and the lock's descriptor as well, perhaps
+            is_open = self._open_anew()
             self._look_again()
+            return is_open
+        return True
+
+    def _open_anew(self) -> bool:
+        """Go on with new descriptors; whether there are some.
+
+        os.closerange(4, 4096) closes the watch first and the lock some 10 ms later, as the kernel takes
+        so long to close an inotify. Who looks in between finds the lock still held.
+        """
+        self._watch.close()
+        self._bell.close_if_open()
+        self._watch = FileWatch()
+        self._bell = bell = Descriptor()
+        try:
+            self._watch.open(self._fd)
+            self._is_rung = False
+            bell.open_by(os.eventfd, 0)
+            bell.move_up(FOR_WATCHES)
+        except OSError:  # the lock's descriptor is closed by now
+            self._watch.close()
+            bell.close_if_open()
             return False
         return True
 
@@ -134,7 +161,8 @@ class LookOut:
         self._thread = get_ident()
         try:
             self._look_again()
-            while not self._is_rung and self._sleep():  # rung: the task is to stop anyway
+            # Rung: the task is to stop anyway.
+            while not (self._is_rung or self._ends) and self._sleep():
                 pass
         finally:
             self._ended.release()
