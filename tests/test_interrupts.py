@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-HITS = {"with": 3000, "acquire": 3000, "acquire-timeout": 3000, "contended": 2000, "run": 200}
+HITS = {
+    "with": 1500,
+    "acquire": 1500,
+    "acquire-timeout": 1500,
+    "contended": 1000,
+    "run": 100,
+    "async-with": 200,
+}
 
 
 @pytest.mark.slow

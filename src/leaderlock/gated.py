@@ -125,7 +125,11 @@ class Gated:
             raise
 
     def _finish(self, hold: Hold | None) -> None:
-        """Let go of what an acquisition has, however far it has come; again, if it was broken off."""
+        """Let go of what an acquisition has, however far it has come; again, if it was broken off.
+
+        Whoever calls it calls it again, in a native thread, if this raises: a function for that could
+        be broken off as it begins.
+        """
         gate = self._own_gate()
         if hold is not None:
             if hold.is_held:
@@ -135,13 +139,6 @@ class Gated:
                     pass
             else:
                 gate.leave(hold)
-
-    def _finish_whatever_comes(self, hold: Hold) -> None:
-        try:
-            self._finish(hold)
-        except BaseException:
-            start_new_thread(self._finish, (hold,))
-            raise
 
     def _not_held(self) -> NotHeld:
         return NotHeld(f"{self._file.path} is not held by this object in process {os.getpid()}")

@@ -14,6 +14,7 @@ import warnings
 from leaderlock.errors import LockFileReplaced
 from leaderlock.gated import Gated, Hold
 from leaderlock.holder import standing_of
+from leaderlock.kernel.threads import start_new_thread
 from leaderlock.leaving import Leaving, Nothing
 from leaderlock.limit import limit_of, timed_out
 from leaderlock.memoryfile import MemoryFile
@@ -181,7 +182,11 @@ class LeaderLock(Gated):
             if self._acquire(self._limit, None, hold):
                 return self
         except BaseException:  # a signal handler's, perhaps just when the lock was acquired
-            self._finish_whatever_comes(hold)
+            try:
+                self._finish(hold)
+            except BaseException:
+                start_new_thread(self._finish, (hold,))
+                raise
             raise
         raise timed_out(self.path, self._limit)
 
@@ -194,7 +199,11 @@ class LeaderLock(Gated):
             if await aio.acquire(self, hold, self._limit):
                 return self
         except BaseException:
-            self._finish_whatever_comes(hold)
+            try:
+                self._finish(hold)
+            except BaseException:
+                start_new_thread(self._finish, (hold,))
+                raise
             raise
         raise timed_out(self.path, self._limit)
 
