@@ -121,7 +121,10 @@ class Descriptor:
 
     def is_open(self) -> bool:
         """Whether the number still leads to the file: no other code has closed or reused it."""
-        return leads_to(self.fd, self.status) and self.is_ours()
+        try:
+            return leads_to(self.fd, self.status) and self.is_ours()
+        except OSError:  # EBADF: closed between the two looks
+            return False
 
     def is_ours(self) -> bool:
         """`is_open`, for who knows already that the number leads to the file.
