@@ -408,18 +408,18 @@ def test_calling_off_may_happen_at_any_instant_and_more_than_once(path: Path) ->
 
 def test_a_handler_may_call_off_what_is_being_called_off(path: Path) -> None:
     # Two SIGTERMs whose handler stops the candidate: the second comes while the first one's stop()
-    # loads what it needs.
+    # begins to call the wait off.
     with holder(path), Child(path) as child:
         child.tell(
-            "class Second:\n"
-            "    def find_spec(self, name, *_):\n"
-            "        if name == 'leaderlock.kernel.handlers':\n"
-            "            sys.meta_path.remove(self)\n"
-            "            os.kill(os.getpid(), signal.SIGTERM)\n"
-            "sys.meta_path.insert(0, Second())\n"
+            "def second(frame, event, _):\n"
+            "    if event == 'call' and frame.f_code.co_name == 'cancel':\n"
+            "        sys.setprofile(None)\n"
+            "        os.kill(os.getpid(), signal.SIGTERM)\n"
             "stops = []\n"
             "def stop(*_):\n"
             "    stops.append('begun')\n"
+            "    if len(stops) == 1:\n"
+            "        sys.setprofile(second)\n"
             "    candidate.stop()\n"
             "    stops.append('ended')\n"
             "signal.signal(signal.SIGTERM, stop)\n"

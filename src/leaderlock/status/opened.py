@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from leaderlock import record
+from leaderlock import history, record
 from leaderlock.errors import LeaderLockError, UnsafeLockFile, Unsupported
 from leaderlock.kernel.mounts import mount_of, place_of
 from leaderlock.remedies import unusable
@@ -62,10 +62,9 @@ class Opened:
                 # Kept open, since a second open would wake everybody who watches the file.
                 self._content_fd = os.open(self.proc_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             return os.pread(self._content_fd, record.SIZE, 0)
-        except (
-            OSError
-        ) as error:  # EACCES: it is somebody else's; EWOULDBLOCK: a lease (fcntl(2)) on it;
-            # EIO, and ESTALE of a network file system
+        except OSError as error:
+            # EACCES: it is somebody else's; EWOULDBLOCK: a lease (fcntl(2)) on it; EIO, and ESTALE of a
+            # network file system
             self.unreadable = os.strerror(error.errno or 0)
             return None
 
@@ -73,8 +72,6 @@ class Opened:
         """What the history says of the newest term; None if it says nothing."""
         if self._content_fd < 0:
             return None
-        from leaderlock import history  # noqa: PLC0415  (only a reader needs it)
-
         return history.current(self._content_fd)
 
     def close(self) -> None:
