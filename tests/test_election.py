@@ -833,5 +833,5 @@ def test_waits_that_timed_out_leave_nothing_behind(path: Path) -> None:
         candidate = Election(path).start(lambda leadership: leadership.stopping.wait())
         for _ in range(100):
             assert not candidate.wait(0)
-        assert candidate._watchers._events == []
+        assert candidate._watchers == []
         assert candidate.stop(60)

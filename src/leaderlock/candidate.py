@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import functools
 import os
 import time
@@ -14,7 +15,7 @@ from leaderlock.gated import Hold
 from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.flock import Wait
 from leaderlock.kernel.green import HubIsGone, here
-from leaderlock.kernel.threads import RLock
+from leaderlock.kernel.threads import RLock, get_ident
 from leaderlock.kernel.watchers import Watchers
 from leaderlock.leadership import Leadership, OfThisProcess
 from leaderlock.log import log
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from leaderlock.election import Election
     from leaderlock.ending import State
     from leaderlock.runners import Runner
+
+_BUILTIN: object = type(len)
+"""Of `_thread.start_new_thread`, unless gevent or eventlet has patched."""
 
 
 class Candidate(Ending, OfThisProcess):
@@ -134,13 +138,18 @@ class Candidate(Ending, OfThisProcess):
         Raises:
             LeaderLockError: the lock cannot be used, and this is the caller's own thread.
         """
-        self._thread = here()
+        is_patched = type(_thread.start_new_thread) is not _BUILTIN
+        self._thread = here() if is_patched else get_ident()
         failures = 0
         first, most = self._election.backoff
         try:
             while not self._stop_requested:
                 began = time.monotonic()
-                leadership = self._runner.wait(lambda: self._stand(in_foreground), self._ask_to_stop)
+                if self._runner.hub is None:  # by one call less, which each standby would pay for
+                    leadership = self._stand(in_foreground)
+                else:
+                    stand = functools.partial(self._stand, in_foreground)
+                    leadership = self._runner.wait(stand, self._ask_to_stop)
                 if leadership is not None:
                     began = time.monotonic()
                     finished, result = self._runner.run(functools.partial(self._lead, leadership))
@@ -207,14 +216,15 @@ class Candidate(Ending, OfThisProcess):
                 log().error("cannot lead %s: %s", self._lock.path, error)
                 return None
         self._decided = True
-        self._watchers.tell()
+        if self._watchers:
+            self._watchers.tell()
         return leadership
 
     def _lead(self, leadership: Leadership) -> tuple[bool, Any]:
         """Run the task for a term: whether this candidate is done with it, and the result."""
         context = current.set(leadership)
-        self._thread = here()
         if self._runner.hub is not None:
+            self._thread = here()
             leadership._thread = 0  # the hub's own thread must not look out
         try:
             if self._stop_requested:  # before the hub came to it

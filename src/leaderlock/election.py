@@ -6,6 +6,7 @@ that hangs without dying keeps the leadership, unless there is a lease. Across m
 
 from __future__ import annotations
 
+import _thread
 import functools
 import math
 import os
@@ -21,7 +22,7 @@ from leaderlock.log import log
 from leaderlock.placement import Elsewhere, find_place, stand_elsewhere, take_over
 from leaderlock.placement.forks import say_if_parent_leads, watch_forks
 from leaderlock.rehearsal import import_for_leader, rehearse_in_place
-from leaderlock.runners import NATIVE, WHERE, ForegroundRunner, foreground_hub, runner_for
+from leaderlock.runners import LATE, NATIVE, WHERE, ForegroundRunner, foreground_hub, runner_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 log()
 
 # CO_VARARGS and CO_COROUTINE of a code object's flags: `inspect`, which names them, takes 8 ms.
+_BUILTIN: object = type(len)
 _VARIABLE_ARGUMENTS = 0x04
 _COROUTINE = 0x80
 
@@ -221,6 +223,8 @@ class Election:
         Whatever is done here in each worker copies pages that it would share with its parent.
         """
         if candidate is None:
+            if runner is None and type(_thread.start_new_thread) is _BUILTIN:  # nothing has patched
+                runner = NATIVE if self.thread == "native" else LATE
             candidate = Candidate(self, task, runner or runner_for(task, self.thread))
         candidates.add(candidate)
         see_to_end_of_child()

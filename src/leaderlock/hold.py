@@ -102,6 +102,8 @@ class Hold:
         term = max(term, file.last_seen)
         try:
             before = os.pread(fd, record.SIZE, 0)
+            if file.last_read and before != file.last_read:
+                term = max(term, record.greatest_term(file.last_read))
             if before != content:  # somebody else led meanwhile
                 # The common case, of equal copies, by one call less: see above.
                 copy = before[: record.COPY_SIZE]
@@ -138,9 +140,10 @@ class Hold:
                 return True
             except BlockingIOError:
                 if timeout == 0:
-                    self._remember_term(fd)
+                    self._remember(os.pread(fd, record.SIZE, 0))
                     return False
-        self._remember_term(fd)
+        if (content := os.pread(fd, record.SIZE, 0)) != self._file.last_read:
+            self._remember(content)
         began = time.monotonic()
         try:
             if wait is not None or timeout is not None:
@@ -150,12 +153,12 @@ class Hold:
         finally:
             self.waited += time.monotonic() - began
 
-    def _remember_term(self, fd: int) -> None:
-        """Read the holder's term: if the file is cut short later, the next leader goes on from it."""
+    def _remember(self, content: bytes) -> None:
+        """Keep the record, to go on from if the file is cut short; it is looked into only then."""
         file = self._file
-        content = os.pread(fd, record.SIZE, 0)
-        if content != file.last_written[0]:
-            file.last_seen = max(file.last_seen, record.greatest_term(content))
+        if file.last_read:
+            file.last_seen = max(file.last_seen, record.greatest_term(file.last_read))
+        file.last_read = content
 
     @property
     def fd(self) -> int:

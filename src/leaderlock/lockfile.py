@@ -54,7 +54,8 @@ class LockedFile:
         is_named: whether it was asked for by its name, rather than by a path.
         is_network: whether its server may give the lock up without a word.
         last_written: the record that this process wrote last, and its term.
-        last_seen: the greatest term that this process has read while it waited.
+        last_read: the record that this process read last as it began to wait.
+        last_seen: the greatest term of those that it read before that one.
         lease: seconds, of who is to lead by it; for the history.
         journalled: the last term whose end this process has written into the history.
     """
@@ -63,6 +64,7 @@ class LockedFile:
     is_named = True
     is_network = False
     last_written: tuple[bytes, int] = (b"", 0)
+    last_read = b""
     last_seen = 0
 
     def open(self, descriptor: Descriptor) -> None:

@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Watchers:
-    """Waits for conditions; whoever changes something calls `tell`, in any thread or signal handler."""
+class Watchers(list[NativeEvent]):
+    """Waits for conditions; whoever changes something calls `tell`, in any thread or signal handler.
 
-    def __init__(self) -> None:
-        self._events: list[NativeEvent] = []
+    A list of those who wait: an ``__init__`` of its own would cost each standby a page.
+    """
 
     def until(self, condition: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until it holds, or for `timeout` seconds; whether it does."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not condition():
             changed = NativeEvent()
-            self._events.append(changed)
+            self.append(changed)
             try:
                 if condition():  # since the first look, and nobody may have been told of it
                     return True
@@ -31,11 +31,11 @@ class Watchers:
                     return condition()
             finally:
                 with contextlib.suppress(ValueError):  # it was told, and so taken out
-                    self._events.remove(changed)
+                    self.remove(changed)
         return True
 
     def tell(self) -> None:
         """Let all who wait look again."""
-        while self._events:
+        while self:
             with contextlib.suppress(IndexError):  # another thread tells them
-                self._events.pop().set()
+                self.pop().set()
