@@ -214,7 +214,6 @@ def test_the_commands_work_without_any_extra(installed: Environment) -> None:
 @pytest.mark.parametrize(
     ("words", "extra"),
     [
-        (["leaderlock", "doctor", "."], "cli"),
         (["leaderlock", "history", "--plot", "x.png", "locks/extra.lock"], "plot"),
         (
             ["python", "-c", "from leaderlock.health import sinks; sinks.prometheus('/x.prom')"],

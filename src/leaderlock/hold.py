@@ -284,12 +284,12 @@ class Hold:
 
     def is_open(self) -> bool:
         """Whether the descriptor is open: no other code has closed it, and the lock with it."""
-        return self._descriptor.is_open()
+        return self._descriptor.is_open(on_network=self._file.is_network)
 
     def require_open(self) -> Descriptor:
         """The descriptor; `NotHeld` if other code has closed it: the number may lead anywhere now."""
         descriptor = self._descriptor
-        if not descriptor.is_open():
+        if not descriptor.is_open(on_network=self._file.is_network):
             descriptor.forget()
             raise NotHeld(
                 f"{self._file.path} is no longer held: other code in process {os.getpid()} has closed "

@@ -119,10 +119,14 @@ class Descriptor:
             del _registered[low]
             os.close(low)
 
-    def is_open(self) -> bool:
-        """Whether the number still leads to the file: no other code has closed or reused it."""
+    def is_open(self, *, on_network: bool = False) -> bool:
+        """Whether the number still leads to the file: no other code has closed or reused it.
+
+        On a network file system fstat(2) may wait for a server that has gone, so the descriptor's flags
+        have to do.
+        """
         try:
-            return leads_to(self.fd, self.status) and self.is_ours()
+            return (on_network or leads_to(self.fd, self.status)) and self.is_ours()
         except OSError:  # EBADF: closed between the two looks
             return False
 
