@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from leaderlock import LeaderLock
+from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.flock import Wait
 from tests.processes import (
     PATIENCE,
@@ -464,3 +465,46 @@ def test_a_program_that_uses_all_of_them_is_told(path: Path) -> None:
         until_parked(path, child.pid)
         other.kill()
         assert child.answer() in (True, False)
+
+
+class Broken(Exception):
+    """Raised by a signal handler."""
+
+
+def test_a_wait_that_was_broken_off_twice_disturbs_no_later_descriptor_of_its_number(
+    path: Path,
+) -> None:
+    hits: list[int] = []
+
+    def raise_hit(_number: int, _frame: object) -> None:
+        hits.append(1)
+        raise Broken
+
+    def break_off() -> None:
+        until_parked(path, os.getpid())
+        with wait._mutex:  # as a canceller that is half way
+            signal.pthread_kill(main, signal.SIGUSR1)
+            until(lambda: len(hits) == 1, "the handler to raise")
+            signal.pthread_kill(main, signal.SIGUSR1)
+            until(lambda: len(hits) == 2, "the handler to raise again")
+            until(over.is_set, "the wait to end")
+
+    wait, over, main = Wait(), threading.Event(), threading.get_ident()
+    waiting = Descriptor(os.fspath(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    number = waiting.fd
+    with holder(path), handling(signal.SIGUSR1, raise_hit):
+        breaker = threading.Thread(target=break_off)
+        breaker.start()
+        try:
+            with pytest.raises(Broken):
+                wait.flock(number)
+        finally:
+            over.set()
+            breaker.join()
+    waiting.close()
+    later = Descriptor(os.fspath(path), os.O_RDWR | os.O_CLOEXEC)
+    assert later.fd == number
+    wait.cancel()
+    wait._interrupt_flock()  # the canceller goes on
+    assert later.is_open()
+    later.close()

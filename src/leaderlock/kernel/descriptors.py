@@ -40,7 +40,7 @@ _HAS_FLAGS = hasattr(fcntl, "F_GETFL")
 _NOT_KNOWN = os.stat_result((0,) * 10)
 
 _mutex = RLock()  # reentrant: a signal handler may fork while its thread is inside
-_registered: dict[int, Descriptor] = {}
+registered: dict[int, Descriptor] = {}
 _told_flags: dict[int, int] = {}  # by those given to open(2), as a system may keep other ones
 owner_pid = os.getpid()
 
@@ -83,7 +83,7 @@ class Descriptor:
         """Open a file; its fstat(2). It must not be open yet."""
         with _mutex:
             (self.fd,) = map(os.open, (path,), (flags,), (mode,))
-            _registered[self.fd] = self
+            registered[self.fd] = self
             self._flags = flags
             self.status = status = os.fstat(self.fd)
             if flags not in _told_flags:
@@ -95,7 +95,7 @@ class Descriptor:
         with _mutex:
             (self.fd,) = map(make, (argument,))
             if self.fd >= 0:
-                _registered[self.fd] = self
+                registered[self.fd] = self
                 self.status = os.fstat(self.fd)
 
     def move_up(self, least: int = _HIGH) -> None:
@@ -107,16 +107,16 @@ class Descriptor:
         when it is woken, and would sleep on by the new file.
         """
         with _mutex:
-            if _registered.get(self.fd) is not self:
+            if registered.get(self.fd) is not self:
                 return
             try:
                 (high,) = map(fcntl.fcntl, (self.fd,), (fcntl.F_DUPFD_CLOEXEC,), (least,))
             except OSError:  # EINVAL: the limit (RLIMIT_NOFILE) is lower; EMFILE
                 return
             low = self.fd
-            _registered[high] = self
+            registered[high] = self
             self.fd = high
-            del _registered[low]
+            del registered[low]
             os.close(low)
 
     def is_open(self, *, on_network: bool = False) -> bool:
@@ -137,7 +137,7 @@ class Descriptor:
             OSError: EBADF, the number leads nowhere.
         """
         fd = self.fd
-        return _registered.get(fd) is self and (
+        return registered.get(fd) is self and (
             not _HAS_FLAGS
             or not self._flags
             # As `_flags_of` does, without a call: every release comes here.
@@ -147,9 +147,9 @@ class Descriptor:
     def close(self) -> None:
         """Close it, if that has not been done; broken off by an exception, it can be called again."""
         with _mutex:
-            if _registered.get(self.fd) is self:  # it was not closed, here or at a fork, or taken over
+            if registered.get(self.fd) is self:  # it was not closed, here or at a fork, or taken over
                 fd = self.fd
-                del _registered[fd]
+                del registered[fd]
                 self.fd = -1
                 try:  # not contextlib.suppress, which takes longer than all the rest
                     os.close(fd)
@@ -168,9 +168,29 @@ class Descriptor:
     def forget(self) -> None:
         """Leave it unclosed: the number is somebody else's by now."""
         with _mutex:
-            if _registered.get(self.fd) is self:
-                del _registered[self.fd]
+            if registered.get(self.fd) is self:
+                del registered[self.fd]
             self.fd = -1
+
+
+def replace(fd: int, owner: Descriptor | None, other_fd: int) -> bool:
+    """Point a number at another file by dup2(2), unless the number has passed to a new owner.
+
+    Args:
+        fd, owner: the number, and the descriptor that stood in the table under it; None if none did.
+        other_fd: leads to the other file.
+
+    Returns:
+        Whether the owner is the same.
+    """
+    with _mutex:
+        if registered.get(fd) is not owner:
+            return False
+        try:
+            os.dup2(other_fd, fd, inheritable=False)
+        except OSError:  # EBADF: the limit has been lowered below the number, which nobody can get then
+            os.close(fd)
+        return True
 
 
 def _flags_of(fd: int) -> int:
@@ -184,10 +204,10 @@ def adopt() -> None:
         return
     owner_pid = os.getpid()
     _mutex = RLock()
-    for fd, descriptor in _registered.items():
+    for fd, descriptor in registered.items():
         if descriptor.status is _NOT_KNOWN or descriptor.is_open():
             os.close(fd)  # and was not closed or reused by a daemoniser before us
-    _registered.clear()
+    registered.clear()
 
 
 def leads_to(fd: int, status: os.stat_result) -> bool:

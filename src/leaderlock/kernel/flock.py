@@ -16,6 +16,7 @@ import os
 import sys
 
 from leaderlock.errors import Unsupported
+from leaderlock.kernel import descriptors
 from leaderlock.kernel.signals import signal
 from leaderlock.kernel.threads import (
     RLock,
@@ -81,8 +82,9 @@ class Wait:
         try:
             call()
         finally:
+            self._interrupt = None  # first: another exception may break off the wait for the mutex
             with self._mutex:
-                self._interrupt = None
+                pass
         return not self.cancelled
 
     def flock(self, fd: int, timeout: float | None = None) -> bool:
@@ -99,6 +101,7 @@ class Wait:
         self._by_signal = True
         self._thread = get_ident()
         self._fd = fd
+        self._descriptor = descriptors.registered.get(fd)
         stopped = allocate_lock()
         stopped.acquire()
         # Asked first, for a handler that raises takes the result of the change with it.
@@ -129,17 +132,15 @@ class Wait:
                 return False
             raise
         finally:
-            # Behind the mutex, so that no signal is sent to a thread that has left the call.
-            with self._mutex:
-                self._interrupt = None
+            self._interrupt = None  # first: another exception may break off the wait for the mutex
+            with self._mutex:  # no signal is sent to a thread that has left the call
+                pass
 
     def _interrupt_flock(self) -> None:
+        """Called with the mutex. The waiter may have gone, and its number may be another file's now."""
         _open_decoy()
-        try:
-            os.dup2(_decoy_fd, self._fd, inheritable=False)
-        except OSError:  # EBADF: the limit has been lowered below the number, which nobody can get then
-            os.close(self._fd)
-        signal.pthread_kill(self._thread, _install_handler())
+        if descriptors.replace(self._fd, self._descriptor, _decoy_fd):
+            signal.pthread_kill(self._thread, _install_handler())
 
 
 def _try_once(fd: int) -> bool:
