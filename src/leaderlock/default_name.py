@@ -34,6 +34,11 @@ def function_name(function: Callable[..., object], *, place: str | None = None) 
     return f"{own[-80:]}-{crc32(os.fsencode(place)):08x}"
 
 
+def name_by_caller(function: Callable[..., object]) -> str:
+    """A lock's name for a function, by the file of the code that has called leaderlock."""
+    return function_name(function, place=file_of_caller())
+
+
 def own_name(function: Callable[..., object], *, caller: str | None = None) -> str:
     """A lock's name for a function, by the function's own file.
 

@@ -20,9 +20,9 @@ from typing import overload
 
 from leaderlock.at_exit import EXIT_GRACE, candidates, stop_at_exit
 from leaderlock.candidate import Candidate
-from leaderlock.default_name import file_of_caller, function_name
-from leaderlock.election import Election, require_task
+from leaderlock.election import require_task
 from leaderlock.in_loop import in_loop, running_loop
+from leaderlock.integrations import hook_election
 from leaderlock.integrations.lifespan import with_lifespan
 from leaderlock.kernel.threads import start_new_thread
 from leaderlock.leading import every
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import Literal
 
+    from leaderlock.election import Election
     from leaderlock.integrations.lifespan import Application, Lifespan
     from leaderlock.leadership import Leadership
 
@@ -124,17 +125,13 @@ def in_one_worker(
         Unsupported: a lease where there is no such timer, or the URL of an engine.
     """
     is_coroutine = _is_coroutine_function(task)
-    if is_coroutine:
-        _require_one_argument(task)
-    else:
-        require_task(task)
     if app is not None and not callable(app):
         raise TypeError(f"app must be an ASGI application, not {app!r}")
-    if name is None and path is None:
-        name = function_name(task, place=file_of_caller())
-    election = Election(
+    election = hook_election(
+        task,
+        name,
         path,
-        name=name,
+        check=_require_one_argument if is_coroutine else require_task,
         on_return=on_return,
         backoff=backoff,
         lease=lease,

@@ -13,9 +13,8 @@ from __future__ import annotations
 import functools
 import os
 
-from leaderlock.default_name import file_of_caller, function_name
-from leaderlock.election import Election, require_task
 from leaderlock.errors import LeaderLockError
+from leaderlock.integrations import hook_election
 from leaderlock.integrations.handover import hand_over
 from leaderlock.placement import take_over, waiting
 from leaderlock.placement.gunicorn import after, after_init, end_in_good_order, log_to_server
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from gunicorn.config import Config
     from gunicorn.workers.base import Worker
 
+    from leaderlock.election import Election
     from leaderlock.leadership import Leadership
 
     Hook = Callable[[Arbiter, Worker], object]
@@ -80,14 +80,12 @@ def in_one_worker(
         TypeError, ValueError: an argument is not of its form.
         Unsupported: a lease where there is no such timer, or the URL of an engine.
     """
-    require_task(task)
     if chain is not None and not callable(chain):
         raise TypeError(f"chain must be another post_fork hook, not {chain!r}")
-    if name is None and path is None:
-        name = function_name(task, place=file_of_caller())
-    election = Election(
+    election = hook_election(
+        task,
+        name,
         path,
-        name=name,
         on_return=on_return,
         backoff=backoff,
         lease=lease,

@@ -10,7 +10,7 @@ import os
 import sys
 
 from leaderlock.default_name import own_name
-from leaderlock.election import Election, require_task
+from leaderlock.integrations import hook_election
 from leaderlock.log import log
 
 TYPE_CHECKING = False
@@ -47,13 +47,10 @@ class ServedTask:
         path: str | os.PathLike[str] | None = None,
         **settings: Unpack[Settings],
     ) -> None:
-        require_task(task)
         if getattr(task, "thread", None) == "native":  # what is prepared does not say so
             settings["thread"] = "native"
         self.run = task if prepared is None else prepared
-        if name is None and path is None:
-            name = own_name(task)
-        self.election = Election(path, name=name, **settings)
+        self.election = hook_election(task, name, path, default_name=own_name, **settings)
         self._claims: dict[int, object] = {}
 
     def stand(self) -> None:

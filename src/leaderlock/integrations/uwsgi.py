@@ -12,9 +12,8 @@ from __future__ import annotations
 import functools
 import os
 
-from leaderlock.default_name import file_of_caller, function_name
-from leaderlock.election import Election, require_task
 from leaderlock.errors import Unsupported
+from leaderlock.integrations import hook_election
 from leaderlock.log import log
 from leaderlock.placement import take_over, waiting
 from leaderlock.placement.uwsgi import (
@@ -34,9 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
-    from typing_extensions import Unpack
-
-    from leaderlock.election import Settings
+    from leaderlock.election import Election
     from leaderlock.leadership import Leadership
 
 
@@ -88,7 +85,7 @@ def in_one_worker(
             server; it was started without ``enable-threads``; or it has loaded the application in a
             subinterpreter.
     """
-    election = _election(
+    election = hook_election(
         task,
         name,
         path,
@@ -134,7 +131,7 @@ def in_one_mule(
         TypeError, ValueError, Unsupported: as `in_one_worker`; Unsupported, too, if there is no mule,
             or if a worker or a mule calls it.
     """
-    election = _election(
+    election = hook_election(
         task,
         name,
         path,
@@ -158,18 +155,6 @@ def in_one_mule(
             "use in_one_worker"
         )
     begin_in(uwsgi.mule_id, functools.partial(_stand, election, task))
-
-
-def _election(
-    task: Callable[[Leadership], object],
-    name: str | None,
-    path: str | os.PathLike[str] | None,
-    **settings: Unpack[Settings],
-) -> Election:
-    require_task(task)
-    if name is None and path is None:
-        name = function_name(task, place=file_of_caller())
-    return Election(path, name=name, **settings)
 
 
 def _stand(election: Election, task: Callable[[Leadership], object]) -> None:
