@@ -9,7 +9,7 @@ import sys
 
 from leaderlock.at_exit import stop_at_exit
 from leaderlock.kernel.signals import signal
-from leaderlock.placement import Elsewhere, Here, frames, say_where
+from leaderlock.placement import Elsewhere, Here, frames, retiring, say_where
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +73,6 @@ def begin_in_workers(placed: Placed) -> None:
     An application has no hook of gunicorn's. A fork by anyone else (`multiprocessing`, say) is told
     from the arbiter's by who calls it.
     """
-    from leaderlock.placement import retiring  # noqa: F401, PLC0415  (for `_heed`, before the fork)
     from leaderlock.rehearsal import rehearse_before_fork  # noqa: PLC0415  (as it uses Election)
 
     rehearse_before_fork()
@@ -98,8 +97,6 @@ def when_ready(worker: Worker, begin: Callable[[], object]) -> None:
 
 
 def _heed(worker: Worker) -> None:
-    from leaderlock.placement import retiring  # noqa: PLC0415  (which imports this package)
-
     retiring.heed_gunicorn(worker)
     retiring.retire_at_signals()
 

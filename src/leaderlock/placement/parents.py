@@ -67,9 +67,8 @@ def begin_in_celery(placed: Placed) -> None:
         placed.begin()
 
     def begin_unless_pool_does(sender: Any, **_: object) -> None:
-        from celery.concurrency.prefork import TaskPool  # noqa: PLC0415  (with prefork, it is there)
-
-        if not isinstance(sender.pool, TaskPool):
+        prefork = sys.modules.get("celery.concurrency.prefork")  # the pool's, if that is what runs
+        if prefork is None or not isinstance(sender.pool, prefork.TaskPool):
             placed.begin()
 
     def stop(**_: object) -> None:
