@@ -8,6 +8,7 @@ ends in good order (reload, max_requests), the job is asked to stop first, and h
 
 import logging
 
+from leaderlock import Leadership
 from leaderlock.integrations.gunicorn import in_one_worker
 
 workers = 4
@@ -17,7 +18,7 @@ workers = 4
 # With on_return="hold" (the default) a job that returns is done for as long as this worker lives.
 
 
-def job(leadership):
+def job(leadership: Leadership) -> None:
     """What must run once."""
     for _ in leadership.every(60):  # seconds; ends when the job is to stop
         logging.getLogger("gunicorn.error").info("term %d: the job goes on", leadership.term)
