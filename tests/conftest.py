@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.supervisor.systemd import Systemd
 
@@ -19,6 +20,10 @@ for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# For every `@given`: a loaded machine may take its time, for one example and for the making of them.
+settings.register_profile("leaderlock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("leaderlock")
 
 
 @pytest.fixture

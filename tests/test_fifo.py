@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from leaderlock import Election, Leadership, LockFileUnusable, UnsafeLockFile
@@ -74,15 +74,14 @@ def test_lines_are_handed_out_as_they_are(reader: PersistentReader) -> None:
 
 
 @given(st.lists(st.binary(max_size=40)), st.lists(st.integers(1, 50), max_size=20))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_however_the_writes_are_cut_the_lines_come_out_whole(
-    tmp_path: Path, contents: list[bytes], sizes: list[int]
+    tmp_path_factory: pytest.TempPathFactory, contents: list[bytes], sizes: list[int]
 ) -> None:
     lines = [content.replace(b"\n", b"") for content in contents]
     stream = b"".join(line + b"\n" for line in lines)
     handed: list[bytes] = []
     with (
-        PersistentReader(tmp_path / "fifo", longest=30) as reader,
+        PersistentReader(tmp_path_factory.mktemp("cut") / "fifo", longest=30) as reader,
         open(reader.path, "wb", buffering=0) as fifo,
     ):
         for size in [*sizes, len(stream)]:

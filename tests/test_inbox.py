@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.inbox import Flood
@@ -68,7 +68,6 @@ def whole(window: bytes) -> list[bytes]:
 
 
 @given(MESSAGES)
-@settings(deadline=None)
 def test_every_message_comes_out_of_its_frame_as_it_went_in(messages: list[object]) -> None:
     stream = b"".join(map(frame, messages))
     assert [decoded(content) for content in whole(stream)] == messages
@@ -76,7 +75,6 @@ def test_every_message_comes_out_of_its_frame_as_it_went_in(messages: list[objec
 
 
 @given(MESSAGES, st.data())
-@settings(deadline=None)
 def test_a_reader_that_begins_anywhere_finds_every_whole_message_after_it(
     messages: list[object], data: st.DataObject
 ) -> None:
@@ -89,7 +87,6 @@ def test_a_reader_that_begins_anywhere_finds_every_whole_message_after_it(
 
 
 @given(st.lists(st.tuples(st.binary(max_size=50), JSON), max_size=8))
-@settings(deadline=None)
 def test_no_garbage_between_messages_hides_one(parts: list[tuple[bytes, object]]) -> None:
     stream = b"".join(garbage + frame(message) for garbage, message in parts)
     found = iter(whole(stream))
@@ -98,7 +95,6 @@ def test_no_garbage_between_messages_hides_one(parts: list[tuple[bytes, object]]
 
 
 @given(st.binary(max_size=6000), st.integers(0, 2))
-@settings(deadline=None)
 def test_any_window_is_taken_bit_by_bit_and_never_stands_still(window: bytes, cut: int) -> None:
     window = (b"\x1e" + b"x" * 5000 + window)[:: cut or 1]
     while window:

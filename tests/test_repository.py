@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 SOURCE = Path(__file__).parent.parent / "src"
 PACKAGE = "leaderlock"
@@ -215,3 +216,19 @@ def test_importing_leaderlock_loads_nothing_heavy_and_nothing_from_third_parties
     foreign = {name for name in loaded if name.split(".")[0] not in sys.stdlib_module_names}
     assert {name.split(".")[0] for name in foreign} == {PACKAGE}
     assert not loaded & HEAVY
+
+
+def test_a_property_test_has_no_deadline_and_may_be_slow() -> None:
+    assert settings().deadline is None
+    assert HealthCheck.too_slow in settings().suppress_health_check
+    tests = Path(__file__).parent
+    own = [
+        f"{file.relative_to(tests)}:{node.lineno}: leave `{keyword.arg}` to the profile in conftest.py"
+        for file in sorted(tests.rglob("*.py"))
+        if file.name != "conftest.py"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("settings")
+        for keyword in node.keywords
+        if keyword.arg in ("deadline", "suppress_health_check")
+    ]
+    assert not own, "\n".join(own)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from leaderlock import CorruptLockFile, LeaderLock, LockFileReplaced, record
@@ -114,7 +114,6 @@ leases = st.none() | st.floats(0.001, 1e9)
 
 
 @given(term=terms, since=times, label=labels, waited=waits, lease=leases)
-@settings(deadline=None)
 def test_a_record_is_two_equal_copies_whatever_is_in_it(
     term: int, since: float, label: bytes, waited: float | None, lease: float | None
 ) -> None:
@@ -152,7 +151,6 @@ def test_what_is_of_another_form_is_no_record_though_its_checksum_is_right(field
 
 
 @given(term=terms, data=st.data())
-@settings(deadline=None)
 def test_one_damaged_copy_changes_nothing(term: int, data: st.DataObject) -> None:
     content = bytearray(record.encode(term, 1.0, record.host_and_name("x")))
     copy = data.draw(st.integers(0, 1)) * record.COPY_SIZE
@@ -163,7 +161,6 @@ def test_one_damaged_copy_changes_nothing(term: int, data: st.DataObject) -> Non
 
 
 @given(term=terms, kept=st.integers(0, record.SIZE))
-@settings(deadline=None)
 def test_a_write_that_breaks_off_anywhere_never_repeats_a_term(term: int, kept: int) -> None:
     label = record.host_and_name("x")
     before, after = record.encode(term, 1.0, label), record.encode(term + 1, 2.0, label)
@@ -172,7 +169,6 @@ def test_a_write_that_breaks_off_anywhere_never_repeats_a_term(term: int, kept: 
 
 
 @given(term=terms, kept=st.integers(0, record.SIZE))
-@settings(deadline=None)
 def test_a_file_that_was_cut_short_is_read_right_or_not_at_all(term: int, kept: int) -> None:
     content = record.encode(term, 1.0, record.host_and_name("x"))[:kept]
     if kept == 0:
@@ -185,7 +181,6 @@ def test_a_file_that_was_cut_short_is_read_right_or_not_at_all(term: int, kept: 
 
 
 @given(content=st.binary(min_size=1, max_size=2 * record.SIZE))
-@settings(deadline=None)
 def test_garbage_is_never_taken_for_a_record(content: bytes) -> None:
     with pytest.raises(CorruptLockFile, match="/some/path"):
         record.last_term(content, "/some/path")

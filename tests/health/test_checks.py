@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from leaderlock import Election, Leadership
@@ -221,7 +221,6 @@ def entries_of(*functions: checks.Check[object]) -> dict[str, Any]:
     return entries
 
 
-@settings(deadline=None)  # a loaded machine may take its time
 @given(values)
 def test_any_value_is_either_in_the_report_as_json_has_it_or_a_failure(value: object) -> None:
     entry = entries_of(checks.check(lambda: value, name="check"))["check"]
