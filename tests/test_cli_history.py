@@ -250,7 +250,7 @@ def test_wrong_usage(arguments: tuple[str, ...], text: str) -> None:
 def test_what_cannot_be_read_or_written_is_an_error_of_one_line(used: Path, tmp_path: Path) -> None:
     for arguments, text in (
         ((str(tmp_path / "missing"),), "does not exist: nobody has used this lock yet"),
-        ((str(tmp_path),), "is not a regular file"),
+        ((str(tmp_path),), "is a directory: give the path of a regular file"),
         ((str(used), "--plot", str(tmp_path / "no" / "x.svg")), "x.svg: No such file or directory"),
     ):
         result = run("history", *arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -457,9 +458,39 @@ def test_what_is_near_to_nothing_gets_no_guess() -> None:
     assert "did you mean" not in run("status", "--qqqq").stderr
 
 
-@pytest.mark.parametrize("path", ["/proc/x.lock", "/sys/x.lock", "/dev/fd/x.lock", "/proc/self/x.lock"])
-def test_a_path_in_the_kernels_own_file_systems_gets_the_remedy(path: str) -> None:
-    result = run("run", "--lock", path, "-n", "--", "true")
+KERNELS = ["/proc/x.lock", "/proc/1/status", "/sys/x.lock", "/sys/kernel/no/x.lock", "/dev/fd/x.lock"]
+READERS = [["status"], ["history"], ["resign"], ["run", "-n", "--lock"]]
+
+
+@pytest.mark.parametrize("path", [*KERNELS, "/proc/self/x.lock", "/dev/pts/x.lock"])
+@pytest.mark.parametrize("words", READERS, ids=lambda words: words[0])
+def test_a_path_in_the_kernels_own_file_systems_gets_the_remedy(words: list[str], path: str) -> None:
+    result = run(*words, path, *(["--", "true"] if words[0] == "run" else []))
     assert result.returncode == 125
-    assert "choose a path below /run" in result.stderr
-    assert "make its directory" not in result.stderr
+    assert result.stderr == (
+        f"leaderlock: {path}: no lock file can be made in the kernel's own file systems: "
+        f"choose a path below /run\n"
+    )
+
+
+@pytest.mark.parametrize("path", KERNELS)
+def test_the_doctor_has_the_same_remedy_for_each_finding_there(path: str) -> None:
+    document = json.loads(run("doctor", "--json", path).stdout)
+    broken = {f["remedy"] for f in document["findings"] if f["verdict"] == "broken"}
+    assert broken == {"choose a path on a local file system, such as /run"}
+    assert "lock file" not in {finding["topic"] for finding in document["findings"]}
+
+
+@pytest.mark.parametrize("words", READERS, ids=lambda words: words[0])
+def test_a_device_gets_the_remedy(words: list[str]) -> None:
+    result = run(*words, "/dev/null", *(["--", "true"] if words[0] == "run" else []))
+    assert result.returncode == 125
+    remedy = "give the path of a regular file or of a new one"
+    assert result.stderr == f"leaderlock: /dev/null is a device: {remedy}\n"
+
+
+def test_a_path_through_a_processs_root_is_no_path_of_the_kernels_own(tmp_path: Path) -> None:
+    path = f"/proc/{os.getpid()}/root{tmp_path}/x.lock"
+    assert "does not exist: nobody has used this lock yet" in run("status", path).stderr
+    assert run("run", "-n", "--lock", path, "--", "true").returncode == 0
+    assert run("status", path).returncode == 0

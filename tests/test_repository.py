@@ -19,7 +19,7 @@ FACADE = "__init__"
 # room gets its name in here; `leaderlock/__init__.py` is a level as well, so that a room under it
 # cannot reach the rooms over itself through `from leaderlock import …`.
 LEVELS: list[set[str]] = [
-    {"_version", "errors", "log", "printable", "suggestion"},
+    {"_version", "errors", "keywords", "log", "printable", "suggestion"},
     {"kernel"},
     {
         "aio",

@@ -17,6 +17,7 @@ from leaderlock.errors import LeaderLockError, Unsupported
 from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.offload import in_native_thread
 from leaderlock.kernel.threads import start_new_thread
+from leaderlock.keywords import names_near_keyword
 from leaderlock.lock import LeaderLock
 from leaderlock.log import log
 from leaderlock.placement import Elsewhere, find_place, stand_elsewhere, take_over
@@ -89,6 +90,7 @@ class Election:
         Unsupported: a lease where there is no such timer, or the URL of an engine.
     """
 
+    @names_near_keyword
     def __init__(
         self,
         lock: str | os.PathLike[str] | LeaderLock | None = None,

@@ -14,7 +14,7 @@ from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.mounts import local_devices, mount_of
 from leaderlock.log import log
 from leaderlock.record import host_and_name
-from leaderlock.remedies import unusable
+from leaderlock.remedies import not_regular, require_possible, unusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class LockFile(LockedFile):
                     self._flags = _FLAGS  # the file is root's
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise _symlink(path) from error
+                raise not_regular(stat.S_IFLNK, path) from error
             raise unusable(error, "open the lock file", path) from error
         # The common case without a call, here as above: see `Hold`.
         if status.st_mode & _FORMAT != stat.S_IFREG or status.st_uid != os.geteuid():
@@ -196,8 +196,8 @@ class LockFile(LockedFile):
         """Open it to read the record, whoever owns it; None if it is missing. Not registered."""
         path = self.path
         try:
-            if not stat.S_ISREG(os.lstat(path).st_mode):
-                raise UnsafeLockFile(f"{path} is not a regular file, so it is no lock file")
+            if not stat.S_ISREG((status := os.lstat(path)).st_mode):
+                raise not_regular(status.st_mode, path)
             return os.open(path, _FLAGS & ~os.O_RDWR | os.O_RDONLY)
         except FileNotFoundError:
             return None
@@ -235,7 +235,9 @@ def _absolute(path: str | os.PathLike[str]) -> str:
         raise ValueError(f"path must name a file, not {text!r}")
     if text.endswith("/"):
         raise UnsafeLockFile(f"{text} is a directory: give the path of a file in it")
-    return os.path.abspath(text)
+    path = os.path.abspath(text)
+    require_possible(path)
+    return path
 
 
 def _stem(path: str) -> str:
@@ -244,27 +246,9 @@ def _stem(path: str) -> str:
 
 def _require_safe(status: os.stat_result, path: str) -> None:
     if not stat.S_ISREG(status.st_mode):
-        if stat.S_ISLNK(status.st_mode):
-            raise _symlink(path)
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")
-        raise UnsafeLockFile(f"{path} is {kind}: give the path of a regular file or of a new one")
+        raise not_regular(status.st_mode, path)
     if status.st_uid not in (os.geteuid(), 0):
         raise UnsafeLockFile(
             f"{path} belongs to user {status.st_uid}, who could lock out user {os.geteuid()}: choose "
             f"a path of your own, or change its owner"
         )
-
-
-_KINDS = {
-    stat.S_IFDIR: "a directory",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
-
-def _symlink(path: str) -> UnsafeLockFile:
-    return UnsafeLockFile(
-        f"{path} is a symlink, which could lead anywhere: give the path of the file itself"
-    )

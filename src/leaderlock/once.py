@@ -13,6 +13,7 @@ from typing import overload
 from leaderlock.candidate import Candidate
 from leaderlock.default_name import own_name
 from leaderlock.election import Election, refuse_coroutine
+from leaderlock.keywords import names_near_keyword
 from leaderlock.lock import LeaderLock
 
 TYPE_CHECKING = False
@@ -51,6 +52,7 @@ def only_once(
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
 ) -> Callable[[Callable[P, object]], Callable[P, Candidate]]: ...
+@names_near_keyword
 def only_once(
     function: Any = None,
     /,
@@ -129,6 +131,7 @@ class _OnlyOnce:
         return self._function(*args, **kwargs)
 
 
+@names_near_keyword
 def call_once(
     function: None = None,
     /,

@@ -1,10 +1,11 @@
-"""The errors for system calls on a lock's file that failed, each with its remedy."""
+"""The errors for paths that cannot be a lock's, and for system calls that failed, with the remedies."""
 
 from __future__ import annotations
 
 import errno
+import stat
 
-from leaderlock.errors import LockFileUnusable, Unsupported
+from leaderlock.errors import LockFileUnusable, UnsafeLockFile, Unsupported
 
 _REMEDIES = {
     errno.ENOENT: "make its directory first",
@@ -22,15 +23,51 @@ _REMEDIES = {
     errno.ENOTDIR: "a part of its path is not a directory",
 }
 
+_KERNELS = ("/proc/", "/sys/", "/dev/fd/", "/dev/pts/", "/dev/mqueue/")
+_KERNELS_REMEDY = "no lock file can be made in the kernel's own file systems: choose a path below /run"
 
-_KERNELS = ("/proc/", "/sys/", "/dev/fd/")
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def is_kernels_own(path: str) -> bool:
+    """Whether an absolute path lies where the kernel makes up the files, as in ``/proc``.
+
+    ``/proc/PID/root/run/app.lock`` does not: it leads into the file system of a container.
+    """
+    return path.startswith(_KERNELS) and not {"root", "cwd"}.intersection(path.split("/"))
+
+
+def require_possible(path: str) -> None:
+    """Refuse a path at which there can be no lock file.
+
+    Raises:
+        UnsafeLockFile: it lies in the kernel's own file systems, some of whose files act when written.
+    """
+    if is_kernels_own(path):
+        raise UnsafeLockFile(f"{path}: {_KERNELS_REMEDY}")
+
+
+def not_regular(mode: int, path: str) -> UnsafeLockFile:
+    """The error for what lies at the path, if that is no regular file."""
+    if stat.S_ISLNK(mode):
+        return UnsafeLockFile(
+            f"{path} is a symlink, which could lead anywhere: give the path of the file itself"
+        )
+    kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+    return UnsafeLockFile(f"{path} is {kind}: give the path of a regular file or of a new one")
 
 
 def unusable(cause: OSError, doing: str, path: str) -> LockFileUnusable:
     """The error for a system call on the lock file that failed, with its remedy."""
     remedy = _REMEDIES.get(cause.errno or 0, "")
-    if path.startswith(_KERNELS) and cause.errno in (errno.ENOENT, errno.EACCES, errno.EPERM):
-        remedy = "no file can be made in the kernel's own file systems: choose a path below /run"
+    if is_kernels_own(path) and cause.errno in (errno.ENOENT, errno.EACCES, errno.EPERM):
+        remedy = _KERNELS_REMEDY
     return LockFileUnusable(cause, doing, path, remedy)
 
 

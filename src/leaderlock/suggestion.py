@@ -7,9 +7,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """``; did you mean --watch?``, or nothing where no known word is near."""
+def suggestion(word: str, known: Iterable[str], *, prefix: str = "") -> str:
+    """``; did you mean --watch?``, or nothing where no known word is near.
+
+    Args:
+        word: the unknown word.
+        known: the words it could be.
+        prefix: what all of them begin with; it makes no two words near.
+    """
     import difflib  # noqa: PLC0415  (only an error needs it)
 
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    rests = [other.removeprefix(prefix) for other in known]
+    near = difflib.get_close_matches(word.removeprefix(prefix), rests, n=1, cutoff=0.6)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""

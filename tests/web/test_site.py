@@ -328,7 +328,7 @@ def test_a_lock_that_cannot_be_read_does_not_hide_the_others(path: Path, tmp_pat
         application = leaderlock.web.wsgi([tmp_path / "missing", tmp_path, path])
         page = Elements(get(application).text)
         assert "missing does not exist" in page.text
-        assert "is not a regular file" in page.text
+        assert "is a directory" in page.text
         assert "1 term, 0 failovers" in page.text
         assert get(application, "/healthz").status == 503
 

@@ -9,6 +9,7 @@ from leaderlock.cli.doctor_text import WIDTH, as_text
 from leaderlock.cli.history_text import columns
 from leaderlock.cli.names import NAME, NOTES, UnknownName, chosen_one
 from leaderlock.cli.options import HELP, Option, UsageError
+from leaderlock.cli.variables import on_variables
 from leaderlock.diagnosis import Diagnosis, diagnose
 from leaderlock.printable import json_text
 
@@ -66,7 +67,7 @@ def main(words: Sequence[str]) -> int:
     except UnknownName:  # nobody has used it yet: the directory that it will lie in
         path = None
     try:
-        diagnosis = diagnose(path)
+        diagnosis = diagnose(path, on_variables())
     except ValueError as error:
         raise UsageError(str(error)) from None
     if parsed.get("json"):

@@ -13,8 +13,13 @@ from leaderlock.kernel.filesystems import Filesystem, filesystem
 from leaderlock.kernel.judgement import Verdict
 from leaderlock.kernel.laboratory import Result, experiments
 from leaderlock.kernel.mounts import real_path
+from leaderlock.remedies import is_kernels_own
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _SEVERITY: tuple[Verdict, ...] = ("good", "doubtful", "broken")
 
@@ -43,12 +48,13 @@ class Diagnosis:
         return max((finding.verdict for finding in self.findings), key=_SEVERITY.index)
 
 
-def diagnose(path: str | os.PathLike[str] | None = None) -> Diagnosis:
+def diagnose(path: str | os.PathLike[str] | None = None, also: Sequence[Finding] = ()) -> Diagnosis:
     """Look at a path, and try flock in its directory. Nothing is left behind there.
 
     Args:
         path: a lock file, which need not exist, or a directory; without one, the directory of the
             locks that have a name (see `LeaderLock`).
+        also: what the caller has found, to be judged with the rest.
 
     Raises:
         ValueError: the path is empty, or has a NUL byte.
@@ -57,16 +63,17 @@ def diagnose(path: str | os.PathLike[str] | None = None) -> Diagnosis:
         try:
             path = lock_directory()
         except LeaderLockError as error:
-            return _without_directory(error)
+            return _without_directory(error, also)
     given = os.path.abspath(os.fsdecode(path))
     behind = filesystem(path)
     is_directory = os.path.isdir(given)
     directory = real_path(given if is_directory else os.path.dirname(given))
     file = os.path.join(directory, "leader.lock" if is_directory else os.path.basename(given))
     found = [
+        *also,
         place.on_filesystem(behind),
         place.on_directory(directory, behind),
-        *([] if is_directory else place.on_file(file)),
+        *([] if is_directory or is_kernels_own(file) else place.on_file(file)),
         *place.on_space(directory),
         cleaners.on_cleaners(file),
         system.on_sharing(behind),
@@ -96,7 +103,7 @@ def on_experiments(results: tuple[Result, ...]) -> list[Finding]:
     return [Finding("flock", worst.consequence, f"{text} {worst.explanation}", remedy)]
 
 
-def _without_directory(error: LeaderLockError) -> Diagnosis:
+def _without_directory(error: LeaderLockError, also: Sequence[Finding]) -> Diagnosis:
     """Locks that have a name have no place: why, is all that can be said."""
     directory = os.environ.get("LEADERLOCK_DIR") or "/run/leaderlock"
     if isinstance(error, LockFileUnusable):
@@ -104,6 +111,7 @@ def _without_directory(error: LeaderLockError) -> Diagnosis:
     behind = filesystem(directory)
     found = [
         Finding("directory", "broken", f"Locks by name have no place: {error}."),
+        *also,
         place.on_filesystem(behind),
         *system.on_system(),
     ]

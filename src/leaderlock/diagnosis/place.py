@@ -30,7 +30,9 @@ def on_directory(directory: str, behind: Filesystem) -> Finding:
             topic,
             "broken",
             f"{directory} does not exist.",
-            f"make it: mkdir -p -m 0700 {shlex.quote(directory)}",
+            behind.remedy
+            if behind.verdict == "broken"
+            else f"make it: mkdir -p -m 0700 {shlex.quote(directory)}",
         )
     except OSError as error:  # EACCES; ESTALE, ENOTCONN of a server that has gone
         return Finding(
@@ -43,9 +45,10 @@ def on_directory(directory: str, behind: Filesystem) -> Finding:
     mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
     if not behind.read_only and not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         text = f"User {os.geteuid()} may not write in {directory} ({_owner(status)}, {mode})."
-        return Finding(
-            topic, "broken", text, "choose a directory that this user owns, or change its owner"
-        )
+        remedy = "choose a directory that this user owns, or change its owner"
+        if behind.verdict == "broken":
+            remedy = behind.remedy
+        return Finding(topic, "broken", text, remedy)
     if problem := _exposed(directory, status):
         return problem
     for place, its_status in above.items():

@@ -25,6 +25,7 @@ from leaderlock.in_loop import in_loop, running_loop
 from leaderlock.integrations import hook_election
 from leaderlock.integrations.lifespan import with_lifespan
 from leaderlock.kernel.threads import start_new_thread
+from leaderlock.keywords import names_near_keyword
 from leaderlock.leading import every
 from leaderlock.log import log
 from leaderlock.placement.retiring import heeding_asgi
@@ -74,6 +75,7 @@ def in_one_worker(
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
 ) -> Lifespan: ...
+@names_near_keyword
 def in_one_worker(
     task: Task,
     *,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 
 from leaderlock.integrations.serving import ServedTask
+from leaderlock.keywords import names_near_keyword
 from leaderlock.placement.parents import begin_in_celery
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from leaderlock.leadership import Leadership
 
 
+@names_near_keyword
 def in_one_worker(
     task: Callable[[Leadership], object],
     *,

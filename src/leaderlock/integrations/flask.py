@@ -13,6 +13,7 @@ from typing import overload
 
 from leaderlock.election import require_task
 from leaderlock.integrations.serving import ServedTask
+from leaderlock.keywords import names_near_keyword
 from leaderlock.placement import Elsewhere, find_place
 from leaderlock.placement.parents import flask_serves
 
@@ -74,6 +75,7 @@ class Leader:
         on_resigned: Callable[[Leadership], object] | None = None,
         thread: Literal["auto", "native"] = "auto",
     ) -> Callable[[Task], Task]: ...
+    @names_near_keyword
     def task(
         self,
         function: Any = None,

@@ -16,6 +16,7 @@ import os
 from leaderlock.errors import LeaderLockError
 from leaderlock.integrations import hook_election
 from leaderlock.integrations.handover import hand_over
+from leaderlock.keywords import names_near_keyword
 from leaderlock.placement import take_over, waiting
 from leaderlock.placement.gunicorn import after, after_init, end_in_good_order, log_to_server
 from leaderlock.placement.retiring import heed_gunicorn, retire_at_signals
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     Hook = Callable[[Arbiter, Worker], object]
 
 
+@names_near_keyword
 def in_one_worker(
     task: Callable[[Leadership], object],
     *,

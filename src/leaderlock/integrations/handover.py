@@ -12,7 +12,7 @@ import stat
 
 from leaderlock.errors import UnsafeLockFile
 from leaderlock.record import SIZE, last_term
-from leaderlock.remedies import unusable
+from leaderlock.remedies import not_regular, unusable
 
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -54,8 +54,8 @@ def _open_or_create(path: str) -> int:
         return os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         # A look before the open: opening a device or a FIFO, named by mistake, could set it going.
-        if not stat.S_ISREG(os.lstat(path).st_mode):
-            raise UnsafeLockFile(f"{path} is not a regular file, so it is no lock file") from None
+        if not stat.S_ISREG(mode := os.lstat(path).st_mode):
+            raise not_regular(mode, path) from None
         return os.open(path, _FLAGS)
 
 

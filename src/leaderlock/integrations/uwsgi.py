@@ -14,6 +14,7 @@ import os
 
 from leaderlock.errors import Unsupported
 from leaderlock.integrations import hook_election
+from leaderlock.keywords import names_near_keyword
 from leaderlock.log import log
 from leaderlock.placement import take_over, waiting
 from leaderlock.placement.uwsgi import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from leaderlock.leadership import Leadership
 
 
+@names_near_keyword
 def in_one_worker(
     task: Callable[[Leadership], object],
     *,
@@ -104,6 +106,7 @@ def in_one_worker(
         begin_in(uwsgi.worker_id, functools.partial(_stand, election, task))
 
 
+@names_near_keyword
 def in_one_mule(
     task: Callable[[Leadership], object],
     *,

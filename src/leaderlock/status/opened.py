@@ -8,7 +8,7 @@ import stat
 from leaderlock import history, record
 from leaderlock.errors import LeaderLockError, UnsafeLockFile, Unsupported
 from leaderlock.kernel.mounts import mount_of, place_of
-from leaderlock.remedies import unusable
+from leaderlock.remedies import not_regular, require_possible, unusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def open_lock(path: str | os.PathLike[str], mounts: dict[bytes, Mount] | None = 
     if not text or "\0" in text:
         raise UnsafeLockFile(f"a path must name a file, not {text!r}")
     text = os.path.abspath(text)
+    if process_in(text) is None:
+        require_possible(text)
     try:
         # O_PATH: it touches no device and needs no right on the file itself.
         fd = os.open(text, os.O_PATH | os.O_CLOEXEC | (0 if process_in(text) else os.O_NOFOLLOW))
@@ -112,9 +114,9 @@ def open_lock(path: str | os.PathLike[str], mounts: dict[bytes, Mount] | None = 
         raise MissingLockFile(f"{text} does not exist: nobody has used this lock yet") from None
     except OSError as error:
         raise unusable(error, "look at the lock file", text) from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    if not stat.S_ISREG(mode := os.fstat(fd).st_mode):
         os.close(fd)
-        raise UnsafeLockFile(f"{text} is not a regular file, so it is no lock file")
+        raise not_regular(mode, text)
     opened = Opened(text, fd, mounts)
     if process_in(text):
         opened.path = _shown(os.readlink(f"/proc/self/fd/{fd}"))

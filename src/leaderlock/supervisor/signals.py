@@ -6,6 +6,7 @@ import errno
 import os
 
 from leaderlock.kernel.signals import signal
+from leaderlock.suggestion import suggestion
 from leaderlock.supervisor.messages import say
 
 # What the kernel raises for a process's own instructions is that process's alone; KILL and STOP
@@ -55,11 +56,20 @@ def signal_number(text: str) -> int:
         base, plus, offset = name.partition("+")
         found = getattr(signal, f"SIG{base}", None)
         if base.startswith("_") or found is None or (plus and not offset.isdecimal()):
-            raise ValueError(f"there is no signal {text!r}")
+            raise _no_signal(text)
         number = int(found) + (int(offset) if plus else 0)
     if number not in signal.valid_signals():
-        raise ValueError(f"there is no signal {text!r}")
+        raise _no_signal(text)
     return number
+
+
+def _no_signal(text: str) -> ValueError:
+    word, known = text.upper(), _NAMES.values()
+    if word.startswith("SIG"):
+        near = suggestion(word, known, prefix="SIG")
+    else:
+        near = suggestion(word, [name.removeprefix("SIG") for name in known])
+    return ValueError(f"there is no signal {text!r}{near}")
 
 
 def signal_name(number: int) -> str:

@@ -12,8 +12,10 @@ from django.db import connections
 from django.utils.module_loading import import_string
 
 from leaderlock.default_name import own_name
-from leaderlock.election import require_task
+from leaderlock.election import Election, require_task
 from leaderlock.integrations.serving import ServedTask
+from leaderlock.keywords import keywords_of
+from leaderlock.suggestion import suggestion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from leaderlock.leadership import Leadership
+
+_KEYS = ("path", *(key for key in keywords_of(Election.__init__) if key != "lock"))
+"""The settings that a task may have."""
 
 
 def configured() -> dict[str, Mapping[str, Any]]:
@@ -47,6 +52,11 @@ def task_of(path: str, keywords: Mapping[str, Any]) -> ServedTask:
         ImproperlyConfigured: it cannot be imported, is no function of one argument, or a setting of its
             is wrong.
     """
+    for key in keywords:
+        if key not in _KEYS:
+            raise ImproperlyConfigured(
+                f"the task {path!r} of LEADERLOCK has no setting {key!r}{suggestion(str(key), _KEYS)}"
+            )
     try:
         function = import_string(path)
         if not {"name", "path"} & keywords.keys() and callable(function):
