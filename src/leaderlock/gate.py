@@ -10,7 +10,7 @@ left to do for it, wherever it stands: so an exception that a signal handler rai
 
 from __future__ import annotations
 
-from leaderlock.kernel.threads import RLock, allocate_lock
+from leaderlock.kernel.threads import RLock, allocate_lock, threads_are_green
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,9 +46,19 @@ class Gate:
             return True
 
     def enter(self, hold: Hold, timeout: float | None, wait: Wait | None) -> bool:
-        """Enter, blocking natively; False after `timeout` seconds or when `wait` is called off."""
-        signal = allocate_lock()
-        signal.acquire()
+        """Enter, blocking natively; False after `timeout` seconds or when `wait` is called off.
+
+        A green thread waits by its hub, unless it has a `wait`: the one inside may be another green
+        thread of the same hub.
+        """
+        hub = None
+        if wait is None and threads_are_green():
+            from leaderlock.kernel import green  # noqa: PLC0415  (`Gated._begin` has imported it)
+
+            hub = green.hub_here()
+        signal = allocate_lock() if hub is None else hub.event()
+        if hub is None:
+            signal.acquire()
 
         def wake() -> None:
             try:

@@ -16,7 +16,7 @@ import time
 from leaderlock.errors import NotHeld, Unsupported
 from leaderlock.gate import Gate
 from leaderlock.kernel import descriptors
-from leaderlock.kernel.threads import allocate_lock, start_new_thread
+from leaderlock.kernel.threads import allocate_lock, start_new_thread, threads_are_green
 from leaderlock.limit import limit_of
 
 try:
@@ -45,6 +45,10 @@ class Gated:
             raise Unsupported("leaderlock needs flock(2), which Windows does not have")
         self._limit, self._timeout = limit_of(True, timeout), timeout
         descriptors.adopt()
+        if (
+            threads_are_green()
+        ):  # before a fork, a change of user or a wait: green threads wait by these
+            import leaderlock.kernel.offload  # noqa: F401, PLC0415
         self._file = file
         self._gate = Gate()
         self._pid = os.getpid()

@@ -10,7 +10,7 @@ import time
 from leaderlock import journal, record
 from leaderlock.errors import NotHeld
 from leaderlock.kernel.descriptors import Descriptor
-from leaderlock.kernel.flock import Wait
+from leaderlock.kernel.flock import Wait, wait_here
 from leaderlock.lockfile import write_record
 from leaderlock.log import log
 from leaderlock.remedies import refusal, unusable
@@ -146,10 +146,7 @@ class Hold:
             self._remember(content)
         began = time.monotonic()
         try:
-            if wait is not None or timeout is not None:
-                return (wait or Wait()).flock(fd, timeout)
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            return True
+            return wait_here(fd, timeout) if wait is None else wait.flock(fd, timeout)
         finally:
             self.waited += time.monotonic() - began
 

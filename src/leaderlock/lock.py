@@ -87,6 +87,8 @@ class LeaderLock(Gated):
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Acquire the lock, waiting for it as `threading.Lock.acquire` does.
 
+        A green thread of gevent or eventlet waits by its hub, which runs on.
+
         Args:
             blocking: whether to wait at all.
             timeout: the longest wait in seconds; -1 waits without limit.

@@ -8,9 +8,14 @@ whatever the task starts is green as well, and lives by that hub.
 from __future__ import annotations
 
 from leaderlock.errors import LeadershipLost
-from leaderlock.kernel.green import hub_here, hub_of_thread, threads_are_green
+from leaderlock.kernel.green import hub_here, hub_of_thread
 from leaderlock.kernel.offload import Outcome, in_native_thread
-from leaderlock.kernel.threads import allocate_lock, is_main_thread, start_new_thread
+from leaderlock.kernel.threads import (
+    allocate_lock,
+    is_main_thread,
+    start_new_thread,
+    threads_are_green,
+)
 from leaderlock.log import log
 
 TYPE_CHECKING = False

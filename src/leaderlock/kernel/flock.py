@@ -24,6 +24,7 @@ from leaderlock.kernel.threads import (
     get_ident,
     start_new_thread,
     start_thread_without_signals,
+    threads_are_green,
 )
 
 TYPE_CHECKING = False
@@ -141,6 +142,29 @@ class Wait:
         _open_decoy()
         if descriptors.replace(self._fd, self._descriptor, _decoy_fd):
             signal.pthread_kill(self._thread, _install_handler())
+
+
+def wait_here(fd: int, timeout: float | None) -> bool:
+    """Wait for the exclusive lock of `fd`, for as long as it takes or `timeout` seconds.
+
+    A green thread waits by its hub, which runs on; a native thread waits in the kernel for it. If the
+    green thread is killed meanwhile, the native one has ended when the exception goes on.
+
+    Returns:
+        False if the time has passed; the descriptor may be a decoy then, and after an exception, as
+        after `Wait.flock`.
+    """
+    if threads_are_green():
+        from leaderlock.kernel import green, offload  # noqa: PLC0415  (`Gated._begin` has imported both)
+
+        hub = green.hub_here()
+        if hub is not None:
+            wait = Wait()
+            return offload.in_native_thread(hub, lambda: wait.flock(fd, timeout), wait.cancel)
+    if timeout is not None:
+        return Wait().flock(fd, timeout)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return True
 
 
 def _try_once(fd: int) -> bool:

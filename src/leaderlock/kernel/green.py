@@ -13,7 +13,7 @@ import os
 import sys
 from collections import deque
 
-from leaderlock.kernel.threads import get_ident, is_native
+from leaderlock.kernel.threads import get_ident, threads_are_green
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -200,11 +200,6 @@ class _EventletEvent(GreenEvent):
 
 
 _hubs: list[Hub] = []
-
-
-def threads_are_green() -> bool:
-    """Whether gevent or eventlet has patched, so that new threads are green ones."""
-    return not is_native(_thread.start_new_thread)
 
 
 def hub_here(*, create: bool = False) -> Hub | None:

@@ -38,6 +38,11 @@ def is_native(function: object) -> bool:
     return isinstance(function, (type(len), type))
 
 
+def threads_are_green() -> bool:
+    """Whether gevent or eventlet has patched, so that new threads are green ones."""
+    return not is_native(_thread.start_new_thread)
+
+
 _native: Any = _unpatched_thread_module()
 
 allocate_lock = _native.allocate_lock
