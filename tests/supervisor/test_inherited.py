@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,20 @@ def test_pythonpath_reaches_the_command_and_nothing_there_is_taken_for_pythons_o
         environment={"PYTHONPATH": str(tmp_path), "NOTIFY_SOCKET": "@nobody"},
     )  # fmt: skip
     assert (result.returncode, result.stdout) == (0, f"{tmp_path}\n"), result.stderr
+
+
+def test_the_isolated_form_takes_no_package_of_pythonpath_for_leaderlock(tmp_path: Path) -> None:
+    package = tmp_path / "leaderlock"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit('a stranger was imported')\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    words = ["init", "-s", "--", "sh", "-c", "echo $PYTHONPATH"]
+    script = [str(Path(sysconfig.get_path("scripts")) / "leaderlock"), *words]
+    found = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert (found.returncode, found.stderr) == (1, "a stranger was imported\n")
+    isolated = [sys.executable, "-I", "-m", "leaderlock", *words]
+    found = subprocess.run(isolated, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert (found.returncode, found.stdout) == (0, f"{tmp_path}\n"), found.stderr
 
 
 @needs_namespaces
