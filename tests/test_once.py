@@ -137,6 +137,27 @@ def test_a_call_after_a_stop_stands_again(path: Path) -> None:
     assert second.stop(60)
 
 
+def test_threads_that_call_it_first_at_once_get_one_candidate(tmp_path: Path) -> None:
+    for number in range(20):
+        job = only_once(path=tmp_path / f"{number}.lock")(lambda: None)
+        barrier = threading.Barrier(8)
+        candidates: list[Candidate] = []
+
+        def call(job: Callable[[], Candidate] = job, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
+            candidates.append(job())  # noqa: B023  (the threads end in this round)
+
+        threads = [threading.Thread(target=call) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for candidate in set(candidates):
+            assert candidate.stop(60)
+        assert len(candidates) == 8
+        assert len(set(candidates)) == 1
+
+
 def test_a_call_in_a_forked_child_stands_there(path: Path) -> None:
     with Child(path) as parent:
         parent.tell(JOB)

@@ -13,12 +13,14 @@ from typing import overload
 from leaderlock.candidate import Candidate
 from leaderlock.default_name import own_name
 from leaderlock.election import Election, refuse_coroutine
+from leaderlock.kernel.threads import RLock
 from leaderlock.keywords import names_near_keyword
 from leaderlock.lock import LeaderLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from typing import Any, Literal, ParamSpec, TypeVar
 
     from leaderlock.election import Settings
@@ -100,6 +102,8 @@ class _OnlyOnce:
         self._function = function
         self._election = election
         self._candidate: Candidate | None = None
+        # By process: a child that was forked while another thread had it would wait for ever.
+        self._mutexes: dict[int, AbstractContextManager[object]] = {}
 
     @classmethod
     def wrap(
@@ -120,11 +124,12 @@ class _OnlyOnce:
         return start
 
     def start(self, args: Any, kwargs: Any) -> Candidate:
-        candidate = self._candidate
-        if candidate is None or candidate.state == "stopped":
-            body = functools.partial(self._run, args, kwargs)
-            candidate = self._candidate = self._election.start(body)
-        return candidate
+        with self._mutexes.setdefault(os.getpid(), RLock()):  # reentrant: a signal handler may come
+            candidate = self._candidate
+            if candidate is None or candidate.state == "stopped":
+                body = functools.partial(self._run, args, kwargs)
+                candidate = self._candidate = self._election.start(body)
+            return candidate
 
     def _run(self, args: Any, kwargs: Any, leadership: Leadership) -> object:
         leadership.tell_beside()
