@@ -125,6 +125,24 @@ assert job() == [1]
 assert job() == [1]
 """
 
+INBOX = """
+from leaderlock import Election, Inbox
+from leaderlock.fifo import PersistentReader
+inbox, lines = Inbox(PATH + ".fifo"), PersistentReader(PATH + ".lines")
+inbox.send(["sent by a standby"])
+def task(leadership):
+    said("leads")
+    assert next(inbox.receive(leadership)) == ["sent by a standby"]
+    inbox.send(b"sent by the leader")
+    assert list(inbox.drain()) == [b"sent by the leader"]
+    fd = os.open(PATH + ".lines", os.O_WRONLY)
+    os.write(fd, b"a line\\n")
+    assert next(lines.lines(leadership)) == b"a line"
+election = Election(PATH, on_return="resign")
+waits()
+election.run(task)
+"""
+
 COROUTINE = """
 import asyncio
 from leaderlock import Election, LeaderLock
@@ -168,6 +186,7 @@ PROGRAMS = {
     "Election.run": RUN,
     "only_once": ONLY_ONCE,
     "call_once": CALL_ONCE,
+    "inbox": INBOX,
     "coroutines": COROUTINE,
 }
 # Each with few others, which might import the same.

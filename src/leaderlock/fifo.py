@@ -42,7 +42,7 @@ class Reading:
         Raises:
             RuntimeError: there is a reader.
         """
-        from leaderlock.kernel.pipes import Front  # noqa: PLC0415  (ctypes, which no writer needs)
+        from leaderlock.kernel.pipes import Front  # noqa: PLC0415  (ctypes; an election has imported it)
 
         if not self._busy.acquire(False):
             raise RuntimeError(
@@ -67,7 +67,7 @@ class Reading:
 
     def wait(self) -> None:
         """Wait until something is in the pipe or the reader is to end; no wakeups before that."""
-        from leaderlock.kernel.pipes import Bell, wait_readable  # noqa: PLC0415  (as above)
+        from leaderlock.kernel.pipes import Bell, wait_readable  # noqa: PLC0415  (`front` has imported it)
 
         refuse_to_block("receive()", "read in a thread: a plain function as the task has one")
         if self._bell is None or self._rung_by is not self._stopping:

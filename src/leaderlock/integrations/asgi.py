@@ -11,6 +11,7 @@ ASGI knows of no fork: a worker learns that it begins and ends by the messages o
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401  (asyncio's own executor imports it late)
 import contextlib
 import functools
 import inspect

@@ -10,6 +10,12 @@ import sys
 from leaderlock.errors import LockFileUnusable, UnsafeLockFile, Unsupported
 from leaderlock.kernel.descriptors import leads_to
 
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows and WASM, where `Fifo` refuses
+    fcntl = None  # type: ignore[assignment]
+
 DEFAULT_CAPACITY = 1 << 20
 """Bytes: what /proc/sys/fs/pipe-max-size lets everybody have."""
 
@@ -57,8 +63,6 @@ class Fifo:
             raise ValueError(f"mode must be permission bits such as 0o600, not {mode!r}")
         if not 0 < capacity <= _LARGEST_CAPACITY:
             raise ValueError(f"capacity must be 1 to {_LARGEST_CAPACITY} bytes, not {capacity!r}")
-        import fcntl  # noqa: PLC0415  (Windows has none)
-
         if not hasattr(fcntl, "F_SETPIPE_SZ"):
             raise Unsupported(
                 "FIFOs that outlive their reader need tee(2) and F_SETPIPE_SZ: Linux only"
@@ -90,16 +94,11 @@ class Fifo:
     @property
     def capacity(self) -> int:
         """Bytes that the pipe holds; small messages fill each page (4096) to its last that fits."""
-        from fcntl import F_GETPIPE_SZ, fcntl  # noqa: PLC0415  (Windows has none)
-
-        return fcntl(self.fileno(), F_GETPIPE_SZ)
+        return fcntl.fcntl(self.fileno(), fcntl.F_GETPIPE_SZ)
 
     @property
     def pending(self) -> int:
         """Bytes that wait in the pipe."""
-        import fcntl  # noqa: PLC0415
-        import termios  # noqa: PLC0415
-
         answer = fcntl.ioctl(self.fileno(), termios.FIONREAD, bytes(4))
         return int.from_bytes(answer, sys.byteorder)
 
@@ -182,12 +181,10 @@ def _symlink(path: str) -> UnsafeLockFile:
 
 def _grow(fd: int, wanted: int) -> None:
     """Let the pipe hold what is wanted, or as near to it as this user may go; never shrink it."""
-    from fcntl import F_GETPIPE_SZ, F_SETPIPE_SZ, fcntl  # noqa: PLC0415  (Windows has none)
-
-    size = fcntl(fd, F_GETPIPE_SZ)
+    size = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
     while size < wanted:
         try:
-            fcntl(fd, F_SETPIPE_SZ, wanted)
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, wanted)
             return
         except PermissionError:  # over /proc/sys/fs/pipe-max-size, or the user's share (pipe(7))
             wanted //= 2

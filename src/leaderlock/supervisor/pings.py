@@ -10,7 +10,7 @@ import os
 from collections import deque
 
 from leaderlock.kernel.threads import start_thread_without_signals
-from leaderlock.ping import ping, place_of
+from leaderlock.ping import import_client, ping, place_of
 from leaderlock.supervisor.messages import say
 
 TYPE_CHECKING = False
@@ -41,8 +41,8 @@ class Pings:
 
     def __init__(self, loop: Loop, url: str) -> None:
         from http.client import HTTPException  # noqa: PLC0415  (10 MB, and only with a ping)
-        from urllib import request  # noqa: F401, PLC0415  (`ping` needs it)
 
+        import_client()
         self._failures = (OSError, HTTPException, ValueError)  # ValueError: a host that is no name
         self._loop = loop
         self._url = url

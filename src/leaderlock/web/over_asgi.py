@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401  (asyncio's own executor imports it late)
 import os
 
 from leaderlock.web.feed import HEARTBEAT, LONGEST, TooManyStreamsError

@@ -9,9 +9,12 @@ from urllib.parse import quote
 
 from leaderlock.errors import Unsupported
 from leaderlock.printable import json_text, printable
+from leaderlock.timeline import STYLE
 from leaderlock.web.facts import Facts, absolute, history_or_why_not
 from leaderlock.web.feed import RETRY, Feed
 from leaderlock.web.hosts import is_loopback, name_in
+from leaderlock.web.metrics import import_for_health, metrics
+from leaderlock.web.page import page
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,10 +38,16 @@ HEADERS = [
 ]
 
 _TEXT = "text/plain; charset=utf-8"
+_FILES = Path(__file__).parent / "static"
+# Read now: the package may be replaced on disk, and rights be dropped, while the server runs. The
+# drawing's own style is there too, since the page's policy allows no style but in a file.
 _STATIC = {
-    "/style.css": "text/css; charset=utf-8",
-    "/page.js": "text/javascript; charset=utf-8",
-    "/icon.svg": "image/svg+xml",
+    "/style.css": (
+        "text/css; charset=utf-8",
+        (_FILES / "style.css").read_bytes() + STYLE.encode(),
+    ),
+    "/page.js": ("text/javascript; charset=utf-8", (_FILES / "page.js").read_bytes()),
+    "/icon.svg": ("image/svg+xml", (_FILES / "icon.svg").read_bytes()),
 }
 
 
@@ -98,6 +107,8 @@ class Site:
             paths = [paths]
         self._paths = [absolute(path) for path in paths or ()]
         self._health = None if health is None else absolute(health)
+        if health is not None:
+            import_for_health()
         self._hosts = None if hosts is None else {name.lower() for name in hosts}
         self.feed = Feed(self._paths, self._health, streams)
 
@@ -111,8 +122,7 @@ class Site:
             place = quote(request.prefix.rsplit("/", 1)[-1], safe="") + "/"
             return _line(308, f"See {place}", ("Location", f"./{place}"))
         if request.path in _STATIC:
-            file = Path(__file__).parent / "static" / request.path[1:]
-            return _answer(200, _STATIC[request.path], file.read_bytes() + _more(request.path))
+            return _answer(200, *_STATIC[request.path])
         if request.path == "/events":
             headers = [("Content-Type", "text/event-stream"), ("X-Accel-Buffering", "no"), *HEADERS]
             return Response(200, headers, f"retry: {RETRY}\n\n".encode(), is_stream=True)
@@ -128,16 +138,7 @@ class Site:
         return not is_loopback(request.server) or is_loopback(name)
 
 
-def _more(path: str) -> bytes:
-    """The drawing's own style, which the page's policy allows in a file alone."""
-    from leaderlock.timeline import STYLE  # noqa: PLC0415  (needed once a visit)
-
-    return STYLE.encode() if path == "/style.css" else b""
-
-
 def _page(facts: Facts) -> Response:
-    from leaderlock.web.page import page  # noqa: PLC0415  (a probe asks for other things only)
-
     return _answer(200, "text/html; charset=utf-8", page(facts))
 
 
@@ -162,8 +163,6 @@ def _health(facts: Facts) -> Response:
 
 
 def _metrics(facts: Facts) -> Response:
-    from leaderlock.web.metrics import metrics  # noqa: PLC0415  (prometheus-client is an extra)
-
     try:
         content_type, body = metrics(facts)
     except Unsupported as error:

@@ -8,6 +8,8 @@ import os
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from leaderlock.errors import Unsupported
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,6 +147,4 @@ def _is_number(value: object) -> bool:
 def linux_only(name: str) -> None:
     """Refuse a check that reads what only Linux tells."""
     if not os.path.exists("/proc/self/fd"):
-        from leaderlock.errors import Unsupported  # noqa: PLC0415  (seldom needed)
-
         raise Unsupported(f"checks.{name}() reads /proc, and there is none: leave this check out")
