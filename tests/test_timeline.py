@@ -13,6 +13,7 @@ import pytest
 from leaderlock import timeline
 from leaderlock.history import History, Term
 from leaderlock.summary import Summary, leaderless_since
+from leaderlock.timeline.layout import NARROW, WIDE, Layout
 from leaderlock.wording import duration, gap_before, length_of, moment
 
 NOW = 1_800_000_000.0
@@ -77,9 +78,9 @@ def test_a_time_without_a_leader_is_drawn_where_it_was_and_a_doubtful_one_otherw
     areas = {r.get("class"): r for r in svg.iter(f"{SVG}rect") if r.find(f"{SVG}title") is not None}
     assert set(areas) == {"tl-gap", "tl-unknown"}
     # 1,000 s are drawn over the width between the margins.
-    scale = (timeline.WIDTH - timeline._LEFT - timeline._RIGHT) / 1000
+    scale = (WIDE.width - WIDE.left - WIDE.right) / 1000
     for kind, start in (("tl-gap", 200), ("tl-unknown", 600)):
-        assert float(areas[kind].get("x", "")) == pytest.approx(timeline._LEFT + start * scale, abs=0.1)
+        assert float(areas[kind].get("x", "")) == pytest.approx(WIDE.left + start * scale, abs=0.1)
         assert float(areas[kind].get("width", "")) == pytest.approx(100 * scale, abs=0.1)
 
 
@@ -206,3 +207,37 @@ def test_no_label_below_the_axis_runs_into_another(span: float, offset: float) -
     assert len(places) > 1
     for before, after in itertools.pairwise(places):
         assert before[1] <= after[0] + 12, (before, after)
+
+
+@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_no_text_runs_into_another_or_over_the_edge(layout: Layout) -> None:
+    """By the widest that a character of the common fonts is on average."""
+    many = [a_term(n, 900 - 9 * n, 895 - 9 * n, "exited", host="h" * 90) for n in range(1, 90)]
+    for terms in ([a_term(1, 1.5, 1.499, "exited"), a_term(2, 1.4985, 1.498, "exited")], many):
+        history = a_history(*terms)
+        history.path = "/run/" + 40 * "long/" + "leader.lock"
+        placed: dict[str, list[tuple[float, float]]] = {}
+        for text in drawn(history, layout=layout).iter(f"{SVG}text"):
+            own = "".join(text.itertext()).removeprefix(text.findtext(f"{SVG}title") or "")
+            wide = len(own) * (5.9 if text.get("font-size") else 6.9)
+            start = float(text.get("x", ""))
+            start -= {"end": wide, "middle": wide / 2, None: 0}[text.get("text-anchor")]
+            placed.setdefault(text.get("y", ""), []).append((start, start + wide))
+        assert len(placed) > 4
+        for row in placed.values():
+            row.sort()
+            assert row[0][0] >= 0
+            assert row[-1][1] <= layout.width
+            assert all(left[1] <= right[0] for left, right in itertools.pairwise(row))
+
+
+def test_the_file_has_both_layouts_and_the_page_s_narrow_one_tells_the_same() -> None:
+    both = timeline.draw_for_any_screen(a_life(), now=NOW)
+    svg = ET.fromstring(both)
+    assert [part.get("class") for part in svg if part.get("class")] == ["tl-wide", "tl-narrow"]
+    narrow = drawn(a_life(), layout=NARROW)
+    assert [group.get("class") for group in narrow.iter(f"{SVG}g")] == [
+        *("tl-order", "tl-died", "tl-died", "tl-leads"),
+        *("tl-leads", "tl-order", "tl-died"),
+    ]
+    assert [narrow[0].text, narrow[1].text] == [svg[0].text, svg[1].text]

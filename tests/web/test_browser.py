@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,24 @@ PALE = """() => {
   return found;
 }"""
 
+
+# Every text of a drawing that touches another one, or is cut off at the drawing's edge.
+CROWDED = """() => {
+  const found = [];
+  for (const svg of document.querySelectorAll("svg.timeline, svg.tl-narrow")) {
+    const texts = [...svg.querySelectorAll("text")].filter((t) => t.getClientRects().length);
+    const places = texts.map((t) => [t.textContent, t.getBoundingClientRect()]);
+    const edge = svg.getBoundingClientRect();
+    places.forEach(([text, a], i) => {
+      if (a.left < edge.left || a.right > edge.right) found.push([text, "cut"]);
+      for (const [other, b] of places.slice(i + 1)) {
+        const apart = a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
+        if (!apart) found.push([text, other]);
+      }
+    });
+  }
+  return found;
+}"""
 
 MARK = "addEventListener('DOMContentLoaded', () => facts.dataset.first = 'yes')"
 """Marks the facts that the page came with."""
@@ -167,7 +186,7 @@ def test_the_policy_is_one_that_the_browser_enforces(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1100, 360])
+@pytest.mark.parametrize("width", [1280, 390, 360])
 def test_all_text_is_readable_in_light_and_dark_and_nothing_is_wider_than_a_phone(
     chromium: Browser, hostile: tuple[Server, Child, Child], scheme: str, width: int, tmp_path: Path
 ) -> None:
@@ -177,6 +196,9 @@ def test_all_text_is_readable_in_light_and_dark_and_nothing_is_wider_than_a_phon
         page.get_by_text("The last terms as a table").click()
         assert page.evaluate(PALE) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(CROWDED) == []
+        drawing = page.get_by_role("img", name="Terms of ")
+        expect(drawing).to_have_class(f"timeline tl-{'wide' if width > 640 else 'narrow'}")
         picture = page.screenshot(full_page=True, path=tmp_path / "page.png")
         assert len(picture) > 10_000
         assert (corner(page) > 240) if scheme == "light" else (corner(page) < 40)
@@ -235,3 +257,23 @@ def test_the_drawing_by_itself_follows_light_and_dark(
         assert page.evaluate("getComputedStyle(document.querySelector('.tl-paper')).fill") == (
             "rgb(255, 255, 255)" if light else "rgb(20, 24, 29)"
         )
+
+
+@pytest.mark.parametrize(("width", "kind"), [(390, "tl-narrow"), (1280, "tl-wide")])
+def test_the_drawing_by_itself_has_a_layout_for_a_phone(
+    chromium: Browser, path: Path, tmp_path: Path, width: int, kind: str
+) -> None:
+    for _ in range(3):
+        with LeaderLock(path):
+            pass
+    svg = timeline.draw_for_any_screen(history_of(path), now=time.time())
+    (tmp_path / "x.svg").write_text(svg, encoding="utf-8")
+    size: Any = {"width": width, "height": 844}
+    with contextlib.closing(chromium.new_context(viewport=size)) as context:
+        page = context.new_page()
+        page.goto((tmp_path / "x.svg").as_uri())
+        shown = [part for part in ("tl-wide", "tl-narrow") if page.locator(f".{part}").is_visible()]
+        assert shown == [kind]
+        assert page.evaluate(CROWDED) == []
+        font = page.evaluate(f"document.querySelector('.{kind} text').getBoundingClientRect().height")
+        assert font > 10

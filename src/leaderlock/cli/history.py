@@ -163,10 +163,12 @@ def _show_with_rich(history: History, rows: list[tuple[str, ...]], now: float) -
 
 
 def _plot(history: History, picture: str, now: float) -> None:
-    from leaderlock.timeline import draw  # noqa: PLC0415  (only --plot needs it)
+    from leaderlock import timeline  # noqa: PLC0415  (only --plot needs it)
 
-    svg = draw(history, now=now)
-    content = svg.encode() if picture.endswith(".svg") else _png(svg)
+    if picture.endswith(".svg"):
+        content = timeline.draw_for_any_screen(history, now=now).encode()
+    else:
+        content = _png(timeline.draw(history, now=now))
     try:
         umask = os.umask(0)
         os.umask(umask)

@@ -150,7 +150,12 @@ def _terms(history: History | str, number: int, now: float) -> Markup:
         )
         for term in reversed(history.terms[-_TERMS:])
     ]
-    drawing = Markup(timeline.draw(history, now=now, style=False, key=f"timeline-{number}"))
+    drawings = [
+        timeline.draw(
+            history, now=now, style=False, key=f"timeline-{number}-{layout.kind}", layout=layout
+        )
+        for layout in (timeline.WIDE, timeline.NARROW)
+    ]
     headings = ("term", "leader", "start", "length", "ended", "gap before")
     table = _table("The terms, newest first", headings, rows)
     return join(
@@ -160,7 +165,7 @@ def _terms(history: History | str, number: int, now: float) -> Markup:
             element("p", damaged, class_="warning") if damaged else "",
             element(
                 "div",
-                drawing,
+                Markup("".join(drawings)),
                 class_="wide",
                 tabindex="0",
                 role="region",

@@ -1,4 +1,4 @@
-"""The terms of a lock as a drawing (SVG): a lane a leader, a bar a term, red where nobody led."""
+"""Draws the terms in a layout: axis, lanes, bars, gaps and legend."""
 
 from __future__ import annotations
 
@@ -8,21 +8,16 @@ from html import escape
 
 from leaderlock.printable import printable
 from leaderlock.summary import Summary
+from leaderlock.timeline.layout import CHARACTER, WIDE
+from leaderlock.timeline.style import STYLE
 from leaderlock.wording import duration, ending_of, gap_before, leader_of, length_of, moment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from leaderlock.history import History, Term
+    from leaderlock.timeline.layout import Layout
 
-WIDTH = 960
-_LEFT, _RIGHT = 176, 20
-_TOP, _LANE, _BAR = 40, 24, 14
-_LANES = 16
-"""So many leaders have a lane each; those before them share one."""
-
-_LABEL = 22
-"""Characters of a leader's name that have room beside its lane."""
-
+_TOP, _BAR = 40, 14
 _SEEN = 0.75
 """Pixels; a gap that is narrower is not drawn, or many short ones would look like one long one."""
 
@@ -37,41 +32,14 @@ _STEPS = (
     *(86400 * days for days in (1, 2, 7, 14, 28, 56, 91, 182, 365, 730, 1825, 3650)),
 )
 
-FONTS = (
-    "system-ui, 'Segoe UI', Roboto, Ubuntu, Cantarell, 'Noto Sans', 'Liberation Sans', 'DejaVu Sans', "
-    "FreeSans, Helvetica, Arial, sans-serif"
-)
-"""What text is written in: the first that is there."""
-
-STYLE = f"""\
-.timeline {{ font-family: {FONTS}; font-size: 13px; }}
-.timeline text {{ fill: #1f2933; }}
-.timeline .tl-faint {{ fill: #52606d; }}
-.timeline .tl-paper {{ fill: #ffffff; }}
-.timeline .tl-grid {{ stroke: #cbd2d9; stroke-width: 1; }}
-.timeline .tl-leads {{ fill: #1a7f4b; stroke: #1a7f4b; }}
-.timeline .tl-order {{ fill: #2f6fa7; stroke: #2f6fa7; }}
-.timeline .tl-died {{ fill: #b4541a; stroke: #b4541a; }}
-.timeline .tl-mark {{ fill: none; stroke-width: 2; }}
-.timeline .tl-gap {{ fill: #d92d20; fill-opacity: 0.3; stroke: #d92d20; stroke-width: 1; }}
-.timeline .tl-unknown {{ fill: none; stroke: #52606d; stroke-width: 1; stroke-dasharray: 3 2; }}
-@media (prefers-color-scheme: dark) {{
-.timeline text {{ fill: #e6e9ec; }}
-.timeline .tl-faint {{ fill: #a5b0bb; }}
-.timeline .tl-paper {{ fill: #14181d; }}
-.timeline .tl-grid {{ stroke: #3b4651; }}
-.timeline .tl-leads {{ fill: #4cc38a; stroke: #4cc38a; }}
-.timeline .tl-order {{ fill: #6cb0e6; stroke: #6cb0e6; }}
-.timeline .tl-died {{ fill: #f0a35e; stroke: #f0a35e; }}
-.timeline .tl-gap {{ fill: #ff7b72; stroke: #ff7b72; }}
-.timeline .tl-unknown {{ stroke: #a5b0bb; }}
-}}
-"""
-"""For a page that shows drawings without a style of their own; it holds for them alone."""
-
 
 def draw(
-    history: History, *, now: float | None = None, style: bool = True, key: str = "timeline"
+    history: History,
+    *,
+    now: float | None = None,
+    style: bool = True,
+    key: str = "timeline",
+    layout: Layout = WIDE,
 ) -> str:
     """The SVG document, or element: it needs nothing else, and follows the reader's light or dark.
 
@@ -80,38 +48,69 @@ def draw(
         now: the right end while somebody leads, in seconds since the epoch; by default now.
         style: whether `STYLE` is in it; a page whose policy forbids that has it in its own.
         key: begins the IDs of its title and description, which must differ between drawings on a page.
+        layout: for a wide screen or a narrow one.
     """
     now = time.time() if now is None else now
+    parts, height = parts_of(history, now, layout)
+    return whole(
+        history, now, [f"<style>\n{STYLE}</style>"] if style else [], parts, key, layout, height
+    )
+
+
+def whole(
+    history: History,
+    now: float,
+    style: list[str],
+    parts: list[str],
+    key: str,
+    layout: Layout,
+    height: int,
+    *,
+    root: str | None = None,
+) -> str:
+    """The outermost element, with what a reader hears of it."""
+    kind = f" tl-{layout.kind}" if root is None else root
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="timeline{kind}" '
+            f'viewBox="0 0 {layout.width} {height}" preserveAspectRatio="xMidYMin" '
+            f'role="img" aria-labelledby="{key}-title {key}-text">',
+            f'<title id="{key}-title">{escape(f"Terms of {printable(history.path)}")}</title>',
+            f'<desc id="{key}-text">{escape(_described(history, now))}</desc>',
+            *style,
+            *filter(None, parts),
+            "</svg>\n",
+        ]
+    )
+
+
+def parts_of(history: History, now: float, layout: Layout) -> tuple[list[str], int]:
+    """What is drawn, and how high it is."""
     terms = [term for term in history.terms if math.isfinite(term.since + term.last_sign)]
-    heading = f"Terms of {printable(history.path)}"
-    lanes = _lanes(terms)
-    axis = _Axis(terms, now)
-    bottom = _TOP + (max((lane for lane, _ in lanes.values()), default=0) + 1) * _LANE
-    height = bottom + 74
+    lanes = _lanes(terms, layout.lanes)
+    axis = _Axis(terms, now, layout)
+    bottom = _TOP + (max((lane for lane, _ in lanes.values()), default=0) + 1) * layout.lane
+    legend, low = _legend(bottom + 56 + layout.start_row, layout)
+    height = low + 18
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="timeline" viewBox="0 0 {WIDTH} {height}" '
-        f'role="img" aria-labelledby="{key}-title {key}-text">',
-        f'<title id="{key}-title">{escape(heading)}</title>',
-        f'<desc id="{key}-text">{escape(_described(history, now))}</desc>',
-        f"<style>\n{STYLE}</style>" if style else "",
-        f'<rect class="tl-paper" width="{WIDTH}" height="{height}"/>',
-        _text(12, 22, heading if len(heading) <= 110 else heading[:109] + "…"),
+        f'<rect class="tl-paper" width="{layout.width}" height="{height}"/>',
+        _text(12, 22, layout.heading(printable(history.path))),
     ]
     if terms:
         parts += axis.drawn(bottom)
         parts += _gaps(terms, axis, bottom, now)
-        parts += _labels(lanes)
+        parts += _labels(lanes, layout)
         parts += [part for term in terms for part in _bar(term, lanes[_leader(term)][0], axis, now)]
     else:
         parts.append(_text(12, _TOP + 16, "No terms are known.", "tl-faint"))
-    parts += _legend(bottom + 56)
-    return "\n".join([*filter(None, parts), "</svg>\n"])
+    return [*parts, *legend], height
 
 
 class _Axis:
     """From moments to places."""
 
-    def __init__(self, terms: list[Term], now: float) -> None:
+    def __init__(self, terms: list[Term], now: float, layout: Layout) -> None:
+        self.layout = layout
         moments = [m for term in terms for m in (term.since, term.last_sign)] or [now]
         self.first, last = min(moments), max(moments)
         if terms and terms[-1].ended is None:
@@ -123,11 +122,14 @@ class _Axis:
 
     def x(self, moment: float) -> float:
         share = (moment - self.first) / self.span
-        return _LEFT + min(max(share, 0.0), 1.0) * (WIDTH - _LEFT - _RIGHT)
+        room = self.layout.width - self.layout.left - self.layout.right
+        return self.layout.left + min(max(share, 0.0), 1.0) * room
 
     def drawn(self, bottom: float) -> list[str]:
         """Its lines, with the times below."""
-        step = next((step for step in _STEPS if self.span / step <= 7), self.span / 5)
+        layout = self.layout
+        most = layout.ticks
+        step = next((step for step in _STEPS if self.span / step <= most), self.span / (most - 1))
         try:
             offset = time.localtime(self.first).tm_gmtoff
             time.localtime(self.last)
@@ -140,17 +142,19 @@ class _Axis:
                 break
             x = self.x(tick)
             parts.append(f'<path class="tl-grid" d="M{x:.1f} {_TOP} V{bottom + 4}"/>')
-            if _LEFT + 34 < x < WIDTH - 34:  # it would be cut off, or run into the start's date
-                parts.append(_text(x, bottom + 19, _tick(tick, step), "tl-faint", anchor="middle"))
+            text = _tick(tick, step)
+            half = CHARACTER / 2 * len(text)
+            if layout.tick_from < x - half and x + half < layout.width - 4:  # whole, and by itself
+                parts.append(_text(x, bottom + 19, text, "tl-faint", anchor="middle"))
         begin = f"{moment(self.first)} {time.strftime('%Z', time.localtime(self.first))}"
-        parts.append(_text(12, bottom + 19, begin, "tl-faint", size=11))
+        parts.append(_text(12, bottom + 19 + layout.start_row, begin, "tl-faint", size=11))
         return parts
 
 
-def _lanes(terms: list[Term]) -> dict[tuple[int, str], tuple[int, str]]:
+def _lanes(terms: list[Term], most: int) -> dict[tuple[int, str], tuple[int, str]]:
     """Each leader's lane, counted from above, and its label; the newest leader's is the lowest."""
     names = {_leader(term): leader_of(term) for term in terms}
-    merged = len(names) - _LANES + 1 if len(names) > _LANES else 0
+    merged = len(names) - most + 1 if len(names) > most else 0
     lanes = {}
     for number, (leader, name) in enumerate(names.items()):
         lane = number - merged + 1 if merged and number >= merged else 0 if merged else number
@@ -162,25 +166,33 @@ def _leader(term: Term) -> tuple[int, str]:
     return term.pid, term.host
 
 
-def _labels(lanes: dict[tuple[int, str], tuple[int, str]]) -> list[str]:
+def _labels(lanes: dict[tuple[int, str], tuple[int, str]], layout: Layout) -> list[str]:
     parts = []
+    (x, y), room = layout.label, layout.label_room
     for lane, name in dict(lanes.values()).items():
-        shown = name if len(name) <= _LABEL else name[: _LABEL - 1] + "…"
-        parts.append(_text(_LEFT - 10, _TOP + lane * _LANE + 17, shown, anchor="end", title=name))
+        shown = name if len(name) <= room else name[: room - 1] + "…"
+        top = _TOP + lane * layout.lane
+        if band := layout.label_band:
+            parts.append(
+                f'<rect class="tl-paper" y="{top - 1}" width="{layout.width}" height="{band}"/>'
+            )
+        parts.append(_text(x, top + y, shown, anchor=layout.label_anchor, title=name))
     return parts
 
 
 def _bar(term: Term, lane: int, axis: _Axis, now: float) -> list[str]:
     end = now if term.ended is None else term.last_sign
-    top, left = _TOP + lane * _LANE + (_LANE - _BAR) // 2, axis.x(term.since)
+    layout = axis.layout
+    top, left = _TOP + lane * layout.lane + layout.bar_top, axis.x(term.since)
     width = max(axis.x(end) - left, 2.0)
     kind = "leads" if term.ended is None else "died" if term.ended in _DIED else "order"
     title = (
         f"term {term.term}: {leader_of(term)}, from {moment(term.since)}, "
         f"length {length_of(term, now)}, {ending_of(term)}; without a leader before: {gap_before(term)}"
     )
+    tip = f"<title>{escape(title)}</title>" if layout.tells_more else ""
     return [
-        f'<g class="tl-{kind}"><title>{escape(title)}</title>'
+        f'<g class="tl-{kind}">{tip}'
         f'<rect stroke="none" x="{left:.1f}" y="{top}" width="{width:.1f}" height="{_BAR}"/>'
         f"{_mark(kind, left + width, top) if width >= _MARKED else ''}</g>"
     ]
@@ -219,16 +231,22 @@ def _gaps(terms: list[Term], axis: _Axis, bottom: float, now: float) -> list[str
     return parts
 
 
-def _legend(y: float) -> list[str]:
-    parts, x = [], 12.0
-    for kind, text in (
-        ("leads", "leads"),
-        ("order", "given up in good order"),
-        ("died", "killed, failed, lost, or lease missed"),
-        ("gap", "nobody led"),
-        ("unknown", "perhaps nobody led"),
-    ):
-        rect = f'x="{x:.0f}" y="{y - 11:.0f}" width="22" height="{_BAR}"'
+_LEGEND = (
+    ("leads", "leads"),
+    ("order", "given up in good order"),
+    ("died", "killed, failed, lost, or lease missed"),
+    ("gap", "nobody led"),
+    ("unknown", "perhaps nobody led"),
+)
+
+
+def _legend(top: int, layout: Layout) -> tuple[list[str], int]:
+    """What the colours mean, and where its last row stands."""
+    parts, y = [], top
+    places = layout.legend([text for _, text in _LEGEND])
+    for (kind, text), (x, row) in zip(_LEGEND, places, strict=True):
+        y = top + 22 * row
+        rect = f'x="{x:.0f}" y="{y - 11}" width="22" height="{_BAR}"'
         if kind in ("gap", "unknown"):
             parts.append(f'<rect class="tl-{kind}" {rect}/>')
         else:
@@ -236,8 +254,7 @@ def _legend(y: float) -> list[str]:
                 f'<g class="tl-{kind}"><rect stroke="none" {rect}/>{_mark(kind, x + 22, y - 11)}</g>'
             )
         parts.append(_text(x + 28 + 12 * (kind in ("leads", "died")), y, text))
-        x += 52 + 6.9 * len(text)
-    return parts
+    return parts, y
 
 
 def _described(history: History, now: float) -> str:
