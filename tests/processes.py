@@ -162,26 +162,35 @@ def until(condition: Callable[[], _Found], what: str = "it to happen") -> _Found
 def flocks(place: str = "") -> list[tuple[int, bool]]:
     """PID, and whether it waits, of each flock (on a file) in /proc/locks, holders first."""
     found = []
-    for line in table_of_locks().splitlines():
-        fields = line.split()
-        waits = fields[1] == "->"
-        kind, _, _, pid, found_at = fields[1 + waits : 6 + waits]
-        if kind == "FLOCK" and found_at.endswith(place):
+    for fields in table_of_locks(place):
+        waits = fields[0] == "->"
+        kind, _, _, pid = fields[waits : 4 + waits]
+        if kind == "FLOCK":
             found.append((int(pid), waits))
-    return sorted(dict.fromkeys(found), key=lambda entry: entry[1])
+    return sorted(found, key=lambda entry: entry[1])
 
 
-def table_of_locks() -> str:
-    """``/proc/locks``. It comes in pieces, between which others may lock: what is read twice is right.
+def table_of_locks(place: str = "") -> list[list[str]]:
+    """The entries of ``/proc/locks`` that end with some place, each once and without its number.
 
-    The last piece is an empty one, so that a short table too may have entries more than once.
+    The kernel gives the table in pieces, between which others lock and unlock: an entry may come twice,
+    or be missed. So the table is read until these entries stand still, whatever the others do; more
+    often if there is none.
     """
-    table = ""
-    for _ in range(20):  # or it would take long where others lock all the time
-        before, table = table, Path("/proc/locks").read_text(encoding="ascii")
-        if table == before or len(table) <= 4000:
+    found: list[list[str]] = []
+    alike = 0
+    for _ in range(100):
+        table = Path("/proc/locks").read_text(encoding="ascii")
+        lines = [line.split()[1:] for line in table.splitlines()]
+        before = found
+        found = [
+            list(fields) for fields in dict.fromkeys(map(tuple, lines)) if fields[-3].endswith(place)
+        ]
+        alike = alike + 1 if found == before else 1
+        # The last piece is an empty one, so that a short table has no entry too few.
+        if len(table) <= 4000 or alike == (3 if found else 6):
             break
-    return table
+    return found
 
 
 def flocks_of(path: str | os.PathLike[str]) -> list[tuple[int, bool]]:

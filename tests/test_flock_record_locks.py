@@ -189,9 +189,8 @@ def until_waiting(path: Path) -> None:
 
 
 def lines_of(path: Path) -> set[tuple[str, ...]]:
-    """What /proc/locks says of a file, which may have a line twice."""
-    lines = [line.split() for line in table_of_locks().splitlines()]
-    return {tuple(line[1:-3]) for line in lines if line[-3].endswith(f":{path.stat().st_ino}")}
+    """What /proc/locks says of a file."""
+    return {tuple(fields[:-3]) for fields in table_of_locks(f":{path.stat().st_ino}")}
 
 
 @pytest.mark.parametrize("kind", ["POSIX", "OFD"])
