@@ -191,6 +191,23 @@ def test_another_primitive_is_used_as_in_the_original(
 
 
 @both
+def test_a_subclass_that_locks_in_its_own_way_tries_as_often_as_with_the_original(
+    locks: Locks, path: Path
+) -> None:
+    tries: list[IO[Any]] = []
+
+    class Own(locks):  # type: ignore[misc, valid-type]
+        def _get_lock(self, fh: IO[Any]) -> IO[Any]:
+            tries.append(fh)
+            if len(tries) < 4:
+                raise portalocker.AlreadyLocked
+            return fh
+
+    Own(path, timeout=60, check_interval=0.01).acquire().close()
+    assert len(tries) == 4
+
+
+@both
 def test_ctrl_c_ends_the_wait(locks: Locks, path: Path, held: Child) -> None:
     lock = locks(path, timeout=60)
     interrupt = after(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))

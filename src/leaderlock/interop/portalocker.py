@@ -42,17 +42,20 @@ class Lock(portalocker.Lock[F]):
 
     def _timeout_generator(self, timeout: float | None, check_interval: float | None) -> Iterator[int]:
         # portalocker tries once for each number that comes from here.
+        tries = super()._timeout_generator(timeout, check_interval)
         if self.flags & portalocker.LockFlags.SHARED or primitives.LOCKER is not fcntl.flock:
-            yield from super()._timeout_generator(timeout, check_interval)
+            yield from tries
             return
         opened = self._opened()
         try:
-            yield 0
+            yield next(tries)
+            file = getattr(opened, "file", None)
+            if file is None:  # a subclass locks in a way of its own
+                yield from tries
+                return
             seconds = self.timeout if timeout is None else timeout
             # After a time-out the descriptor is a decoy, which portalocker closes.
-            if seconds > 0 and Wait().flock(
-                opened.file.fileno(), None if seconds > TIMEOUT_MAX else seconds
-            ):
+            if seconds > 0 and Wait().flock(file.fileno(), None if seconds > TIMEOUT_MAX else seconds):
                 yield 1
         finally:
             opened.file = None
