@@ -144,6 +144,68 @@ def test_messages_go_to_stderr_and_data_to_stdout(scenario: Scenario, places: di
             assert "Traceback" not in result.stderr
 
 
+WITH_DATA = [s for s in SCENARIOS if s.data and s.command not in ("run", "init")]
+HELPS = [["--help"], ["--version"], ["run", "--help"], ["status", "--help"]]
+
+
+def redirected(words: Sequence[str], redirection: str, unbuffered: str) -> tuple[int, str]:
+    """The exit status, and what is on standard error."""
+    shell = f"{shlex.join([*LEADERLOCK, *words])} {redirection}"
+    variables = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(["sh", "-c", shell], env=variables, stderr=subprocess.PIPE, timeout=60)
+    return done.returncode, done.stderr.decode()
+
+
+def words_of(scenario: Scenario, places: dict[str, str]) -> list[str]:
+    with LeaderLock(places["held"]):
+        pass  # the file is there, and has a history
+    return [scenario.command, *(word.format_map(places) for word in scenario.words)]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(
+    ("redirection", "why"),
+    [(">/dev/full", "No space left on device"), ("1</dev/null", "Bad file descriptor")],
+)
+@pytest.mark.parametrize("scenario", WITH_DATA, ids=lambda s: f"{s.command}-{s.row}")
+def test_an_output_that_cannot_be_written_is_one_line(
+    scenario: Scenario, places: dict[str, str], redirection: str, why: str, unbuffered: str
+) -> None:
+    status, said = redirected(words_of(scenario, places), redirection, unbuffered)
+    assert said == f"leaderlock: cannot write to standard output: {why}\n"
+    assert status == (scenario.status if scenario.command == "health" else 125)
+
+
+@pytest.mark.parametrize("words", HELPS, ids=" ".join)
+def test_a_help_that_cannot_be_written_is_one_line(words: list[str]) -> None:
+    status, said = redirected(words, ">/dev/full", "")
+    assert said == "leaderlock: cannot write to standard output: No space left on device\n"
+    assert status == 125
+
+
+@pytest.mark.parametrize("redirection", [">&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("scenario", WITH_DATA, ids=lambda s: f"{s.command}-{s.row}")
+def test_a_closed_output_costs_no_status(
+    scenario: Scenario, places: dict[str, str], redirection: str
+) -> None:
+    assert redirected(words_of(scenario, places), redirection, "") == (scenario.status, "")
+
+
+@pytest.mark.parametrize("words", [[], ["nosuch"], ["run", "--nosuch"], ["status", "--nosuch"]])
+def test_a_message_that_cannot_be_written_costs_no_status(words: list[str]) -> None:
+    assert redirected(words, "2>/dev/full", "")[0] == 2
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path: Path) -> None:
+    with LeaderLock(tmp_path / "x.lock") as lock:
+        shell = f"ulimit -n 5; exec {shlex.join([*LEADERLOCK, 'status', str(lock.path)])}"
+        done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, timeout=60)
+    assert done.stderr.startswith("leaderlock: "), done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Too many open files" in done.stderr
+    assert done.returncode == 125
+
+
 def test_serve_tells_its_address_and_ends_with_0() -> None:
     process = start("serve", "--bind", "127.0.0.1:0")
     assert line_of(process).startswith("leaderlock serves http://127.0.0.1:")

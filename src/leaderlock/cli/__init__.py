@@ -22,7 +22,7 @@ from leaderlock.suggestion import suggestion  # noqa: E402
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
+    from typing import NoReturn, TextIO
 
 FAILED = 125
 WRONG_USAGE = 2
@@ -52,14 +52,7 @@ def entry() -> NoReturn:
 
     Without the interpreter's own end, which costs 2 ms: nothing of ours waits for it.
     """
-    status = main()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:  # as it is if its descriptor was closed at the start
-                stream.flush()
-        except BrokenPipeError:  # `leaderlock status | head`
-            status = FAILED
-    os._exit(status)
+    os._exit(main())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,12 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = words.pop(0) if words else ""
     failed, wrong_usage = (1, 1) if command == "init" else (FAILED, WRONG_USAGE)  # 1 as tini
     try:
-        return _dispatch(command, words)
+        status = _dispatch(command, words)
     except UsageError as error:
-        print(
-            f"leaderlock {command}: {printable(str(error))} (see leaderlock {command} --help)",
-            file=sys.stderr,
-        )
+        _complain(f"leaderlock {command}: {printable(str(error))} (see leaderlock {command} --help)")
         return wrong_usage
     except KeyboardInterrupt:
         return 130
@@ -83,12 +73,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         from leaderlock.errors import LeaderLockError  # noqa: PLC0415
 
-        # The system refuses something at the start of `run` and `init`: no command runs yet.
-        refused = isinstance(error, OSError) and command in ("run", "init")
-        if not isinstance(error, LeaderLockError) and not refused:
+        if isinstance(error, OSError) and _output_fails():
+            return failed
+        # OSError: the system refuses something, such as one more descriptor (EMFILE). Under `run` and
+        # `init` no command runs yet: what fails later is the supervisor's to report.
+        if not isinstance(error, LeaderLockError | OSError):
             raise
-        print(f"leaderlock: {printable(str(error))}", file=sys.stderr)
+        _complain(f"leaderlock: {printable(str(error))}")
         return failed
+    if _output_fails() and command != "health":  # a probe's status says how the service is
+        return failed
+    return status
+
+
+def _output_fails() -> bool:
+    """Write what is left of the output, and say why if it cannot be written."""
+    try:
+        sys.stdout.flush()  # a write that failed has left its text in the buffer: it fails again
+    except BrokenPipeError:  # `leaderlock status | head`
+        return True
+    except OSError as error:  # ENOSPC, EIO, EBADF (open for reading only), EAGAIN, EFBIG
+        _complain(f"leaderlock: cannot write to standard output: {error.strerror}")
+        return True
+    return False
+
+
+def _complain(line: str) -> None:
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:  # EPIPE, ENOSPC, EIO, EBADF, EAGAIN: the exit status is all that can be said
+        pass
 
 
 _COMMANDS = ("run", "init", "status", "history", "doctor", "resign", "serve", "health", "completion")
@@ -102,12 +116,28 @@ def _open_standard_descriptors() -> None:
         except OSError:  # EBADF
             fd = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
             os.set_inheritable(fd, True)  # or a file of the command's would get it
+    # Python sets a stream to None if its descriptor was closed at the start.
+    output = sys.__stdout__
+    if sys.stdout is None:
+        sys.stdout = _stream(1, "utf-8", "strict")
+    elif output is not None and output is sys.stdout and output.write_through:
+        # PYTHONUNBUFFERED leaves no buffer, in which `_output_fails` finds what could not be written.
+        sys.stdout = _stream(1, output.encoding, output.errors or "strict")
+    if sys.stderr is None:
+        sys.stderr = _stream(2, "utf-8", "backslashreplace")
+
+
+def _stream(number: int, encoding: str, errors: str) -> TextIO:
+    return open(number, "w", encoding=encoding, errors=errors, closefd=False)
 
 
 def _dispatch(command: str, words: list[str]) -> int:
     if command in ("", "-h", "--help"):
-        print(_HELP, end="", file=sys.stdout if command else sys.stderr)
-        return 0 if command else WRONG_USAGE
+        if not command:
+            _complain(_HELP.rstrip("\n"))
+            return WRONG_USAGE
+        print(_HELP, end="")
+        return 0
     if command == "--version":
         print(f"leaderlock {__version__}")
         return 0
@@ -149,5 +179,5 @@ def _dispatch(command: str, words: list[str]) -> int:
         return completion(words)
     near = suggestion(command, _COMMANDS)
     text = f"there is no command {command!r}{near} (see leaderlock --help)"
-    print(f"leaderlock: {text}", file=sys.stderr)
+    _complain(f"leaderlock: {text}")
     return WRONG_USAGE

@@ -88,7 +88,8 @@ def _draw(diagnosis: Diagnosis) -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != "rich":
             raise
-        width = min(columns() or WIDTH, WIDTH)
-        print(as_text(diagnosis, width), end="")
+    else:
+        draw(diagnosis)
         return
-    draw(diagnosis)
+    width = min(columns() or WIDTH, WIDTH)
+    print(as_text(diagnosis, width), end="")
