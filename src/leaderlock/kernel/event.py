@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         """A lock, or whatever else can be released."""
 
         def release(self) -> object:
-            """Called once, in the thread that sets the event."""
+            """Called in the thread that sets the event; again, if that was broken off. See `set`."""
 
     _Event = threading.Event
 else:
@@ -32,6 +32,8 @@ class NativeEvent(_Event):
 
     No step needs a mutex: a waiter queues up before it looks whether the event is set, and `set` marks
     it before it wakes the queue. So a signal handler may call anything here, wherever it interrupts.
+    A waiter stays in the queue until it leaves by itself: if a handler raises in `set`, another `set`
+    wakes all that the first one has not woken.
     """
 
     _is_set = False
@@ -50,12 +52,11 @@ class NativeEvent(_Event):
     def set(self) -> None:
         """Set it, and wake all who wait."""
         self._is_set = True
-        while self._waiters:
+        for waiter in list(self._waiters):
             try:
-                waiter = self._waiters.pop()
-            except IndexError:  # somebody else sets it, too
-                return
-            waiter.release()
+                waiter.release()
+            except RuntimeError:  # a lock that was released before
+                pass
 
     def clear(self) -> None:
         """Unset it."""
@@ -75,21 +76,16 @@ class NativeEvent(_Event):
 
     @contextlib.contextmanager
     def releasing(self, waiter: Waiter) -> Iterator[None]:
-        """Release the waiter, once, when the event is set meanwhile, or at once if it is set."""
+        """Release the waiter when the event is set meanwhile, or at once if it is set."""
         self._waiters.append(waiter)
         try:
-            if self._is_set and self._take_out(waiter):
-                waiter.release()
+            if self._is_set:
+                with contextlib.suppress(RuntimeError):  # a lock that `set` has released
+                    waiter.release()
             yield
         finally:
-            self._take_out(waiter)
-
-    def _take_out(self, waiter: Waiter) -> bool:
-        try:
-            self._waiters.remove(waiter)
-        except ValueError:  # `set` has taken it out
-            return False
-        return True
+            with contextlib.suppress(ValueError):  # it was cleared in a forked child
+                self._waiters.remove(waiter)
 
     def set_in_forked_child(self) -> None:
         """Set it where no thread but this one is left, and so none that waits."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 
 from leaderlock.kernel.event import NativeEvent
@@ -30,12 +29,10 @@ class Watchers(list[NativeEvent]):
                 if not changed.wait(None if deadline is None else deadline - time.monotonic()):
                     return condition()
             finally:
-                with contextlib.suppress(ValueError):  # it was told, and so taken out
-                    self.remove(changed)
+                self.remove(changed)
         return True
 
     def tell(self) -> None:
-        """Let all who wait look again."""
-        while self:
-            with contextlib.suppress(IndexError):  # another thread tells them
-                self.pop().set()
+        """Let all who wait look again; again, if a signal handler has raised meanwhile."""
+        for changed in list(self):
+            changed.set()
