@@ -234,19 +234,72 @@ def test_under_trio_the_error_says_what_is_missing(path: Path) -> None:
         trio.run(main)
 
 
+def stop_as_it_queues(loop: asyncio.AbstractEventLoop, path: Path) -> asyncio.Task[None]:
+    """Have a coroutine stand in a loop that does not run any more."""
+    waiting = loop.create_task(lead_on(Election(path)))
+    loop.run_until_complete(asyncio.sleep(0))
+    while (os.getpid(), True) not in flocks_of(path):
+        loop.run_until_complete(asyncio.sleep(0.002))
+    waiting._log_destroy_pending = False  # type: ignore[attr-defined]
+    return waiting
+
+
 def test_a_loop_that_is_closed_meanwhile_does_not_leave_a_leader(path: Path) -> None:
     with holder(path) as other:
         loop = asyncio.new_event_loop()
-        waiting = loop.create_task(lead_on(Election(path)))
-        loop.run_until_complete(asyncio.sleep(0))
-        while (os.getpid(), True) not in flocks_of(path):
-            loop.run_until_complete(asyncio.sleep(0.002))
+        waiting = stop_as_it_queues(loop, path)
         loop.close()
         other.tell("lock.release()")
         until(lambda: flocks_of(path) == [] and not candidates, "the candidate to end")
-        waiting._log_destroy_pending = False  # type: ignore[attr-defined]
         del waiting
         gc.collect()
+
+
+def win_and_post(loop: asyncio.AbstractEventLoop, other: Child) -> None:
+    """Let a candidate win whose loop does not run, and has the news waiting for it."""
+    before = len(loop._ready)  # type: ignore[attr-defined]
+    other.tell("lock.release()")
+    until(lambda: len(loop._ready) > before, "the news")  # type: ignore[attr-defined]
+
+
+def test_a_loop_that_is_closed_with_the_news_unread_does_not_leave_a_leader(path: Path) -> None:
+    with holder(path) as other:
+        loop = asyncio.new_event_loop()
+        waiting = stop_as_it_queues(loop, path)
+        win_and_post(loop, other)
+        assert flocks_of(path) == [(os.getpid(), False)]
+        loop.close()
+        until(lambda: flocks_of(path) == [] and not candidates, "the candidate to end")
+        del waiting
+        gc.collect()
+
+
+def test_news_that_a_loop_has_lost_comes_again(path: Path) -> None:
+    with holder(path) as other:
+        loop = asyncio.new_event_loop()
+        waiting = stop_as_it_queues(loop, path)
+        win_and_post(loop, other)
+        loop._ready.clear()  # type: ignore[attr-defined]  # as when a handler raises in asyncio's code
+        until(lambda: loop._ready, "the news to come again")  # type: ignore[attr-defined]
+        loop.call_soon(waiting.cancel)  # after the news
+        with pytest.raises(asyncio.CancelledError):
+            loop.run_until_complete(waiting)
+        loop.close()
+    assert flocks_of(path) == []
+    assert not candidates
+
+
+def test_a_coroutine_that_its_loop_has_lost_resigns_when_it_is_collected(path: Path) -> None:
+    loop = asyncio.new_event_loop()
+    began = asyncio.Event()
+    leading = loop.create_task(lead_on(Election(path), began))
+    loop.run_until_complete(began.wait())
+    assert flocks_of(path) == [(os.getpid(), False)]
+    leading._log_destroy_pending = False  # type: ignore[attr-defined]
+    del leading
+    gc.collect()
+    until(lambda: flocks_of(path) == [] and not candidates, "the candidate to end")
+    loop.close()
 
 
 PROGRAM = """

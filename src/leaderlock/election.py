@@ -207,9 +207,9 @@ class Election:
             LeaderLockError: the lock cannot be used.
             Unsupported: the event loop is not one of asyncio's kind.
         """
-        from leaderlock.leading import lead  # noqa: PLC0415  (asyncio; see `import_for_leader`)
+        from leaderlock.leading import Lead  # noqa: PLC0415  (asyncio; see `import_for_leader`)
 
-        return lead(self)
+        return Lead(self)
 
     def _have_rehearsed(self) -> None:
         self.before_parking = rehearse_in_place

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
+import io
 
 from leaderlock.current import current
 from leaderlock.errors import LeadershipLost, Unsupported
 from leaderlock.kernel.event import NativeEvent
+from leaderlock.kernel.threads import start_new_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +50,71 @@ def running_loop(what: str, remedy: str) -> asyncio.AbstractEventLoop:
         ) from error
 
 
+class Posted(io.IOBase):
+    """A callback for a loop, which is posted again until it has run to its end once.
+
+    A signal handler that raises in asyncio's own code loses the callback that was about to run, and
+    `close` of a loop drops those that wait. Either way this object is collected, and `io.IOBase` calls
+    `close` then. Both are C code, as `start_new_thread` is: no handler can come first.
+
+    Args:
+        loop: runs it.
+        callback: what to run; it can be called again if it was broken off.
+        closed: called in a native thread if the loop was closed before.
+        context: to run it in.
+    """
+
+    closed = False
+    close: Callable[[], object]  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        callback: Callable[[], object],
+        closed: Callable[[], object],
+        context: contextvars.Context | None = None,
+    ) -> None:
+        self._callback = callback
+        again = functools.partial(_post_again, loop, callback, closed, context)
+        self.close = functools.partial(start_new_thread, again, ())
+
+    def run(self) -> None:
+        """In the loop."""
+        self._callback()
+        self.closed = True
+
+
+def post(
+    loop: asyncio.AbstractEventLoop,
+    callback: Callable[[], object],
+    closed: Callable[[], object],
+    context: contextvars.Context | None = None,
+) -> None:
+    """Have the loop run a callback, from any thread; see `Posted`.
+
+    Raises:
+        RuntimeError: the loop is closed.
+    """
+    posted = Posted(loop, callback, closed, context)
+    try:
+        loop.call_soon_threadsafe(posted.run, context=context)
+    except RuntimeError:
+        posted.closed = True
+        raise
+
+
+def _post_again(
+    loop: asyncio.AbstractEventLoop,
+    callback: Callable[[], object],
+    closed: Callable[[], object],
+    context: contextvars.Context | None,
+) -> None:
+    try:
+        post(loop, callback, closed, context)
+    except RuntimeError:
+        closed()
+
+
 class Term:
     """One term whose work is done in an event loop, while the candidate's thread sits it out.
 
@@ -67,6 +135,7 @@ class Term:
         self._call_off: Callable[[], object] | None = call_off
         self._next_beat: asyncio.TimerHandle | None = None
         self._begun, self._ended = NativeEvent(), NativeEvent()
+        self._is_dropped = False
 
     def sit_out(self, begin: Callable[[], object], context: contextvars.Context | None = None) -> None:
         """In the candidate's thread: call `begin` in the loop, and wait until somebody calls `end`.
@@ -78,13 +147,14 @@ class Term:
         def begin_and_beat() -> None:
             begin()
             self._begun.set()
-            self._beat()
+            if self._next_beat is None:
+                self._beat()
 
         leadership = self._leadership
         leadership.is_beaten_for = True
         news, leadership.news = leadership.news, None
         try:
-            self._loop.call_soon_threadsafe(begin_and_beat, context=context)
+            post(self._loop, begin_and_beat, self._drop, context)
         except RuntimeError as error:
             raise SystemExit from error
         with leadership._stopping.releasing(self):
@@ -92,6 +162,16 @@ class Term:
             leadership.news = news
             leadership.tell()
             self._ended.wait()
+        if self._is_dropped:
+            raise SystemExit
+
+    def _drop(self) -> None:
+        self._is_dropped = True
+        self._finish()
+
+    def _finish(self) -> None:
+        self._ended.set()
+        self._begun.set()
 
     def release(self) -> None:
         """The task is asked to stop: call the work off."""
@@ -101,8 +181,7 @@ class Term:
                 return
         except RuntimeError:  # closed
             pass
-        self._ended.set()  # the process exits: the work has been left where it stood
-        self._begun.set()
+        self._finish()  # the process exits: the work has been left where it stood
 
     def _call_off_once(self) -> None:
         call_off, self._call_off = self._call_off, None
@@ -121,10 +200,14 @@ class Term:
 
     def end(self) -> None:
         """In the loop: the work is done, the thread goes on, and nothing is called off any more."""
-        self._call_off = None
+        self.end_anywhere()
         if self._next_beat is not None:
             self._next_beat.cancel()
-        self._ended.set()
+
+    def end_anywhere(self) -> None:
+        """`end`, without the next beat, which finds the term ended; again, if it was broken off."""
+        self._call_off = None
+        self._finish()
 
 
 def in_loop(
@@ -140,11 +223,19 @@ def in_loop(
         running: list[asyncio.Task[object]] = []
 
         async def work() -> object:
+            task = asyncio.current_task()
+            if not running and task is not None:
+                running.append(task)
+            if running[0] is not task:  # `begin` was broken off after it had made a task
+                await asyncio.wait(running)
+                return None
             return await function(leadership)
 
         def begin() -> None:
-            running.append(loop.create_task(work()))
-            running[0].add_done_callback(lambda _: term.end())
+            task = loop.create_task(work())
+            task.add_done_callback(lambda _: term.end())
+            if not running:
+                running.append(task)
 
         term = Term(loop, leadership, lambda: [task.cancel() for task in running])
         own = context.copy()

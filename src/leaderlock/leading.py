@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
+import weakref
 
 from leaderlock.at_exit import candidates
 from leaderlock.candidate import Candidate
 from leaderlock.current import current
 from leaderlock.errors import LeadershipLost
-from leaderlock.in_loop import Term, running_loop
+from leaderlock.in_loop import Term, post, running_loop
 from leaderlock.kernel.threads import start_new_thread
+from leaderlock.leaving import Leaving
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+    from contextvars import Token
     from typing import Any
 
     from leaderlock.election import Election
@@ -30,24 +34,59 @@ def every(leadership: Leadership, seconds: float) -> AsyncIterator[int]:
     return leadership.every(seconds)
 
 
-@contextlib.asynccontextmanager
-async def lead(election: Election) -> AsyncIterator[Leadership]:
-    """What `Election.lead` returns."""
-    stay = _Stay(election, running_loop("lead()", "use start()"))
-    leadership = await stay.begin()
-    token = current.set(leadership)
+def _leave(block: Lead) -> Generator[Awaitable[None] | None, None, None]:
+    outer = sys.exc_info()[1]
+    stay = None
     try:
-        yield leadership
-    except asyncio.CancelledError as error:
-        if stay.has_only_lost(leadership):
-            raise stay.loss() from error
+        yield None
+        stay = block._stay
+        assert stay is not None
+        stay.end()
+        error = sys.exc_info()[1]  # this block's, unless it was there before
+        yield stay.leave(None if error is outer else error)
+    except GeneratorExit:  # the block was never entered, or this is over
+        return
+    except BaseException:
+        if stay is None:
+            stay = block._stay
+        if stay is not None:
+            try:
+                stay.end()
+            except BaseException:
+                start_new_thread(stay.end, ())
+                raise
         raise
-    finally:
-        with contextlib.suppress(ValueError):  # entered in another context, as by some test fixtures
-            current.reset(token)
-        await stay.end()
-    if leadership.lost:
-        raise stay.loss()
+
+
+class Lead(contextlib.AbstractAsyncContextManager["Leadership"]):
+    """What `Election.lead` returns.
+
+    The block owns the candidate from before its thread is started until it has told it to end, which
+    needs no loop. No exception of a signal handler comes in between: see `leaving`.
+    """
+
+    def __init__(self, election: Election) -> None:
+        self._election = election
+        self._stay: _Stay | None = None
+
+    async def __aenter__(self) -> Leadership:
+        stay = None
+        try:
+            loop = running_loop("lead()", "use start()")
+            stay = self._stay = _Stay(self._election, loop)
+            return await stay.begin()
+        except BaseException as error:  # cancelled, or the lock cannot be used, or a signal handler's
+            if stay is not None:
+                try:
+                    stay.end()
+                except BaseException:
+                    start_new_thread(stay.end, ())
+                    raise
+                if not isinstance(error, GeneratorExit):
+                    await stay.until_ended()
+            raise
+
+    __aexit__ = Leaving(leave=_leave)
 
 
 class _Stay:
@@ -57,26 +96,25 @@ class _Stay:
         self._candidate = Candidate(election, self._sit_out)
         self._election = election
         self._loop = loop
-        self._body: Any = asyncio.current_task()
+        # Weakly: a coroutine that its loop has lost is collected, which ends the block.
+        self._body: Callable[[], Any] = _weak(asyncio.current_task())
         self._cancellations = self._cancelling()
         self._elected: asyncio.Future[Leadership] = loop.create_future()
         self._thread_ended: asyncio.Future[None] = loop.create_future()
+        self._thread: int | None = None
         self._term: Term | None = None
+        self._token: Token[Leadership | None] | None = None
+        self._is_over = False
         self._is_cancelled = False
 
     async def begin(self) -> Leadership:
         self._election._have_rehearsed()
         candidates.add(self._candidate)
-        try:
-            start_new_thread(self._campaign, ())
-        except RuntimeError:  # the system has no thread left
-            candidates.discard(self._candidate)
-            raise
-        try:
-            return await self._elected
-        except BaseException:  # cancelled, or the lock cannot be used
-            await self.end()
-            raise
+        # Whether it has begun is known so: see `Descriptor`.
+        (self._thread,) = map(start_new_thread, (self._campaign,), ((),))
+        leadership = await self._elected
+        self._token = current.set(leadership)
+        return leadership
 
     def _campaign(self) -> None:
         """The candidate's thread."""
@@ -96,26 +134,72 @@ class _Stay:
                 self._thread_ended.set_result(None)
 
         with contextlib.suppress(RuntimeError):  # the loop was closed
-            self._loop.call_soon_threadsafe(tell)
+            post(self._loop, tell, lambda: None)
 
     def _sit_out(self, leadership: Leadership) -> None:
         def begin() -> None:
-            self._term = term
-            if self._elected.done():  # cancelled meanwhile
+            if self._is_over or self._elected.cancelled():
                 term.end()
-            else:
+            elif not self._elected.done():
                 self._elected.set_result(leadership)
 
-        term = Term(self._loop, leadership, self._cancel)
-        term.sit_out(begin)
+        term = self._term = Term(self._loop, leadership, self._cancel)
+        if not self._is_over:  # asked after the term is known, as `end` asks in the other order
+            term.sit_out(begin)
         self._candidate._request_stop()  # nothing else is to come of it, also if it was lost
 
     def _cancel(self) -> None:
-        if self._body is not None:
+        body = self._body()
+        if body is not None:
             self._is_cancelled = True
-            self._body.cancel("the leadership is lost, or the process exits")
+            body.cancel("the leadership is lost, or the process exits")
 
-    def has_only_lost(self, leadership: Leadership) -> bool:
+    def end(self) -> None:
+        """Have the candidate resign, or leave the queue; in any thread, and again if broken off."""
+        self._is_over = True
+        if self._term is not None:
+            self._term.end_anywhere()
+        self._candidate._ask_to_stop()
+        if self._thread is None:
+            candidates.discard(self._candidate)
+
+    async def until_ended(self) -> None:
+        """Wait until the candidate has ended, after `end`."""
+        self._take_back()
+        if self._thread is None or not self._loop.is_running():
+            return
+        try:
+            await asyncio.shield(self._thread_ended)
+        except asyncio.CancelledError:
+            self._candidate._until_ended(None)  # natively: what is left is the thread's last steps
+            raise
+
+    async def leave(self, error: BaseException | None) -> None:
+        """The rest of the block's end, after `end`.
+
+        Args:
+            error: what has ended the block.
+
+        Raises:
+            LeadershipLost: the block was cancelled since the leadership is lost, or has not noticed.
+        """
+        leadership = self._elected.result()
+        has_only_lost = isinstance(error, asyncio.CancelledError) and self._has_only_lost(leadership)
+        if self._token is not None:
+            with contextlib.suppress(
+                ValueError
+            ):  # entered in another context, as by some test fixtures
+                current.reset(self._token)
+        if isinstance(error, GeneratorExit):  # a coroutine that nobody will run any more
+            return
+        await self.until_ended()
+        if has_only_lost or (error is None and leadership.lost):
+            raise LeadershipLost(
+                f"the leadership of {self._election.lock.path} was lost in the block, or given up on "
+                f"request"
+            ) from error
+
+    def _has_only_lost(self, leadership: Leadership) -> bool:
         """Whether the loss is why the block was cancelled, and nobody else has asked for it as well."""
         is_ours = self._is_cancelled
         self._take_back()
@@ -126,30 +210,15 @@ class _Stay:
         )
 
     def _take_back(self) -> None:
-        if self._is_cancelled and hasattr(self._body, "uncancel"):  # Python 3.11
-            self._body.uncancel()
+        body = self._body()
+        if self._is_cancelled and hasattr(body, "uncancel"):  # Python 3.11
+            body.uncancel()
         self._is_cancelled = False
 
     def _cancelling(self) -> int:
-        count: int = getattr(self._body, "cancelling", int)()  # 0 before Python 3.11
+        count: int = getattr(self._body(), "cancelling", int)()  # 0 before Python 3.11
         return count
 
-    def loss(self) -> LeadershipLost:
-        return LeadershipLost(
-            f"the leadership of {self._election.lock.path} was lost in the block, or given up on "
-            f"request"
-        )
 
-    async def end(self) -> None:
-        """Resign, or leave the queue; when this returns, the candidate has ended."""
-        self._candidate._ask_to_stop()
-        if self._term is not None:
-            self._term.end()
-        self._take_back()
-        if not self._loop.is_running():  # a coroutine that nobody will run any more is collected
-            return
-        try:
-            await asyncio.shield(self._thread_ended)
-        except asyncio.CancelledError:
-            self._candidate._until_ended(None)  # natively: what is left is the thread's last steps
-            raise
+def _weak(task: asyncio.Task[Any] | None) -> Callable[[], Any]:
+    return weakref.ref(task) if task is not None else lambda: None

@@ -34,34 +34,6 @@ class _Exit(io.IOBase):
     close: Callable[[], object]  # type: ignore[assignment]
 
 
-class Leaving:
-    """`__exit__` or `__aexit__` of a lock.
-
-    Args:
-        result: what it returns.
-    """
-
-    def __init__(self, result: object = None) -> None:
-        self._result = result
-
-    def __get__(self, lock: LeaderLock | None, owner: type | None = None) -> Callable[..., Any]:
-        if lock is None:
-            return lambda lock, *error: self.__get__(lock)(*error)
-        steps = _leave(lock)
-        next(steps)
-        end = _Exit()
-        end.close = functools.partial(next, steps, self._result)
-        return end.__exit__
-
-
-class Nothing:
-    """What `__aexit__` returns: there is nothing left to wait for."""
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        return
-        yield
-
-
 def _leave(lock: LeaderLock) -> Generator[None, None, None]:
     hold = None
     try:
@@ -79,3 +51,36 @@ def _leave(lock: LeaderLock) -> Generator[None, None, None]:
             start_new_thread(lock._finish, (hold,))  # no handler is ever called in that one
             raise
         raise
+
+
+class Leaving:
+    """`__exit__` or `__aexit__` of a lock, or of whatever has a block.
+
+    Args:
+        result: what it returns, unless the second step yields something.
+        leave: called with the owner before the block is entered: a generator, whose second step ends
+            the block. GeneratorExit says that the block was never entered, or that this is over.
+    """
+
+    def __init__(
+        self, result: object = None, leave: Callable[[Any], Generator[Any, None, None]] = _leave
+    ) -> None:
+        self._result = result
+        self._leave = leave
+
+    def __get__(self, lock: object, owner: type | None = None) -> Callable[..., Any]:
+        if lock is None:
+            return lambda lock, *error: self.__get__(lock)(*error)
+        steps = self._leave(lock)
+        next(steps)
+        end = _Exit()
+        end.close = functools.partial(next, steps, self._result)
+        return end.__exit__
+
+
+class Nothing:
+    """What `__aexit__` returns: there is nothing left to wait for."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return
+        yield
