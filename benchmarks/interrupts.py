@@ -1,18 +1,19 @@
-"""Exceptions that a signal handler raises at random instants: nothing may be held, leaked or hung then.
+"""Exceptions that a signal handler raises at any instant: nothing may be held, leaked or hung then.
 
-    python -m benchmarks.interrupts [--hits 100000] [--only with ...]
+    python -m benchmarks.interrupts [--only with ...] [--hits 100000]
+    python -m benchmarks.interrupts [--only with ...] --every-instant [--twice]
 
-Each surface is used over and over while SIGALRM comes at random instants, once or twice in a row, and
-its handler raises. After each hit the lock must be free for another object (or known to be held, after
-`acquire`), and in the end no descriptor and no thread may be left. `tests/test_interrupts.py` runs it
-with fewer hits.
+Each surface is used over and over, and broken off: at random instants by SIGALRM, once or twice in a
+row, or at each instant in turn at which CPython calls handlers (`benchmarks.instants`). After each hit
+the lock must be free for another object (or known to be held, after `acquire`), and in the end no
+descriptor and no thread may be left. Faults are printed with their instants.
+`tests/test_interrupts.py` runs it with fewer hits; `tests/supervisor/raising.py` does the same to the
+supervisor.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
 import gc
 import logging
 import os
@@ -20,22 +21,19 @@ import random
 import signal
 import sys
 import tempfile
-import threading
 import time
+import warnings
 from collections.abc import Callable
 
-from leaderlock import Election, LeaderLock, Leadership
+from benchmarks.instants import Instants
+from benchmarks.surfaces import SURFACES, Contended, Hit, Surface, is_hit
+from leaderlock import LeaderLock
 
 PATIENCE = 30.0
 """Seconds that a lock may take to be free, and a process to have no thread left."""
 
-
-ASYNC_PATIENCE = 0.1
-"""Seconds that a broken loop's tasks get to end."""
-
-
-class Hit(KeyboardInterrupt):
-    """What the handler raises: asyncio would swallow any other exception inside its own callbacks."""
+MOST_FAULTS = 10
+"""A surface with more is given up."""
 
 
 class Storm:
@@ -64,10 +62,8 @@ class Storm:
                 action()
             finally:
                 self.armed = False
-        except (Hit, SystemError):  # SystemError: CPython 3.10, hit again while it makes the `Hit`
-            return True
-        except RuntimeError as error:  # asyncio's own, when its loop was hit
-            if not isinstance(error.__context__, Hit):
+        except BaseException as error:
+            if not is_hit(error):
                 raise
             return True
         finally:
@@ -76,153 +72,59 @@ class Storm:
         return False
 
 
-class Surface:
-    """One way to use a lock."""
-
-    may_hold = False
-    longest = 6e-4
-
-    def __init__(self, path: str) -> None:
-        self.lock = LeaderLock(path)
-
-    def use(self) -> None:
-        raise NotImplementedError
-
-    def mend(self) -> None:
-        """What the program does after a hit, undisturbed."""
-
-
-class With(Surface):
-    def use(self) -> None:
-        with self.lock:
-            pass
-
-
-class Acquire(Surface):
-    """A hit just after it returns leaves the lock held, and known to be: as with `threading.Lock`."""
-
-    may_hold = True
-
-    def use(self) -> None:
-        self.lock.acquire()
-        self.lock.release()
-
-
-class AcquireTimeout(Surface):
-    may_hold = True
-
-    def use(self) -> None:
-        self.lock.acquire(timeout=5)
-        self.lock.release()
-
-
-class Contended(Surface):
-    """The timed wait, with its timer's thread, for a lock that another object holds."""
-
-    may_hold = True
-    longest = 3e-3
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.other = LeaderLock(path)
-
-    def use(self) -> None:
-        self.other.acquire()
-        try:
-            self.lock.acquire(timeout=0.001)
-        finally:
-            self.other.release()
-
-
-class Run(Surface):
-    longest = 2e-3
-
-    def __init__(self, path: str) -> None:
-        self.election = Election(path, on_return="resign")
-        self.lock = self.election.lock
-
-    def use(self) -> None:
-        self.election.run(_task)
-
-
-def _task(leadership: Leadership) -> None:
-    leadership.wait(0)
-
-
-class AsyncWith(Surface):
-    """With a new loop after each hit: asyncio's own code loses a task's next step if it is hit there.
-
-    Such a task never ends, even cancelled. The loop runs on for a moment and is closed; the tasks
-    are collected.
-    """
-
-    longest = 2e-3
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.loop = asyncio.new_event_loop()
-
-    def use(self) -> None:
-        self.loop.run_until_complete(self.main())
-
-    def mend(self) -> None:
-        loop, self.loop = self.loop, asyncio.new_event_loop()
-        asyncio._set_running_loop(None)  # a hit at the end of `run_forever` leaves it set
-        end_loop(loop)
-        del loop
-        gc.collect()
-
-    async def main(self) -> None:
-        for _ in range(5):
-            async with self.lock:
-                await asyncio.sleep(0)
-
-
-def end_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel what is left in a loop, as `asyncio.run` does, but for a limited time; close the loop."""
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    deadline = time.monotonic() + ASYNC_PATIENCE
-    while not all(task.done() for task in tasks) and time.monotonic() < deadline:
-        loop.call_later(0.002, loop.stop)
-        with contextlib.suppress(Hit):  # a task that was hit raises it once more
-            loop.run_forever()
-    loop.close()
-
-
-class Lead(AsyncWith):
-    longest = 5e-3
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.election = Election(path)
-        self.lock = self.election.lock
-
-    async def main(self) -> None:
-        async with self.election.lead():
-            await asyncio.sleep(0)
-
-
-SURFACES: dict[str, type[Surface]] = {
-    "with": With,
-    "acquire": Acquire,
-    "acquire-timeout": AcquireTimeout,
-    "contended": Contended,
-    "run": Run,
-    "async-with": AsyncWith,
-    "lead": Lead,
-}
-
-
-class Result:
+class Measurement:
     """What became of the hits on one surface."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, directory: str) -> None:
+        self._name = name
+        self._path = os.path.join(directory, f"{name}.lock")
+        self._probe = LeaderLock(self._path)
         self.hits = 0
         self.held = 0
         self.descriptors = 0
         self.threads = 0
+        self.faults: list[str] = []
+        Contended(self._path).use()  # which opens what a process keeps: the decoy of a cancelled wait
+        surface = self.new_surface()
+        surface.use()
+        surface.mend()
+        surface.close()
+        gc.collect()
+        gc.freeze()  # what is there now is not looked through again after each hit
+        self._before = _count("fd"), _count("task")
+
+    def new_surface(self) -> Surface:
+        return SURFACES[self._name](self._path)
+
+    def look(self, surface: Surface, where: str = "") -> None:
+        """After a hit: let the program mend what it has to, and see whether the lock is free."""
+        self.hits += 1
+        surface.mend()
+        held = 0
+        for lock in (surface.lock, surface.other):
+            if surface.may_hold:
+                if lock.locked():
+                    lock.release()
+            elif not _comes_true(lambda lock=lock: not lock.locked()):  # type: ignore[misc]
+                held = 1
+                lock.release()
+        if self._probe.acquire(timeout=PATIENCE):
+            self._probe.release()
+        else:
+            held = 1
+        if held:
+            self.held += 1
+            self.faults.append(f"held after a hit: {where}")
+
+    def look_for_leaks(self, where: str = "") -> None:
+        gc.collect()
+        _comes_true(lambda: _count("fd") <= self._before[0] and _count("task") <= self._before[1])
+        descriptors, threads = _count("fd") - self._before[0], _count("task") - self._before[1]
+        if descriptors > self.descriptors or threads > self.threads:
+            self.faults.append(
+                f"{descriptors} descriptors, {threads} threads left after a hit: {where}"
+            )
+        self.descriptors, self.threads = max(descriptors, 0), max(threads, 0)
 
     def __str__(self) -> str:
         return (
@@ -231,67 +133,98 @@ class Result:
         )
 
 
-def measure(name: str, hits: int, directory: str) -> Result:
+def hit_at_random(measurement: Measurement, hits: int) -> None:
     """Hit one surface so many times."""
-    logging.disable(logging.CRITICAL)
-    path = os.path.join(directory, f"{name}.lock")
-    surface = SURFACES[name](path)
-    probe = LeaderLock(path)
     storm = Storm()
-    Contended(path).use()  # which opens what a process keeps: the decoy of a wait that is called off
-    surface.use()
-    result = Result()
-    descriptors, threads = len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
-    while result.hits < hits:
-        if not storm.strike(surface.use, surface.longest):
-            continue
-        result.hits += 1
-        surface.mend()
-        for lock in [surface.lock, getattr(surface, "other", surface.lock)]:
-            if surface.may_hold:
-                if lock.locked():
-                    lock.release()
-            elif not _is_free(lock):
-                result.held += 1
-                lock.release()
-        if not probe.acquire(timeout=PATIENCE):
-            result.held += 1
-            break
-        probe.release()
-    result.descriptors = _left("/proc/self/fd", descriptors)
-    result.threads = _left("/proc/self/task", threads)
-    return result
+    surface = measurement.new_surface()
+    while measurement.hits < hits and len(measurement.faults) < MOST_FAULTS:
+        if storm.strike(surface.use, surface.longest):
+            measurement.look(surface)
+    surface.close()
+    del surface
+    measurement.look_for_leaks()
 
 
-def _is_free(lock: LeaderLock) -> bool:
-    """Soon: after two hits in a row, a native thread finishes what they have broken off."""
-    deadline = time.monotonic() + 1
-    while lock.locked() and time.monotonic() < deadline:
-        time.sleep(0.0001)
-    return not lock.locked()
+def hit_each_instant(measurement: Measurement, *, twice: bool) -> int:
+    """Hit each instant of one surface in turn; how many there are.
+
+    Args:
+        twice: also hit each instant of what follows the first hit, up to the program's own code.
+    """
+    instants = Instants(Hit)
+
+    def strike(*targets: int) -> int:
+        surface = measurement.new_surface()
+        error: BaseException | None = None
+        instants.arm(*targets)
+        try:
+            try:
+                surface.use()
+            finally:
+                instants.armed = False
+        except BaseException as raised:  # noqa: BLE001  (examined below)
+            error = raised
+        instants.disarm()
+        struck = list(instants.struck)
+        if error is not None and not is_hit(error):
+            raise error
+        del error
+        if struck:
+            measurement.look(surface, ", then ".join(struck))
+        else:
+            surface.mend()
+        surface.close()
+        del surface
+        measurement.look_for_leaks(", then ".join(struck))
+        return len(struck)
+
+    first = 1
+    while len(measurement.faults) < MOST_FAULTS and strike(first):
+        second = 1
+        while twice and strike(first, second) == 2:
+            second += 1
+        first += 1
+    return first - 1
 
 
-def _left(directory: str, before: int) -> int:
+def _count(what: str) -> int:
+    return len(os.listdir(f"/proc/self/{what}"))
+
+
+def _comes_true(condition: Callable[[], bool]) -> bool:
+    """Whether it holds soon: after two hits in a row, a native thread finishes what was broken off."""
     deadline = time.monotonic() + PATIENCE
-    while (left := max(len(os.listdir(directory)) - before, 0)) > 0 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return left
+    while not (holds := condition()) and time.monotonic() < deadline:
+        time.sleep(0.0005)
+    return holds
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--hits", type=int, default=100_000)
     parser.add_argument("--only", choices=SURFACES, action="append")
+    parser.add_argument("--every-instant", action="store_true")
+    parser.add_argument("--twice", action="store_true", help="needs Python 3.12")
     arguments = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")  # a coroutine that was hit before its first line was never awaited
+    sys.unraisablehook = lambda _: None  # a hit in a finalizer or in a callback of a weak reference
     bad = 0
     version = ".".join(map(str, sys.version_info[:3]))
     with tempfile.TemporaryDirectory() as directory:
         for name in arguments.only or SURFACES:
             began = time.monotonic()
-            result = measure(name, arguments.hits, directory)
-            print(f"{version} {name}: {result}, {time.monotonic() - began:.0f} s", flush=True)
-            bad += result.held + result.descriptors + result.threads
-    assert threading.active_count() == 1
+            measurement = Measurement(name, directory)
+            if arguments.every_instant:
+                count = hit_each_instant(measurement, twice=arguments.twice)
+                what = f"{name}, each of {count} instants"
+            else:
+                hit_at_random(measurement, arguments.hits)
+                what = name
+            print(f"{version} {what}: {measurement}, {time.monotonic() - began:.0f} s", flush=True)
+            for fault in measurement.faults:
+                print(f"  {fault}", flush=True)
+            bad += len(measurement.faults)
     return 1 if bad else 0
 
 
