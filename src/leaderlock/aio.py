@@ -12,6 +12,7 @@ import time
 from leaderlock.gate import Gate
 from leaderlock.hold import Hold
 from leaderlock.kernel.flock import Wait
+from leaderlock.kernel.posted import post
 from leaderlock.kernel.threads import allocate_lock, start_new_thread
 
 TYPE_CHECKING = False
@@ -58,7 +59,7 @@ async def _park(gate: Gate, hold: Hold, deadline: float | None) -> bool:
             tell = functools.partial(answer.set_result, held)
         ended.release()
         try:
-            loop.call_soon_threadsafe(lambda: answer.done() or tell())
+            post(loop, lambda: answer.done() or tell(), lambda: hold.is_held or gate.leave(hold))
         except RuntimeError:  # the loop was closed: nobody will ever see the answer
             gate.leave(hold)
 
@@ -86,7 +87,7 @@ async def _enter(gate: Gate, hold: Hold, limit: float | None) -> bool:
 
     def wake() -> None:
         try:
-            loop.call_soon_threadsafe(tell)
+            post(loop, tell, lambda: hold.is_held or gate.leave(hold))
         except RuntimeError:  # the loop was closed while the coroutine waited: it never resumes
             gate.leave(hold)
 

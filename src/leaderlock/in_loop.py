@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
-import io
 
 from leaderlock.current import current
 from leaderlock.errors import LeadershipLost, Unsupported
 from leaderlock.kernel.event import NativeEvent
-from leaderlock.kernel.threads import start_new_thread
+from leaderlock.kernel.posted import post
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,71 +46,6 @@ def running_loop(what: str, remedy: str) -> asyncio.AbstractEventLoop:
             f"{what} needs an event loop of asyncio's kind (uvloop's is one), and none runs here; "
             f"under Trio, {remedy}, which runs in a thread of its own"
         ) from error
-
-
-class Posted(io.IOBase):
-    """A callback for a loop, which is posted again until it has run to its end once.
-
-    A signal handler that raises in asyncio's own code loses the callback that was about to run, and
-    `close` of a loop drops those that wait. Either way this object is collected, and `io.IOBase` calls
-    `close` then. Both are C code, as `start_new_thread` is: no handler can come first.
-
-    Args:
-        loop: runs it.
-        callback: what to run; it can be called again if it was broken off.
-        closed: called in a native thread if the loop was closed before.
-        context: to run it in.
-    """
-
-    closed = False
-    close: Callable[[], object]  # type: ignore[assignment]
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        callback: Callable[[], object],
-        closed: Callable[[], object],
-        context: contextvars.Context | None = None,
-    ) -> None:
-        self._callback = callback
-        again = functools.partial(_post_again, loop, callback, closed, context)
-        self.close = functools.partial(start_new_thread, again, ())
-
-    def run(self) -> None:
-        """In the loop."""
-        self._callback()
-        self.closed = True
-
-
-def post(
-    loop: asyncio.AbstractEventLoop,
-    callback: Callable[[], object],
-    closed: Callable[[], object],
-    context: contextvars.Context | None = None,
-) -> None:
-    """Have the loop run a callback, from any thread; see `Posted`.
-
-    Raises:
-        RuntimeError: the loop is closed.
-    """
-    posted = Posted(loop, callback, closed, context)
-    try:
-        loop.call_soon_threadsafe(posted.run, context=context)
-    except RuntimeError:
-        posted.closed = True
-        raise
-
-
-def _post_again(
-    loop: asyncio.AbstractEventLoop,
-    callback: Callable[[], object],
-    closed: Callable[[], object],
-    context: contextvars.Context | None,
-) -> None:
-    try:
-        post(loop, callback, closed, context)
-    except RuntimeError:
-        closed()
 
 
 class Term:
@@ -176,7 +109,7 @@ class Term:
     def release(self) -> None:
         """The task is asked to stop: call the work off."""
         try:
-            self._loop.call_soon_threadsafe(self._call_off_once)
+            post(self._loop, self._call_off_once, self._finish)
             if self._loop.is_running():
                 return
         except RuntimeError:  # closed
@@ -184,9 +117,9 @@ class Term:
         self._finish()  # the process exits: the work has been left where it stood
 
     def _call_off_once(self) -> None:
-        call_off, self._call_off = self._call_off, None
-        if call_off is not None:
-            call_off()
+        if self._call_off is not None:
+            self._call_off()
+        self._call_off = None
 
     def _beat(self) -> None:
         switch = self._leadership._switch

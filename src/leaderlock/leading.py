@@ -11,7 +11,8 @@ from leaderlock.at_exit import candidates
 from leaderlock.candidate import Candidate
 from leaderlock.current import current
 from leaderlock.errors import LeadershipLost
-from leaderlock.in_loop import Term, post, running_loop
+from leaderlock.in_loop import Term, running_loop
+from leaderlock.kernel.posted import post
 from leaderlock.kernel.threads import start_new_thread
 from leaderlock.leaving import Leaving
 
