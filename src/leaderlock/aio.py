@@ -59,7 +59,7 @@ async def _park(gate: Gate, hold: Hold, deadline: float | None) -> bool:
             tell = functools.partial(answer.set_result, held)
         ended.release()
         try:
-            post(loop, lambda: answer.done() or tell(), lambda: hold.is_held or gate.leave(hold))
+            post(loop, lambda: answer.done() or tell(), functools.partial(_leave, gate, hold))
         except RuntimeError:  # the loop was closed: nobody will ever see the answer
             gate.leave(hold)
 
@@ -87,7 +87,7 @@ async def _enter(gate: Gate, hold: Hold, limit: float | None) -> bool:
 
     def wake() -> None:
         try:
-            post(loop, tell, lambda: hold.is_held or gate.leave(hold))
+            post(loop, tell, functools.partial(_leave, gate, hold))
         except RuntimeError:  # the loop was closed while the coroutine waited: it never resumes
             gate.leave(hold)
 
@@ -101,3 +101,9 @@ async def _enter(gate: Gate, hold: Hold, limit: float | None) -> bool:
         if timer is not None:
             timer.cancel()
     return gate.inside is hold  # or the time has passed
+
+
+def _leave(gate: Gate, hold: Hold) -> None:
+    """The loop was closed with the news unread: nobody will ever have the lock by this wait."""
+    if not hold.is_held:
+        gate.leave(hold)
