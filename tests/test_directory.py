@@ -241,6 +241,7 @@ def test_without_any_usable_place_the_error_names_each_and_the_remedy() -> None:
         ("run --name x -- true", 125),
         ("run --name x -n -- true", 125),
         ("status --name x", 125),
+        ("serve --name x --bind 127.0.0.1:0", 125),
         ("history --name x", 125),
         ("doctor", 2),
         ("doctor --name x", 2),
@@ -253,7 +254,7 @@ def test_without_any_usable_place_no_command_ends_in_a_traceback(command: str, s
             f"*{command.split()!r}], capture_output=True, text=True, cwd='/').__dict__"
         )
     assert (run["returncode"], "Traceback" in run["stderr"]) == (status, False), run
-    is_of_a_name_only = command.startswith(("status", "history"))
+    is_of_a_name_only = command.startswith(("status", "serve", "history"))
     assert is_of_a_name_only or "LEADERLOCK_DIR" in run["stdout"] + run["stderr"]
 
 

@@ -45,17 +45,25 @@ post_fork = in_one_worker(lead, {CALLBACKS})
 MODULES = {
     "gunicorn": ("in_one_worker", GUNICORN),
     "uwsgi": ("in_one_worker", f"in_one_worker(lead, {CALLBACKS})\napplication = wsgi"),
+    "uwsgi, mule": ("in_one_mule", f"in_one_mule(lead, {CALLBACKS})\napplication = wsgi"),
     "asgi": ("in_one_worker", f"app = in_one_worker(lead, app=asgi, {CALLBACKS})"),
     "flask": ("Leader", FLASK),
     "celery": ("in_one_worker", CELERY),
     "django": ("__doc__", SETTINGS),
 }
-COMMANDS: dict[str, Callable[[int], list[object]]] = {
-    "gunicorn": lambda port: ["gunicorn", "-c", "my_site.py", "-b", f"127.0.0.1:{port}", "served:wsgi"],
-    "uwsgi": lambda port: [
+
+
+def _uwsgi(port: int) -> list[object]:
+    return [
         *("uwsgi", "--http-socket", f"127.0.0.1:{port}", "--master", "--die-on-term"),
         *("--enable-threads", "--module", "my_site", "--hook-accepting", f"print:{ACCEPTS}"),
-    ],
+    ]
+
+
+COMMANDS: dict[str, Callable[[int], list[object]]] = {
+    "gunicorn": lambda port: ["gunicorn", "-c", "my_site.py", "-b", f"127.0.0.1:{port}", "served:wsgi"],
+    "uwsgi": _uwsgi,
+    "uwsgi, mule": lambda port: [*_uwsgi(port), "--mules", "1"],
     "asgi": lambda port: ["uvicorn", "--port", port, "my_site:app"],
     "flask": lambda port: [
         *("gunicorn", "--no-control-socket", "-b", f"127.0.0.1:{port}", "my_site:app")
@@ -66,7 +74,7 @@ COMMANDS: dict[str, Callable[[int], list[object]]] = {
         "django.core.wsgi:get_wsgi_application()",
     ],
 }
-IS_READY = {"uwsgi": ACCEPTS, "celery": " ready."}
+IS_READY = {"uwsgi": ACCEPTS, "uwsgi, mule": ACCEPTS, "celery": " ready."}
 """What a server logs then. Others answer a request; a worker of uWSGI that is still busy with one ends
 without notice."""
 
@@ -74,7 +82,8 @@ without notice."""
 @pytest.mark.parametrize("room", MODULES)
 def test_callbacks_are_called_around_the_task(tmp_path: Path, room: str) -> None:
     hook, more = MODULES[room]
-    (tmp_path / "my_site.py").write_text(HOOK.format(room=room, hook=hook, more=more))
+    module = room.partition(",")[0]
+    (tmp_path / "my_site.py").write_text(HOOK.format(room=module, hook=hook, more=more))
     port = free_port()
     program, *arguments = COMMANDS[room](port)
     command = [sys.executable, BIN / str(program), *arguments]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
+import tempfile
 import threading
 from pathlib import Path
 
@@ -72,3 +75,32 @@ def test_a_worker_of_an_asgi_server_that_ends_leaves_the_queue_before_its_last_r
 ) -> None:
     with AsgiServer(tmp_path, kind) as server:
         end_while_requests_are_served(server)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["hypercorn", "granian"])
+def test_a_server_that_is_told_to_end_passes_the_leadership_to_another_server_at_once(
+    kind: str,
+) -> None:
+    with contextlib.ExitStack() as stack:
+        directory = Path(tempfile.mkdtemp(prefix="leaderlock-test-"))  # short enough for a socket
+        stack.callback(shutil.rmtree, directory)
+        shared = {"LOCK": str(directory / "leader.lock"), "NOTES": str(directory / "notes")}
+        servers = []
+        for name in ("first", "second"):
+            (directory / name).mkdir()
+            server = AsgiServer(directory / name, kind, "", "full", "--workers", "2", **shared)
+            server.lock, server._notes = directory / "leader.lock", directory / "notes"
+            stack.enter_context(server.started())
+            servers.append(server)
+            number = 2 * len(servers)
+            until(lambda s=server, n=number: len(s._standing_and_ready()) == n, "all to stand")  # type: ignore[misc]
+        first, second = servers
+        of_first = first.candidates() & first.processes()
+        leader = first.leader(among=of_first)
+        os.kill(first.arbiter, signal.SIGTERM)
+        first.wait()
+        successor = second.leader(among=second.processes())
+        assert [note.pid for note in second.terms()] == [leader.pid, successor.pid]
+        assert leader.term in [note.term for note in second.notes() if note.event == "stop"]
+        second.check_one_leader_at_any_time()
