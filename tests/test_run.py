@@ -291,7 +291,7 @@ def test_garbage_in_the_lock_file_gives_125_and_stays_as_it_is(tmp_path: Path) -
     path.write_text("garbage")
     result = run("run", "--lock", str(path), "--", "echo", "never")
     assert (result.returncode, result.stdout) == (125, "")
-    assert "something else than a leaderlock record" in result.stderr
+    assert "does not contain a leaderlock record" in result.stderr
     assert path.read_text() == "garbage"
 
 

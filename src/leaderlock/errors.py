@@ -1,4 +1,4 @@
-"""Every error leaderlock raises: each says what happened, to which path, and what to do about it."""
+"""All errors of leaderlock: each message says what happened, to which path, and what to do."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ class LockFileUnusable(LeaderLockError, OSError):
 
 
 class UnsafeLockFile(LeaderLockError):
-    """The path is a symlink, not a regular file, or it or its directory belongs to somebody else."""
+    """The path is a symlink, not a regular file, or it or its directory belongs to another user."""
 
 
 class CorruptLockFile(LeaderLockError):
-    """The file's content is not a record of ours, so the next term cannot be known."""
+    """The file does not contain a leaderlock record, so the next term is unknown."""
 
 
 class LockFileReplaced(LeaderLockError):
-    """The path no longer names the file that is locked: somebody deleted or replaced it."""
+    """The path no longer names the locked file: another program deleted or replaced it."""
 
 
 class NetworkFilesystem(LeaderLockError):
-    """The path lies on a network file system, where flock may be local, slow, or absent."""
+    """The path is on a network file system, where flock may be local, slow or missing."""
 
 
 class LockTimeout(LeaderLockError, TimeoutError):
-    """The lock was held by others for longer than the `timeout` of the `LeaderLock`."""
+    """Another process held the lock for longer than the `timeout` of the `LeaderLock`."""
 
 
 class LeadershipLost(LeaderLockError):
-    """The caller leads no longer: its file was replaced, it resigned, or this is a forked child."""
+    """The caller no longer leads: its file was replaced, it resigned, or this is a forked child."""
 
 
 class NotHeld(LeaderLockError, RuntimeError):
-    """The operation needs the lock, and this object does not hold it in this process."""
+    """The operation needs the lock, but this object does not hold it in this process."""
 
 
 class BlocksEventLoop(LeaderLockError, RuntimeError):
-    """The call would wait in a thread whose event loop runs, and so stop everything that it serves."""
+    """The call would wait in a thread that runs an event loop, and so block that loop."""
 
 
 class Unsupported(LeaderLockError):
-    """This system, file system or version cannot do what was asked."""
+    """This system, file system or version does not support the request."""

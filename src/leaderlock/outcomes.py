@@ -75,7 +75,7 @@ class Outcomes:
             return _parse(content)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CorruptLockFile(
-                f"{self._path} holds something else than outcomes of call_once: put a copy of it back, "
+                f"{self._path} does not contain outcomes of call_once: put a copy of it back, "
                 f"or remove it (the functions then run again)"
             ) from error
 

@@ -121,7 +121,7 @@ def last_term(content: bytes, path: str, known: int = 0) -> int:
     term = greatest_term(content)
     if term < 1 and not (known and _was_cut_short(content)):
         raise CorruptLockFile(
-            f"{path} holds something else than a leaderlock record, so the next term is not known. "
+            f"{path} does not contain a leaderlock record, so the next term is unknown. "
             f"If the file was never a lock, choose another path; if it was, stop every process that "
             f"uses it, put a copy of the file back, or remove it (terms then start at 1 again)"
         )

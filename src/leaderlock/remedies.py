@@ -11,16 +11,17 @@ _REMEDIES = {
     errno.ENOENT: "make its directory first",
     errno.EACCES: "give this user write permission on the file and its directory, "
     "or choose another path",
-    errno.EPERM: "choose a path that this user may write",
+    errno.EPERM: "choose a path that this user may write to",
     errno.EROFS: "the file system is mounted read-only: choose a path on a writable one, "
     "or LeaderLock.anonymous()",
     errno.ENOSPC: "free some space on the file system (a lock needs one block)",
     errno.EDQUOT: "free some of this user's quota (a lock needs one block)",
     errno.EMFILE: "this process has too many files open: raise `ulimit -n` or close some",
     errno.ENFILE: "the system has too many files open: raise fs.file-max",
-    errno.ENOLCK: "the file system's lock service does not answer (NFS without lockd?)",
+    errno.ENOLCK: "the lock service of the file system does not answer (NFS without lockd?): choose a "
+    "local path",
     errno.ENAMETOOLONG: "choose a shorter name",
-    errno.ENOTDIR: "a part of its path is not a directory",
+    errno.ENOTDIR: "a part of the path is not a directory: correct the path",
 }
 
 _KERNELS = ("/proc/", "/sys/", "/dev/fd/", "/dev/pts/", "/dev/mqueue/")
@@ -57,7 +58,7 @@ def not_regular(mode: int, path: str) -> UnsafeLockFile:
     """The error for what lies at the path, if that is no regular file."""
     if stat.S_ISLNK(mode):
         return UnsafeLockFile(
-            f"{path} is a symlink, which could lead anywhere: give the path of the file itself"
+            f"{path} is a symlink, which could lead to any file: give the path of the file itself"
         )
     kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
     return UnsafeLockFile(f"{path} is {kind}: give the path of a regular file or of a new one")

@@ -41,8 +41,8 @@ def test_a_daemon_never_runs_beside_that_of_the_next_leader(path: Path) -> None:
         assert first.wait() == 0
         assert state_of(first_daemon) == ""
         said = first.said()
-    assert f"has left process {first_daemon} (" in said
-    assert "run it in the foreground, or give --follow" in said
+    assert f"left process {first_daemon} (" in said
+    assert "Run it in the foreground, or use --follow" in said
     assert said.count("\n") == 1
 
 
@@ -53,7 +53,7 @@ def test_the_lock_is_free_only_when_the_daemon_has_ended(path: Path) -> None:
         "run", *options, "--", "sh", "-c", f"exec 3<&0; {script}", stdin=subprocess.PIPE
     ) as running:
         assert running.line() == "up"
-        running.until_said("has left process")
+        running.until_said("left process")
         with Running("run", "--lock", str(path), "--", "echo", "next") as standby:
             until_parked(path, standby.pid)
             assert not LeaderLock(path).acquire(blocking=False)

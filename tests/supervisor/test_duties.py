@@ -138,7 +138,7 @@ def test_a_message_whose_sender_has_ended_when_it_is_read_is_ignored_and_that_is
     script = f"kill -STOP $PPID; {send}; kill -CONT $PPID; echo sent; read x"
     with Running("run", "-v", "--watchdog", "60", "--", "sh", "-c", script) as running:
         assert running.line() == "sent"
-        running.until_said("a notify message is ignored, since it comes from process")
+        running.until_said("ignored a notify message, since it comes from process")
         assert "status: gone" not in running.said()
 
 

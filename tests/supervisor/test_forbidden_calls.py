@@ -72,7 +72,7 @@ def test_mainpid_of_a_child_of_ours_works_without_pidfds_and_any_other_is_refuse
             running.process.stdin.flush()
 
         tell("child = subprocess.Popen(['sleep', '1000']); notify(f'MAINPID={child.pid}')")
-        running.until_said("is ignored: its end cannot be watched")
+        running.until_said("is ignored: leaderlock cannot watch for its end")
         tell("subprocess.run(['sh', '-c', 'sleep 1000 >&- 2>&- & echo $! >&2'], stderr=1)")
         lines = running.lines(2)
         orphan = next(int(line) for line in lines if line.isdecimal())

@@ -63,7 +63,7 @@ def test_a_command_that_may_not_be_signalled_keeps_the_lock_and_leaderlock_until
         assert running.line() == "up"
         for number in (signal.SIGWINCH, signal.SIGHUP, signal.SIGTERM):
             running.signal(number)
-        running.until_said("the lock is kept, and leaderlock stays")
+        running.until_said("leaderlock keeps the lock and waits for its end")
         assert not is_free(path)
         running.signal(signal.SIGTERM)
         running.signal(signal.SIGUSR1)
@@ -86,7 +86,7 @@ def test_a_leftover_that_may_not_be_signalled_keeps_the_lock_until_its_end(
     options = ["--lock", str(path), "--stop", "TERM/0.1/KILL/0.1"]
     with run_as_nobody(*options, "--", "sh", "-c", f"exec 3<&0; {script}") as running:
         assert running.line() == "up"
-        running.until_said("the lock is kept, and leaderlock stays")
+        running.until_said("leaderlock keeps the lock and waits for its end")
         assert not is_free(path)
         running.close_input()
         assert running.line() == "kept"
@@ -115,7 +115,7 @@ def test_a_sidecar_that_may_not_be_signalled_is_left_to_itself(becomes_root: str
         assert running.line() == "up"
         running.close_input()
         assert running.wait() == 4
-        assert "it is left to itself" in running.said()
+        assert "leaderlock no longer waits for it" in running.said()
 
 
 # Runs leaderlock with one function of the supervisor's that raises when it is first called.

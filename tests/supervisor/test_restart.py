@@ -34,7 +34,7 @@ def test_on_failure_starts_it_again_until_it_succeeds(tmp_path: Path, as_pid1: b
     assert result.returncode == 0
     assert count.read_text() == "x\n" * 2
     assert result.stderr == (
-        "leaderlock: the command ended with status 9; it is started again in 1 s\n"
+        "leaderlock: the command ended with status 9: leaderlock starts it again in 1 s\n"
     )
 
 
@@ -99,7 +99,7 @@ def test_the_limit_ends_it_with_the_last_status(tmp_path: Path) -> None:
     result = run("run", *options, "--", "sh", "-c", script)
     assert result.returncode == 9
     assert count.read_text() == "x\n" * 2
-    assert "too often to start it again" in result.stderr
+    assert "the restart limit is reached" in result.stderr
 
 
 def test_the_delay_doubles_up_to_30_seconds_and_begins_anew_after_a_long_run() -> None:
@@ -126,7 +126,7 @@ def test_the_lock_is_kept_across_a_restart_with_its_term(path: Path, tmp_path: P
     options = ["--lock", str(path), "--restart", "on-failure"]
     with Running("run", *options, "--", "sh", "-c", f"echo $LEADERLOCK_TERM; {script}") as running:
         assert running.line() == "1"
-        running.until_said("started again in 1 s")
+        running.until_said("starts it again in 1 s")
         assert not LeaderLock(path).acquire(blocking=False)
         assert running.lines(2) == ["1", "again 1"]
 

@@ -172,7 +172,7 @@ def test_a_schedule_without_kill_gives_up_at_its_end_with_the_status_of_its_last
         pid = int(running.line().split()[1])
         running.signal(signal.SIGTERM)
         assert running.wait() == 128 + signal.SIGTERM
-        assert "left to itself" in running.said()
+        assert "no longer waits for it" in running.said()
         os.kill(pid, signal.SIGKILL)
 
 

@@ -93,7 +93,9 @@ def test_a_command_that_leaderlock_restarts_does_not_fail_the_service(systemd: S
     systemd.add("own.service", unit(options, words, "WatchdogSec=10"))
     systemd.systemctl("start", "own.service")
     systemd.until_journal("^own-silent$")
-    systemd.until_journal("^leaderlock: the command is taken for hung: it missed its beat of 2 s")
+    systemd.until_journal(
+        "^leaderlock: the command seems to hang, so leaderlock stops it: it missed its beat of 2 s"
+    )
     systemd.until_journal("^own-up$")
     assert systemd.show("own.service", "ActiveState") == "active"
     assert systemd.show("own.service", "NRestarts") == "0"

@@ -101,7 +101,9 @@ def main(words: Sequence[str]) -> int:
     settings.warns_of_orphans = parsed.get("warn", False)
     messages.verbosity = _verbosity(parsed.count("verbose"))
     if os.getpid() != 1 and not settings.subreaper and not _is_subreaper():
-        messages.say("this is not PID 1, so orphans will not be taken in: run it as PID 1, or use -s")
+        messages.say(
+            "this is not PID 1, so leaderlock does not reap orphans: run it as PID 1, or use -s"
+        )
     return Supervisor(settings).run()
 
 

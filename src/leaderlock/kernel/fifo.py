@@ -175,7 +175,7 @@ def _require_safe(status: os.stat_result, path: str) -> None:
 
 def _symlink(path: str) -> UnsafeLockFile:
     return UnsafeLockFile(
-        f"{path} is a symlink, which could lead anywhere: give the path of the FIFO itself"
+        f"{path} is a symlink, which could lead to any file: give the path of the FIFO itself"
     )
 
 

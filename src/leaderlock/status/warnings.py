@@ -69,7 +69,7 @@ def warnings_about(
         found.append(
             LockWarning(
                 "record-corrupt",
-                "the file holds something else than a leaderlock record, so no candidate can lead: "
+                "the file does not contain a leaderlock record, so no candidate can lead: "
                 "put a copy of it back, or stop all who use it and remove it (terms start at 1 again)",
             )
         )

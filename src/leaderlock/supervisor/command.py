@@ -221,8 +221,8 @@ class Command:
     def _name_leftovers(self, names: str) -> None:
         if self._settings.lock is not None:
             say(
-                f"the command has left {names} behind, which is stopped before the lock is free: run "
-                "it in the foreground, or give --follow, which takes it for the command",
+                f"the command left {names} behind: leaderlock stops it before it releases the lock. "
+                "Run it in the foreground, or use --follow, which treats it as the command",
                 1 if self._stopped_by_us else 0,
             )
 
@@ -253,11 +253,11 @@ class Command:
                 return
             self._stopper = None
             say(
-                f"process {self._main.pid} has not ended by the end of the stop schedule: the lock is "
-                "kept, and leaderlock stays, until it has; SIGTERM begins the schedule again"
+                f"process {self._main.pid} still runs after the stop schedule: leaderlock keeps the "
+                "lock and waits for its end; send SIGTERM to begin the schedule again"
             )
             return
-        say("the command has not ended by the end of the stop schedule; it is left to itself")
+        say("the command still runs after the stop schedule: leaderlock no longer waits for it")
         self._status = 128 + last
         self._be_done()
 
@@ -269,8 +269,8 @@ class Command:
         left = self._left_behind()
         if names := name_of(left):
             say(
-                f"{names} has not ended by the end of the stop schedule: the lock is kept, and "
-                "leaderlock stays, until it has; SIGTERM begins the schedule again"
+                f"{names} still runs after the stop schedule: leaderlock keeps the lock and waits for "
+                "its end; send SIGTERM to begin the schedule again"
             )
         return not left
 

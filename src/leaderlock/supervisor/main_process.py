@@ -59,7 +59,7 @@ class MainProcess:
         except OSError as error:  # ENOSYS: Linux before 5.3; EPERM: a seccomp profile
             process = process_of(pid)
             if process is None or process.parent != os.getpid():
-                say(f"MAINPID={pid} is ignored: its end cannot be watched ({error.strerror})")
+                say(f"MAINPID={pid} is ignored: leaderlock cannot watch for its end ({error.strerror})")
                 return
             fd = -1  # a child of ours: SIGCHLD tells, and its number is not given away before
         say(f"the main process is {pid} now", 1)
@@ -109,7 +109,7 @@ class MainProcess:
         if self._first_has_ended:
             self._end(status)
         else:
-            say(f"the main process has ended, it is {self.first} again", 1)
+            say(f"the main process has ended: process {self.first} is the main process again", 1)
             self.pid = self.first
 
     def _end(self, status: int) -> None:

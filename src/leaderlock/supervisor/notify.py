@@ -103,7 +103,7 @@ class NotifySocket:
         self._ignored += 1
         if self._ignored <= _COMPLAINTS:
             last = "; further ones are not mentioned" if self._ignored == _COMPLAINTS else ""
-            say(f"a notify message is ignored, since {reason}{last}")
+            say(f"ignored a notify message, since {reason}{last}")
 
 
 def _opened(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, list[int]]:

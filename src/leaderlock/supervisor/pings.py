@@ -108,7 +108,10 @@ class Pings:
             self._done()
 
     def _give_up(self) -> None:
-        say(f"the last ping to {place_of(self._url)} has taken {LAST_GRACE:g} s: not waiting for it")
+        say(
+            f"the last ping to {place_of(self._url)} has not ended after {LAST_GRACE:g} s: leaderlock "
+            f"does not wait for it"
+        )
         assert self._done is not None
         self._done()
 

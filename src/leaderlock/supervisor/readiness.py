@@ -39,9 +39,9 @@ def prepare_process(settings: Settings) -> None:
                 if not settings.collects_for_want_of_pidfds:
                     raise
                 raise Unsupported(
-                    "the end of what a command leaves behind is not noticed here: pidfd_open(2) does "
-                    f"not work, and PR_SET_CHILD_SUBREAPER neither ({error}): allow one of them in the "
-                    "seccomp profile, or use `leaderlock init`"
+                    "leaderlock cannot notice when a process that the command leaves behind ends: "
+                    f"neither pidfd_open(2) nor PR_SET_CHILD_SUBREAPER works here ({error}). Allow one "
+                    "of them in the seccomp profile, or use `leaderlock init`"
                 ) from error
         if settings.parent_death_signal:
             control.ask_for_parent_death_signal(settings.parent_death_signal)

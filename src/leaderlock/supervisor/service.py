@@ -55,7 +55,7 @@ class Service:
         try:
             self._manager = Notifier.from_environment()
         except ValueError as error:  # the command is worth more than what is said of it
-            say(f"no service manager is told anything: {error}")
+            say(f"the service manager gets no notifications: {error}")
         self._manager_interval = watchdog_interval() if self._manager else None
         self._interval = settings.watchdog or self._manager_interval
         self._first_manager_interval = self._manager_interval
@@ -117,7 +117,7 @@ class Service:
             self._manager.send(*states, descriptors=descriptors)
         except OSError as error:  # it is gone, or its queue is full; said once, until it hears again
             if not self._manager_is_deaf:
-                say(f"the service manager could not be told {states[0]}: {error.strerror}")
+                say(f"cannot send {states[0]} to the service manager: {error.strerror}")
             self._manager_is_deaf = True
         else:
             self._manager_is_deaf = False

@@ -107,6 +107,6 @@ class Sidecar:
 
     def _leave(self) -> None:
         """Not even KILL has ended it: it is another user's, or in uninterruptible sleep."""
-        say(f"sidecar {self.words[0]} has not ended by SIGKILL either; it is left to itself")
+        say(f"sidecar {self.words[0]} still runs after SIGKILL: leaderlock no longer waits for it")
         self._reaper.forget(self.pid)
         self._ended(128 + signal.SIGKILL)

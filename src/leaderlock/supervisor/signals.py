@@ -111,5 +111,5 @@ def send(pid: int, number: int, *, group: bool = False, pidfd: int = -1) -> None
             _refused.add(pid)
             say(
                 f"cannot send {signal_name(number)} to {'group' if group else 'process'} {pid}: "
-                f"{error.strerror}; it is waited for all the same"
+                f"{error.strerror}; leaderlock still waits for its end"
             )

@@ -201,7 +201,7 @@ class Supervisor:
 
     def _on_orphan(self, pid: int, status: int) -> None:
         say(
-            f"took in process {pid}, an orphan that ended with status {status}",
+            f"reaped process {pid}, an orphan that ended with status {status}",
             0 if self._settings.warns_of_orphans else 2,
         )
 
@@ -246,11 +246,11 @@ class Supervisor:
             policy = self._settings.restart
             delay = policy.delay_before_restart(status, self._command.ran)
             if policy.is_exhausted:
-                say(f"the command ended with status {status}, too often to start it again")
+                say(f"the command ended with status {status}: the restart limit is reached")
         if delay is None:
             self._end()
             return
-        say(f"the command ended with status {status}; it is started again in {delay:g} s")
+        say(f"the command ended with status {status}: leaderlock starts it again in {delay:g} s")
         if status != 0 and self._settings.resign_on_failure:
             self._let_go()
         self._restart = self._loop.call_later(delay, self._start_again)

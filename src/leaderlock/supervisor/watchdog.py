@@ -87,7 +87,7 @@ class Watchdog:
         if self._is_over:  # it is being ended already, and asks for it again and again
             return
         self.disarm()
-        say(f"the command is taken for hung: {reason}")
+        say(f"the command seems to hang, so leaderlock stops it: {reason}")
         self._on_failure(reason)
 
 
