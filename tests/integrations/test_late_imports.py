@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -129,3 +130,22 @@ def test_a_worker_imports_nothing_after_the_application_was_loaded(tmp_path: Pat
         until(lambda: not fleet.processes(), "the server to end")
         assert "a task that fails" in fleet.output()
     assert late_imports.late(str(report)) == []
+
+
+SEED = """
+import random, sys
+{first}
+sys.meta_path.clear()  # no import finds a file any more
+random.seed(b"as each worker of gunicorn does, without its rights")
+"""
+
+
+@pytest.mark.parametrize("first", ["", "import hashlib"])
+def test_gunicorns_seed_needs_hashlib_from_python_3_13_on(first: str) -> None:
+    # Without leaderlock: before, `random` imported what it hashes with when it was imported itself.
+    run = subprocess.run(
+        [sys.executable, "-c", SEED.format(first=first)], capture_output=True, text=True, timeout=60
+    )
+    fails = sys.version_info >= (3, 13) and not first
+    assert run.returncode == (1 if fails else 0), run.stderr
+    assert ("No module named 'hashlib'" in run.stderr) == fails
