@@ -39,7 +39,8 @@ class Instants:
         self._main = threading.get_ident()
         if sys.version_info >= (3, 12):
             monitoring = sys.monitoring
-            monitoring.use_tool_id(monitoring.DEBUGGER_ID, "instants")
+            if monitoring.get_tool(monitoring.DEBUGGER_ID) is None:
+                monitoring.use_tool_id(monitoring.DEBUGGER_ID, "instants")
             for event, callback in (
                 (monitoring.events.PY_START, self._start),
                 (monitoring.events.PY_RESUME, self._resume),
