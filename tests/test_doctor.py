@@ -17,6 +17,7 @@ import jsonschema
 import pytest
 
 import leaderlock.cli
+from leaderlock import CorruptLockFile, LeaderLock
 from leaderlock.cli.doctor import STATUS
 from leaderlock.cli.doctor_text import as_text
 from leaderlock.diagnosis import Diagnosis, diagnose
@@ -216,6 +217,23 @@ def test_a_lock_file_that_leaderlock_would_refuse_is_broken(path: Path) -> None:
         os.chown(path, 12345, 12345)
         assert told(path)["verdict"] == "broken"
     assert path.exists()
+
+
+@pytest.mark.parametrize("content", [b"127.0.0.1 localhost\n", b"\0" * 512, b"leaderlock 1 "])
+def test_a_file_that_holds_something_else_than_a_record_is_broken(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    finding = findings(told(path))["lock file"]
+    assert finding["verdict"] == "broken"
+    assert "something else than a leaderlock record" in finding["text"]
+    with pytest.raises(CorruptLockFile):  # so it is
+        LeaderLock(path).acquire()
+    assert path.read_bytes() == content
+
+
+def test_a_lock_file_that_was_used_is_good(path: Path) -> None:
+    with LeaderLock(path):
+        assert findings(told(path))["lock file"]["verdict"] == "good"
+    assert findings(told(path))["lock file"]["verdict"] == "good"
 
 
 def test_a_full_file_system_is_broken(tiny: Path) -> None:

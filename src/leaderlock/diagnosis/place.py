@@ -6,6 +6,7 @@ import os
 import shlex
 import stat
 
+from leaderlock import record
 from leaderlock.diagnosis.finding import Finding
 from leaderlock.kernel.filesystems import Filesystem
 from leaderlock.kernel.surroundings import setting
@@ -128,6 +129,13 @@ def on_file(file: str) -> list[Finding]:
             f"{file} has {status.st_nlink} names (hard links): all of them are one and the same lock."
         )
         return [Finding(topic, "doubtful", text, "use one name alone")]
+    if _holds_something_else(file):
+        text = f"{file} holds something else than a leaderlock record, so no candidate can lead."
+        remedy = (
+            "choose another path if it was never a lock; otherwise put a copy of it back, or stop all "
+            "who use it and remove it (terms start at 1 again)"
+        )
+        return [Finding(topic, "broken", text, remedy)]
     return [Finding(topic, "good", f"{_owner(status)}, mode {stat.S_IMODE(status.st_mode):04o}.")]
 
 
@@ -147,3 +155,17 @@ def on_space(directory: str) -> list[Finding]:
     what = "inode" if free else "block"
     text = f"The file system is full: no {what} is free for the lock file."
     return [Finding("space", "broken", text, "free some space, or choose another file system")]
+
+
+def _holds_something_else(file: str) -> bool:
+    try:
+        fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # it was replaced or deleted meanwhile
+        return False
+    try:
+        content = os.pread(fd, record.SIZE, 0)
+    except OSError:  # EIO, ESTALE, ESPIPE: a sick file system, or a FIFO that came meanwhile
+        return False
+    finally:
+        os.close(fd)
+    return bool(content) and record.greatest_term(content) < 1
