@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator, ValidationError
 import leaderlock.status
 from leaderlock import LeaderLock
 from leaderlock.status import status_of
-from tests.processes import holder
+from tests.processes import holder, needs_root
 from tests.test_run import end_of, line_of, run, start, wait_until_queued
 from tests.test_term import crafted
 
@@ -176,3 +176,20 @@ def test_rich_is_not_needed_off_a_terminal(lock: LeaderLock) -> None:
     assert f"leader   {os.getpid()}" in result.stdout
     assert result.stdout.endswith("\n[]\n")  # nothing that is slow to load
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["status", "status {}", "status --json {}", "resign {}"])
+def test_without_proc_no_lock_seems_to_be_free(command: str, path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip(needs_root)
+    words = [sys.executable, "-m", "leaderlock", *command.format(path).split()]
+    script = 'umount -l /proc && exec "$@"'
+    with LeaderLock(path):
+        run = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", script, "sh", *words],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "LEADERLOCK_DIR": str(path.parent)},
+        )
+    assert run.stderr == "leaderlock: who holds a lock is read from /proc/locks: mount /proc here\n"
+    assert (run.stdout, run.returncode) == ("", 125)

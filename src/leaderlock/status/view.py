@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 
+from leaderlock.errors import Unsupported
 from leaderlock.kernel.containers import Freezers
 from leaderlock.kernel.mounts import mounts_by_id
 from leaderlock.kernel.openfiles import (
@@ -47,6 +49,8 @@ class View:
     @property
     def _table(self) -> AllFlocks:
         if self._flocks is None:
+            if not os.path.exists("/proc/locks"):  # otherwise every lock would seem to be free
+                raise Unsupported("who holds a lock is read from /proc/locks: mount /proc here")
             self._flocks = AllFlocks()
         return self._flocks
 
