@@ -170,7 +170,7 @@ def test_what_cannot_be_asked_is_said_in_one_line(path: Path) -> None:
         for place, says in (
             (path, "does not exist"),
             (Path(f"/proc/{os.getpid()}/fd/{lock.fileno()}"), "anonymous"),
-            (path.parent, "not a regular file"),
+            (path.parent, "is a directory"),
         ):
             asked = resign(place)
             assert (asked.returncode, asked.stdout) == (125, "")
