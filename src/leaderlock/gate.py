@@ -107,7 +107,8 @@ class Gate:
         If an exception breaks it off, the next call of anybody goes on with it.
         """
         with self.mutex:
-            hold.close()
+            if hold.descriptor.fd >= 0:
+                hold.close()
             if self._unwoken is hold:
                 self._unwoken = None
             if self.inside is hold:

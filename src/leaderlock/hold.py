@@ -9,6 +9,7 @@ import time
 
 from leaderlock import journal, record
 from leaderlock.errors import NotHeld
+from leaderlock.kernel import descriptors
 from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.flock import Wait, wait_here
 from leaderlock.lockfile import write_record
@@ -35,6 +36,7 @@ class Hold:
     parent, and a standby is to cost next to nothing.
 
     Attributes:
+        descriptor: from before it is opened until after it is closed.
         is_held: whether that is the whole lock. Whoever sets it to False is the one who releases.
         is_journalled: whether the history has an entry for it.
         term: the fencing token; known once the lock is held.
@@ -46,10 +48,10 @@ class Hold:
     __slots__ = (
         "_can_journal",
         "_content",
-        "_descriptor",
         "_file",
         "_is_locked",
         "_last_beat",
+        "descriptor",
         "is_held",
         "is_journalled",
         "since",
@@ -64,7 +66,7 @@ class Hold:
 
     def __init__(self, file: LockFile | MemoryFile) -> None:
         self._file = file
-        self._descriptor = Descriptor()
+        self.descriptor = Descriptor()
         self._is_locked = False
         self.waited = 0.0
         self._can_journal = True
@@ -77,9 +79,8 @@ class Hold:
 
         If the file has been replaced meanwhile, the wait starts over on the new one.
         """
-        file = self._file
+        file, descriptor = self._file, self.descriptor
         deadline = None if not timeout else time.monotonic() + timeout
-        descriptor = self._descriptor
         while True:
             file.open(descriptor)
             if wait is not None:  # an election's, or a supervisor's: the leader will have a look-out
@@ -118,7 +119,9 @@ class Hold:
             term += 1
             self.since = time.time()
             waited = self.waited if self.waited > journal.AT_ONCE else None
-            self._content = content = record.encode(term, self.since, file.label, waited, file.lease)
+            self._content = content = record.encode(
+                term, self.since, file.label, waited, file.lease, descriptors.owner_pid
+            )
             self.term = term
             if os.pwrite(fd, content, 0) != len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -211,11 +214,11 @@ class Hold:
             until: when the term ends, in seconds since the epoch; 0 as long as it lasts.
             ended: how.
         """
-        if self._descriptor.is_open():
+        if self.descriptor.is_open():
             self._journal(until, ended)
 
     def _journal(self, until: float, ended: str) -> None:
-        descriptor = self._descriptor
+        descriptor = self.descriptor
         self.is_journalled = True
         if self._can_journal:
             slot = journal.slot(
@@ -250,7 +253,7 @@ class Hold:
         Raises:
             NotHeld: other code has closed the descriptor, and the lock went with it.
         """
-        descriptor = self._descriptor
+        descriptor = self.descriptor
         try:  # whether it leads to the record of this very term, and so to the file that is locked
             intact = descriptor.is_ours() and os.pread(descriptor.fd, record.SIZE, 0) == self._content
         except OSError:  # EBADF; ESPIPE, EISDIR: the number was reused
@@ -267,10 +270,8 @@ class Hold:
             descriptor.close()
 
     def close(self) -> None:
-        """Let go of what there is of it yet, or still; nothing, if it was released."""
-        descriptor = self._descriptor
-        if descriptor.fd < 0:
-            return
+        """Let go of what there is of it yet, or still, if the descriptor is not closed yet."""
+        descriptor = self.descriptor
         if not self._is_locked:  # the number may lead to a decoy (`Wait`)
             descriptor.close()
         elif descriptor.is_open():  # broken off by an exception
@@ -281,11 +282,11 @@ class Hold:
 
     def is_open(self) -> bool:
         """Whether the descriptor is open: no other code has closed it, and the lock with it."""
-        return self._descriptor.is_open(on_network=self._file.is_network)
+        return self.descriptor.is_open(on_network=self._file.is_network)
 
     def require_open(self) -> Descriptor:
         """The descriptor; `NotHeld` if other code has closed it: the number may lead anywhere now."""
-        descriptor = self._descriptor
+        descriptor = self.descriptor
         if not descriptor.is_open(on_network=self._file.is_network):
             descriptor.forget()
             raise NotHeld(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 class _Exit(io.IOBase):
     """Any arguments to its `__exit__`, which calls `close`; there is nothing to close otherwise."""
 
+    __slots__ = ("close",)
     closed = True
     close: Callable[[], object]  # type: ignore[assignment]
 

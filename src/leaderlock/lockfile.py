@@ -10,7 +10,7 @@ import os
 import stat
 
 from leaderlock.errors import NetworkFilesystem, UnsafeLockFile
-from leaderlock.kernel.descriptors import Descriptor
+from leaderlock.kernel.descriptors import Descriptor, openings
 from leaderlock.kernel.mounts import local_devices, mount_of
 from leaderlock.log import log
 from leaderlock.record import host_and_name
@@ -107,6 +107,7 @@ class LockFile(LockedFile):
         self._given = "" if path is None else _absolute(path)
         self._seen = False
         self._flags = _FLAGS | _NOATIME
+        self._opens = openings(self._given, self._flags)  # once: it is a part of each cycle
         self.name = _stem(self.path) if name is None else name
         self.label = host_and_name(self.name)
 
@@ -149,19 +150,23 @@ class LockFile(LockedFile):
                         status = os.lstat(reach)
                         if status.st_mode & _FORMAT != stat.S_IFREG or status.st_uid != os.geteuid():
                             _require_safe(status, path)
-                    status = descriptor.open(reach, self._flags)
+                    if reach is self._given:
+                        status = descriptor.open_next(self._opens, self._flags)
+                    else:
+                        status = descriptor.open(reach, self._flags)
                 except FileNotFoundError:
                     status = self._create(reach, descriptor)
                 except PermissionError as error:
                     if error.errno != errno.EPERM or self._flags == _FLAGS:
                         raise
                     self._flags = _FLAGS  # the file is root's
+                    self._opens = openings(self._given, _FLAGS)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise not_regular(stat.S_IFLNK, path) from error
             raise unusable(error, "open the lock file", path) from error
         # The common case without a call, here as above: see `Hold`.
-        if status.st_mode & _FORMAT != stat.S_IFREG or status.st_uid != os.geteuid():
+        if status.st_mode & _FORMAT != _REGULAR or (status.st_uid and status.st_uid != os.geteuid()):
             _require_safe(status, path)
         self._seen = True
         if status.st_dev not in _local_devices:
@@ -225,6 +230,7 @@ class LockFile(LockedFile):
 
 _NEW = os.O_CREAT | os.O_EXCL
 _FORMAT = stat.S_IFMT(0o177777)
+_REGULAR = stat.S_IFREG
 # At the import, and so before the fork of a server: each worker would copy 100 KiB of pages for it.
 _local_devices = local_devices()
 

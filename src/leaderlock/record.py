@@ -81,6 +81,7 @@ def encode(
     label: bytes,
     waited: float | None = None,
     lease: float | None = None,
+    pid: int = 0,
 ) -> bytes:
     """The content of the file for this process.
 
@@ -89,12 +90,13 @@ def encode(
         label: from `host_and_name`.
         waited: for how many seconds it had waited for the lock, if it had to.
         lease: seconds, if there is one.
+        pid: this process's, if it is known.
     """
     if lease is not None:
         label = b'"lease":%g,%b' % (lease, label)
     if waited is not None:
         label = b'"waited":%.3f,%b' % (waited, label)
-    text = b' {"term":%d,"pid":%d,"since":%.6f,%b}' % (term, os.getpid(), since, label)
+    text = b' {"term":%d,"pid":%d,"since":%.6f,%b}' % (term, pid or os.getpid(), since, label)
     body = text.ljust(COPY_SIZE - _CRC_END - 1) + b"\n"
     return (_HEAD % crc32(body) + body) * 2
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+from itertools import repeat
 
 from leaderlock.kernel.threads import RLock
 
@@ -23,7 +24,7 @@ except ImportError:  # Windows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _HIGH = 960
 """Below 1024, which is many a process's limit, and the most that select(2) takes."""
@@ -37,6 +38,7 @@ for _flag in ("O_NONBLOCK", "O_NOATIME", "O_NOFOLLOW", "O_APPEND"):
     _MARKS |= getattr(os, _flag, 0)
 
 _HAS_FLAGS = hasattr(fcntl, "F_GETFL")
+_GET_FLAGS = fcntl.F_GETFL if _HAS_FLAGS else 0
 _NOT_KNOWN = os.stat_result((0,) * 10)
 
 _mutex = RLock()  # reentrant: a signal handler may fork while its thread is inside
@@ -55,8 +57,9 @@ class Descriptor:
     Whoever makes one has it before it is opened, and calls `close` in the end: so nothing is lost if a
     signal handler raises at any instant. No instant lies between the system call and the table: the
     interpreter calls handlers after a call and at a jump back (CPython 3.10 to 3.13), and none is in
-    between, as the iterator of `map`, which is C code, makes the call. For the same reason the steps
-    after a look at the table are plain assignments, up to the call of close(2).
+    between, as the iterator of `map`, which is C code, makes the call, and the loop over it ends before
+    its jump back. For the same reason the steps after a look at the table are plain assignments, up to
+    the call of close(2).
 
     Args:
         path, flags, mode: for `open`; nothing is opened without a path.
@@ -66,12 +69,12 @@ class Descriptor:
         status: fstat(2) of what was opened.
     """
 
-    __slots__ = ("_flags", "fd", "status")
+    __slots__ = ("_marks", "fd", "status")
 
     def __init__(self, path: str = "", flags: int = 0, mode: int = 0o777) -> None:
         self.fd = -1
         self.status = _NOT_KNOWN
-        self._flags = 0
+        self._marks = -1  # not known
         if path:
             try:
                 self.open(path, flags, mode)
@@ -81,13 +84,19 @@ class Descriptor:
 
     def open(self, path: str, flags: int, mode: int = 0o777) -> os.stat_result:
         """Open a file; its fstat(2). It must not be open yet."""
+        return self.open_next(openings(path, flags, mode), flags)
+
+    def open_next(self, opens: Iterator[int], flags: int) -> os.stat_result:
+        """`open`, by what `openings` has returned for these flags."""
         with _mutex:
-            (self.fd,) = map(os.open, (path,), (flags,), (mode,))
-            registered[self.fd] = self
-            self._flags = flags
-            self.status = status = os.fstat(self.fd)
+            for self.fd in opens:
+                break
+            fd = self.fd
+            registered[fd] = self
+            self.status = status = os.fstat(fd)
             if flags not in _told_flags:
-                _told_flags[flags] = _flags_of(self.fd)
+                _told_flags[flags] = _flags_of(fd)
+            self._marks = _told_flags[flags]
         return status
 
     def open_by(self, make: Callable[[int], int], argument: int) -> None:
@@ -136,12 +145,9 @@ class Descriptor:
         Raises:
             OSError: EBADF, the number leads nowhere.
         """
-        fd = self.fd
-        return registered.get(fd) is self and (
-            not _HAS_FLAGS
-            or not self._flags
-            # As `_flags_of` does, without a call: every release comes here.
-            or fcntl.fcntl(fd, fcntl.F_GETFL) & _MARKS == _told_flags.get(self._flags)
+        # The flags as `_flags_of` tells them, without a call: every release comes here.
+        return registered.get(self.fd) is self and (
+            self._marks < 0 or fcntl.fcntl(self.fd, _GET_FLAGS) & _MARKS == self._marks
         )
 
     def close(self) -> None:
@@ -194,7 +200,12 @@ def replace(fd: int, owner: Descriptor | None, other_fd: int) -> bool:
 
 
 def _flags_of(fd: int) -> int:
-    return fcntl.fcntl(fd, fcntl.F_GETFL) & _MARKS if _HAS_FLAGS else 0
+    return fcntl.fcntl(fd, _GET_FLAGS) & _MARKS if _HAS_FLAGS else -1
+
+
+def openings(path: str, flags: int, mode: int = 0o777) -> Iterator[int]:
+    """What opens a file anew at each step, for `Descriptor.open_next`; any thread may use it."""
+    return map(os.open, repeat(path), repeat(flags), repeat(mode))
 
 
 def adopt() -> None:
