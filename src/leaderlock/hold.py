@@ -143,22 +143,18 @@ class Hold:
                 return True
             except BlockingIOError:
                 if timeout == 0:
-                    self._remember(os.pread(fd, record.SIZE, 0))
+                    self._file.remember(os.pread(fd, record.SIZE, 0))
                     return False
-        if (content := os.pread(fd, record.SIZE, 0)) != self._file.last_read:
-            self._remember(content)
+        content = os.pread(fd, record.SIZE, 0)
+        if not self._file.last_read:  # by one call less: see above
+            self._file.last_read = content
+        elif content != self._file.last_read:
+            self._file.remember(content)
         began = time.monotonic()
         try:
             return wait_here(fd, timeout) if wait is None else wait.flock(fd, timeout)
         finally:
             self.waited += time.monotonic() - began
-
-    def _remember(self, content: bytes) -> None:
-        """Keep the record, to go on from if the file is cut short; it is looked into only then."""
-        file = self._file
-        if file.last_read:
-            file.last_seen = max(file.last_seen, record.greatest_term(file.last_read))
-        file.last_read = content
 
     @property
     def fd(self) -> int:

@@ -56,13 +56,14 @@ class Leadership(OfThisProcess):
             nobody would do the work. It may call `look_out`.
     """
 
+    request: Request
+
     def __init__(self, lock: LeaderLock, switch: DeadManSwitch | None = None) -> None:
         self.term = 0
         self.since = 0.0
         self.lost = False
         self.takes_over = False
         self.is_beaten_for = False
-        self.request = Request(lock)
         self._stopping = Stopping()
         self.news: Callable[[Leadership], None] | None = None
         self._lookout: LookOut | None = None
@@ -80,6 +81,7 @@ class Leadership(OfThisProcess):
         self.term = hold.term
         self.since = hold.since
         self.takes_over = hold.waited > AT_ONCE
+        self.request = Request(self._lock)  # not in each standby
         self._thread = get_ident()
         self._next_note = time.monotonic() + self._note_every
         if in_earnest:

@@ -13,7 +13,7 @@ from leaderlock.errors import NetworkFilesystem, UnsafeLockFile
 from leaderlock.kernel.descriptors import Descriptor, openings
 from leaderlock.kernel.mounts import local_devices, mount_of
 from leaderlock.log import log
-from leaderlock.record import host_and_name
+from leaderlock.record import greatest_term, host_and_name
 from leaderlock.remedies import not_regular, require_possible, unusable
 
 TYPE_CHECKING = False
@@ -78,6 +78,12 @@ class LockedFile:
             self.open(descriptor)
         finally:
             descriptor.close()
+
+    def remember(self, content: bytes) -> None:
+        """Keep a record, to go on from if the file is cut short; it is looked into only then."""
+        if self.last_read:
+            self.last_seen = max(self.last_seen, greatest_term(self.last_read))
+        self.last_read = content
 
     lease: float | None = None
     journalled = 0

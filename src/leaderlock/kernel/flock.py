@@ -48,6 +48,17 @@ class Wait:
     `before_parking` is called just before the wait blocks.
     """
 
+    __slots__ = (
+        "_by_signal",
+        "_descriptor",
+        "_fd",
+        "_interrupt",
+        "_mutex",
+        "_thread",
+        "before_parking",
+        "cancelled",
+    )
+
     def __init__(self, before_parking: Callable[[], None] | None = None) -> None:
         self.cancelled = False
         self.before_parking = before_parking
@@ -103,39 +114,43 @@ class Wait:
         self._thread = get_ident()
         self._fd = fd
         self._descriptor = descriptors.registered.get(fd)
-        stopped = allocate_lock()
-        stopped.acquire()
+        stopped = None
+        if timeout is not None:
+            stopped = allocate_lock()
+            stopped.acquire()
         # Asked first, for a handler that raises takes the result of the change with it.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ()).intersection(INTERRUPTING_SIGNALS)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        if blocked:
+            blocked = blocked.intersection(INTERRUPTING_SIGNALS)
+        # All in one function: each one more costs a standby a page or two (`Hold`).
         try:
             if blocked:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
-            if timeout is not None:  # one parked thread, no wakeups
+            if stopped is not None:  # one parked thread, no wakeups
                 start_thread_without_signals(_after, stopped, timeout, self._call_off)
             if self.before_parking is not None:
                 self.before_parking()
-            return self._park(fd)
-        finally:
-            stopped.release()  # first, or the timer's thread would stay for its time
-            if blocked:
-                signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
-
-    def _park(self, fd: int) -> bool:
-        try:
             with self._mutex:
                 if self.cancelled:
                     return False
                 self._interrupt = self._interrupt_flock
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            except OSError:
+                if self.cancelled:  # EBADF, which is how a decoy answers
+                    return False
+                raise
             return not self.cancelled
-        except OSError:
-            if self.cancelled:  # EBADF, which is how a decoy answers
-                return False
-            raise
         finally:
-            self._interrupt = None  # first: another exception may break off the wait for the mutex
-            with self._mutex:  # no signal is sent to a thread that has left the call
-                pass
+            try:
+                self._interrupt = None  # first: another exception may break off the wait for the mutex
+                with self._mutex:  # no signal is sent to a thread that has left the call
+                    pass
+            finally:
+                if stopped is not None:  # first, or the timer's thread would stay for its time
+                    stopped.release()
+                if blocked:
+                    signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
 
     def _interrupt_flock(self) -> None:
         """Called with the mutex. The waiter may have gone, and its number may be another file's now."""

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 class Watchers(list[NativeEvent]):
     """Waits for conditions; whoever changes something calls `tell`, in any thread or signal handler.
 
-    A list of those who wait: an ``__init__`` of its own would cost each standby a page.
+    A list of those who wait: an ``__init__`` of its own would cost each standby a page, and a dict of
+    its own two.
     """
+
+    __slots__ = ()
 
     def until(self, condition: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until it holds, or for `timeout` seconds; whether it does."""
