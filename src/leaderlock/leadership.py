@@ -56,8 +56,6 @@ class Leadership(OfThisProcess):
             nobody would do the work. It may call `look_out`.
     """
 
-    request: Request
-
     def __init__(self, lock: LeaderLock, switch: DeadManSwitch | None = None) -> None:
         self.term = 0
         self.since = 0.0
