@@ -92,7 +92,7 @@ def _portalocker(path: str) -> Callable[[], object]:
 
 CONTENDERS = [
     # What `Election.start` imports, and a server's hook before the fork: ctypes, above all.
-    Contender("leaderlock", _leaderlock, queues=True, library="leaderlock.lookout"),
+    Contender("leaderlock", _leaderlock, queues=True, library="leaderlock.engines.file_watch"),
     Contender("raw fcntl.flock", _raw, queues=True),
     Contender("fasteners", _with(_fasteners), queues=False, library="fasteners"),
     Contender("filelock", _with(_filelock), queues=False, library="filelock"),

@@ -13,7 +13,7 @@ LEADERLOCK = CONTENDERS[0]
 
 
 def _without(path: str, lead: Lead) -> None:
-    from leaderlock.hold import Hold
+    from leaderlock.lock.acquisition import Hold
 
     Hold.journal = lambda *_: None  # type: ignore[method-assign]
     Hold._archive = lambda *_: None  # type: ignore[method-assign]
@@ -21,7 +21,7 @@ def _without(path: str, lead: Lead) -> None:
 
 
 WITH = LEADERLOCK._replace(name="with history")
-WITHOUT = Contender("without history", _without, queues=True, library="leaderlock.hold")
+WITHOUT = Contender("without history", _without, queues=True, library="leaderlock.lock.acquisition")
 
 
 def measure(directory: Path, *, quick: bool) -> list[Figure]:

@@ -18,8 +18,8 @@ from pathlib import Path
 from benchmarks.figure import Figure
 from leaderlock import Election, Leadership
 from leaderlock.inbox import Inbox
+from leaderlock.inbox.frames import LARGEST_BYTES
 from leaderlock.kernel.control import die_with_parent
-from leaderlock.kernel.frames import LARGEST_BYTES
 
 WORKERS = 64
 STANDBYS = 3

@@ -12,8 +12,8 @@ from benchmarks.figure import Figure
 from benchmarks.server import WORKERS, Server
 from benchmarks.workers import Group, await_queue, forked, settle
 from leaderlock import Election, Leadership
+from leaderlock.election.rehearsal import rehearse_before_fork
 from leaderlock.kernel import lock_table
-from leaderlock.rehearsal import rehearse_before_fork
 
 REQUESTS = 1200
 QUEUED = [contender for contender in CONTENDERS if contender.queues]

@@ -12,7 +12,7 @@ import signal
 import sys
 
 from leaderlock import Election, Leadership
-from leaderlock.fifo import PersistentReader
+from leaderlock.inbox.lines import PersistentReader
 
 # Made in each process and not in the task: standbys, too, hold the FIFO open, so that no writer gets
 # SIGPIPE and no line is lost while the next leader takes over.

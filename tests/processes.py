@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from leaderlock.kernel.mounts import place_of
+from leaderlock.kernel.proc.mounts import place_of
 
 PATIENCE = 60.0
 """Seconds after which something that should have happened has not, on the slowest machine."""

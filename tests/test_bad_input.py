@@ -18,7 +18,8 @@ from leaderlock import (
     LockFileUnusable,
     UnsafeLockFile,
 )
-from leaderlock.kernel import lock_table, mounts
+from leaderlock.kernel import lock_table
+from leaderlock.kernel.proc import mounts
 from tests.processes import (
     Child,
     ChildError,

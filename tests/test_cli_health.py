@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from leaderlock import Election
+from leaderlock.election.leadership import Leadership
 from leaderlock.health import HealthReporter, checks, sinks
-from leaderlock.leadership import Leadership
 from tests.health.sink_reports import a_check, a_critical_failure, a_report
 from tests.test_run import run
 

@@ -16,8 +16,8 @@ import pytest
 
 import leaderlock
 from leaderlock import LeaderLock
-from leaderlock.history import history_of
-from leaderlock.summary import Summary
+from leaderlock.history.reading import history_of
+from leaderlock.history.summary import Summary
 from tests.processes import holder
 from tests.test_run import run
 

@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from leaderlock.default_name import function_name
+from leaderlock.lock.naming import function_name
 
 PROGRAM = """
 import functools, sys
-from leaderlock.default_name import function_name, own_name
+from leaderlock.lock.naming import function_name, own_name
 from leaderlock.health import HealthReporter
 
 class Job:

@@ -23,7 +23,7 @@ from leaderlock.cli.doctor_text import as_text
 from leaderlock.diagnosis import Diagnosis, diagnose
 from leaderlock.diagnosis.place import on_directory
 from leaderlock.kernel import filesystem
-from leaderlock.printable import printable
+from leaderlock.wording import printable
 from tests.filesystems import LOCAL, made
 from tests.processes import needs_root, until
 from tests.raw_flock import mounted_at

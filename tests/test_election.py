@@ -790,7 +790,7 @@ def test_a_task_whose_threads_wait_for_its_end_does_not_hang_the_exit(path: Path
 def test_a_task_that_ignores_the_exit_delays_it_for_a_bounded_time(path: Path) -> None:
     with Child(path) as child:
         child.tell(
-            "import leaderlock.at_exit; leaderlock.at_exit.EXIT_GRACE = 0.5\n"
+            "import leaderlock.election.at_exit; leaderlock.election.at_exit.EXIT_GRACE = 0.5\n"
             "never = threading.Event()\n"
             "candidate = leaderlock.Election(argv[0]).start(lambda leadership: never.wait())\n"
             "candidate.wait()"

@@ -14,8 +14,8 @@ import trio
 import uvloop
 
 from leaderlock import BlocksEventLoop, Election, LeaderLockError, Leadership, is_leader
-from leaderlock.in_loop import in_loop
-from leaderlock.runners import NATIVE
+from leaderlock.election.aio.task import in_loop
+from leaderlock.election.runners import NATIVE
 from tests.processes import PATIENCE, holder, until
 
 LOOPS: dict[str, Callable[[Coroutine[Any, Any, None]], None]] = {

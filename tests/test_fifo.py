@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leaderlock import Election, Leadership, LockFileUnusable, UnsafeLockFile
-from leaderlock.fifo import PersistentReader
+from leaderlock.inbox.lines import PersistentReader
 from tests.processes import (
     Child,
     ChildError,
@@ -31,7 +31,7 @@ from tests.processes import (
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "fifo_reader.py"
 
-OPEN = "from leaderlock.fifo import PersistentReader; reader = PersistentReader(argv[0])"
+OPEN = "from leaderlock.inbox.lines import PersistentReader; reader = PersistentReader(argv[0])"
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_it_ends_when_its_leader_is_to_stop_and_leaves_the_rest(
 
 def test_closing_it_from_another_thread_ends_a_loop_that_waits(tmp_path: Path) -> None:
     with Child(tmp_path / "fifo") as child:
-        child.tell("from leaderlock.fifo import PersistentReader")
+        child.tell("from leaderlock.inbox.lines import PersistentReader")
         before = descriptors_of(child.pid)
         child.tell(
             "reader = PersistentReader(argv[0])\n"
@@ -311,8 +311,8 @@ def reader_of(path: Path, readers: dict[int, Child]) -> int:
 
 def test_its_import_brings_no_ctypes_to_those_who_only_hold(tmp_path: Path) -> None:
     program = (
-        "import sys; from leaderlock.fifo import PersistentReader; PersistentReader(sys.argv[1]); "
-        "print('ctypes' in sys.modules)"
+        "import sys; from leaderlock.inbox.lines import PersistentReader; "
+        "PersistentReader(sys.argv[1]); print('ctypes' in sys.modules)"
     )
     words = [sys.executable, "-I", "-c", program, str(tmp_path / "fifo")]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "False\n"

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from leaderlock import Election, LeaderLock, LeaderLockError, journal, record
-from leaderlock.history import History, Term, current, history_of
-from leaderlock.leadership import Leadership
+from leaderlock import Election, LeaderLock, LeaderLockError
+from leaderlock.election.leadership import Leadership
+from leaderlock.history.reading import History, Term, current, history_of
+from leaderlock.lock import journal, record
 from tests.processes import Child, flocks_of, holder, until, until_parked
 from tests.test_term import CYCLE, FACTORY
 

@@ -27,7 +27,7 @@ from leaderlock import Election, Leadership, LockFileUnusable, UnsafeLockFile
 from leaderlock.health import HealthReporter
 from leaderlock.health.checks.inbox import inbox as check_of
 from leaderlock.inbox import Inbox
-from leaderlock.kernel.frames import LARGEST_BYTES, LARGEST_JSON, decoded, frame, pieces
+from leaderlock.inbox.frames import LARGEST_BYTES, LARGEST_JSON, decoded, frame, pieces
 from tests.integrations.server import Server
 from tests.processes import (
     Child,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from leaderlock.kernel import filesystem
-from leaderlock.kernel.verdicts import judge
+from leaderlock.kernel.filesystems.local import judge
 from tests.filesystems import LOCAL, made
 from tests.processes import forked, needs_root, until
 from tests.raw_flock import mounted_at

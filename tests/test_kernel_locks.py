@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from leaderlock.kernel import Lock, lock_table
-from leaderlock.kernel.mounts import place_of
-from leaderlock.kernel.queues import queue_on
-from leaderlock.kernel.table import once
+from leaderlock.kernel.proc.mounts import place_of
+from leaderlock.kernel.proc.queues import queue_on
+from leaderlock.kernel.proc.table import once
 from tests.filesystems import LOCAL, made
 from tests.processes import Child, forked, needs_root
 from tests.raw_flock import locked, mounted_at, queued

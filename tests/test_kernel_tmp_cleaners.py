@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from leaderlock.kernel.tmp_cleaners import cleaning_of
+from leaderlock.diagnosis.tmpfiles import cleaning_of
 from tests.raw_flock import locked, mounted_at
 
 LONG_AGO = 1_000_000_000

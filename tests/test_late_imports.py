@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import leaderlock
-from leaderlock import record
+from leaderlock.lock import record
 from tests.late_imports import late
 from tests.processes import Child, holder, until_parked
 
@@ -127,7 +127,7 @@ assert job() == [1]
 
 INBOX = """
 from leaderlock import Election, Inbox
-from leaderlock.fifo import PersistentReader
+from leaderlock.inbox.lines import PersistentReader
 inbox, lines = Inbox(PATH + ".fifo"), PersistentReader(PATH + ".lines")
 inbox.send(["sent by a standby"])
 def task(leadership):
@@ -267,7 +267,7 @@ def test_an_import_that_comes_too_late_is_noticed(path: Path, tmp_path: Path) ->
     report = tmp_path / "report"
     with started("import leaderlock\nforbid(REPORT)\nleaderlock.Election", path, report) as process:
         process.communicate(timeout=60)
-    assert "leaderlock.election for __init__.py" in late(str(report))
+    assert "leaderlock.election.election for lazy.py" in late(str(report))
 
 
 # What a leader reads without json, which it may not be able to import any more.

@@ -16,8 +16,8 @@ import pytest
 import trio
 
 from leaderlock import Election, LeadershipLost, LockFileUnusable, Unsupported, current_leadership
-from leaderlock.at_exit import candidates
-from leaderlock.leading import every
+from leaderlock.election.aio.block import every
+from leaderlock.election.at_exit import candidates
 from tests.processes import Child, flocks_of, holder, threads_of, until, until_parked
 
 

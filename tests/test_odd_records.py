@@ -12,9 +12,10 @@ from typing import Any, NoReturn
 import pytest
 
 import leaderlock.web
-from leaderlock import CorruptLockFile, LeaderLock, journal, record
+from leaderlock import CorruptLockFile, LeaderLock
 from leaderlock.cli.status import json_text, plain_text, survey_of
-from leaderlock.history import history_of
+from leaderlock.history.reading import history_of
+from leaderlock.lock import journal, record
 from leaderlock.status import all_locks, status_of
 from tests.processes import Child
 from tests.test_run import run

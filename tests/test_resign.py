@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from leaderlock import LeaderLock, journal, resigning
-from leaderlock.history import history_of
+from leaderlock import LeaderLock
+from leaderlock.history.reading import history_of
+from leaderlock.lock import journal, resigning
 from tests.processes import Child, holder, until, until_parked
 
 LEADERLOCK = (sys.executable, "-m", "leaderlock")

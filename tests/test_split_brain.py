@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from leaderlock.journal import AT_ONCE
+from leaderlock.lock.journal import AT_ONCE
 from tests.processes import (
     Child,
     ChildError,

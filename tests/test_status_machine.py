@@ -17,7 +17,7 @@ import pytest
 from leaderlock import LeaderLock, LeaderLockError, LockFileUnusable, UnsafeLockFile
 from leaderlock.cli.status import survey_of
 from leaderlock.cli.status_text import as_text
-from leaderlock.kernel.containers import container_of
+from leaderlock.kernel.proc.containers import container_of
 from leaderlock.status import LockStatus, all_locks, status_of
 from leaderlock.status.machine import Found, find_locks
 from leaderlock.status.opened import MissingLockFile

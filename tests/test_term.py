@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaderlock import CorruptLockFile, LeaderLock, LockFileReplaced, record
+from leaderlock import CorruptLockFile, LeaderLock, LockFileReplaced
+from leaderlock.lock import record
 from tests.processes import Child, ChildError, descriptors_of, flocks_of, holder, until, until_parked
 
 # Reports every term in the order of acquisition: O_APPEND, inside the lock. Killed at any instant, so a

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from leaderlock import timeline
-from leaderlock.history import History, Term
-from leaderlock.summary import Summary, leaderless_since
-from leaderlock.timeline.layout import NARROW, WIDE, Layout
-from leaderlock.wording import duration, gap_before, length_of, moment
+from leaderlock.history import drawing as timeline
+from leaderlock.history.drawing.layout import NARROW, WIDE, Layout
+from leaderlock.history.phrases import gap_before, length_of
+from leaderlock.history.reading import History, Term
+from leaderlock.history.summary import Summary, leaderless_since
+from leaderlock.wording import duration, moment
 
 NOW = 1_800_000_000.0
 SVG = "{http://www.w3.org/2000/svg}"

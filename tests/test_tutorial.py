@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from leaderlock.history import history_of
+from leaderlock.history.reading import history_of
 from tests.blocks import Block, blocks_of
 from tests.processes import flocks_of, until
 

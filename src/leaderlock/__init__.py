@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from leaderlock._version import __version__
+from leaderlock.lazy import face
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from leaderlock.candidate import Candidate
-    from leaderlock.current import current_leadership, is_leader
-    from leaderlock.election import Election
+    from leaderlock.election.candidate import Candidate
+    from leaderlock.election.current import current_leadership, is_leader
+    from leaderlock.election.election import Election
+    from leaderlock.election.leadership import Leadership
     from leaderlock.errors import (
         BlocksEventLoop,
         CorruptLockFile,
@@ -22,11 +24,11 @@ if TYPE_CHECKING:
         UnsafeLockFile,
         Unsupported,
     )
-    from leaderlock.inbox import Inbox
-    from leaderlock.leadership import Leadership
-    from leaderlock.lock import LeaderLock
-    from leaderlock.once import call_once, only_once
-    from leaderlock.record import Record
+    from leaderlock.inbox.inbox import Inbox
+    from leaderlock.lock.leader_lock import LeaderLock
+    from leaderlock.lock.record import Record
+    from leaderlock.once.completed import call_once
+    from leaderlock.once.elected import only_once
 
 __all__ = [
     "BlocksEventLoop",
@@ -55,10 +57,10 @@ __all__ = [
 
 # Imported when first asked for: a program that only locks needs no `threading`, and `leaderlock run`
 # without a lock needs none of it.
-_ROOMS = {
-    "candidate": ("Candidate",),
-    "current": ("current_leadership", "is_leader"),
-    "election": ("Election",),
+_MODULES = {
+    "election.candidate": ("Candidate",),
+    "election.current": ("current_leadership", "is_leader"),
+    "election.election": ("Election",),
     "errors": (
         "BlocksEventLoop",
         "CorruptLockFile",
@@ -72,24 +74,13 @@ _ROOMS = {
         "UnsafeLockFile",
         "Unsupported",
     ),
-    "inbox": ("Inbox",),
-    "leadership": ("Leadership",),
-    "lock": ("LeaderLock",),
-    "once": ("call_once", "only_once"),
-    "record": ("Record",),
+    "inbox.inbox": ("Inbox",),
+    "election.leadership": ("Leadership",),
+    "lock.leader_lock": ("LeaderLock",),
+    "once.completed": ("call_once",),
+    "once.elected": ("only_once",),
+    "lock.record": ("Record",),
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _ROOM_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib  # noqa: PLC0415
-
-    value: object = getattr(importlib.import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_ROOM_OF})
+__getattr__, __dir__ = face(
+    __name__, {name: module for module, names in _MODULES.items() for name in names}
+)

@@ -1,15 +1,19 @@
-"""How moments, lengths and terms are said to people: in the terminal, in the drawing, on the page."""
+"""How leaderlock writes for people: lengths, moments, other people's text, near words.
+
+Command lines, names, host names and paths are other people's: an escape sequence in one could rewrite
+the screen, a newline could forge a line, and a character that turns the direction of writing could
+hide a part. `printable` makes such text safe for a terminal, a log, a label, a page and JSON.
+"""
 
 from __future__ import annotations
 
 import math
 import time
 
-from leaderlock.printable import printable
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from leaderlock.history import Term
+    from collections.abc import Iterable
+    from typing import Any
 
 _LONGER = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -38,30 +42,55 @@ def moment(seconds: float) -> str:
         return "unknown"
 
 
-def leader_of(term: Term) -> str:
-    """Who led: ``417 on web-1``."""
-    return f"{term.pid} on {printable(term.host)}"
+def printable(text: str) -> str:
+    """The text with all that cannot be printed written as an escape.
+
+    That is what `str.isprintable` refuses: control characters (C0 and C1), separators of lines and
+    paragraphs, marks of direction and of zero width, lone surrogates, and characters that do not exist.
+    """
+    return text if text.isprintable() else "".join(map(_escaped, text))
 
 
-def length_of(term: Term, now: float) -> str:
-    """How long a term lasted, as far as it is known."""
-    if term.ended is None:
-        return duration(max(now - term.since, 0.0))
-    if term.until is not None:
-        return duration(max(term.until - term.since, 0.0))
-    known = term.last_sign - term.since
-    return f"> {duration(known)}" if known > 0 else "unknown"
+def json_text(document: object, indent: int | None = None) -> str:
+    """A document as JSON (RFC 8259: no NaN) in which every text, keys too, is `printable`.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    import json  # noqa: PLC0415  (8 ms that only a reader needs)
+
+    return json.dumps(printable_within(document), indent=indent, allow_nan=False)
 
 
-def ending_of(term: Term) -> str:
-    """How a term ended; ``leads`` while it lasts."""
-    return term.ended or "leads"
+def printable_within(document: Any) -> Any:
+    """A document of JSON's types with every text in it made printable, keys too."""
+    if isinstance(document, str):
+        return printable(document)
+    if isinstance(document, dict):
+        return {printable_within(key): printable_within(value) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [printable_within(value) for value in document]
+    return document
 
 
-def gap_before(term: Term) -> str:
-    """How long nobody led before a term, as far as it is known."""
-    if term.gap is not None:
-        return duration(term.gap) if term.gap else "none"
-    if term.gap_at_most is not None:
-        return f"< {duration(term.gap_at_most)}"
-    return "–" if term.term == 1 else "unknown"
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":  # a byte that is no UTF-8 (PEP 383)
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def suggestion(word: str, known: Iterable[str], *, prefix: str = "") -> str:
+    """``; did you mean --watch?``, or nothing where no known word is near.
+
+    Args:
+        word: the unknown word.
+        known: the words it could be.
+        prefix: what all of them begin with; it makes no two words near.
+    """
+    import difflib  # noqa: PLC0415  (only an error needs it)
+
+    rests = [other.removeprefix(prefix) for other in known]
+    near = difflib.get_close_matches(word.removeprefix(prefix), rests, n=1, cutoff=0.6)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""

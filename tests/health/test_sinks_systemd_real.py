@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from leaderlock.kernel.processes import pid_in_its_namespace, process_table
+from leaderlock.kernel.proc.processes import pid_in_its_namespace, process_table
 from tests.processes import until
 from tests.supervisor.systemd import Systemd, why_not
 

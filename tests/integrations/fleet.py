@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 
-from leaderlock.history import history_of
+from leaderlock.history.reading import history_of
 from tests.integrations.server import Note, Server
 from tests.processes import flocks_of, until, without_a_successor
 

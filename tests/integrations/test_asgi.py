@@ -19,7 +19,7 @@ import pytest
 from websockets.sync.client import unix_connect
 
 from leaderlock import Leadership
-from leaderlock.at_exit import candidates
+from leaderlock.election.at_exit import candidates
 from leaderlock.integrations.asgi import in_one_worker
 from tests.integrations.asgi_server import END_WITH_A_WORKER, SERVERS, AsgiServer
 from tests.processes import flocks_of, until, without_a_successor

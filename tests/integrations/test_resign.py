@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from leaderlock.history import history_of
+from leaderlock.history.reading import history_of
 from tests.integrations.fleet import BIN, Fleet, free_port
 from tests.integrations.test_callbacks import CALLBACKS, COMMANDS, HOOK, MODULES
 from tests.test_resign import until_heeded

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from leaderlock.notify import Notifier
+from leaderlock.kernel.sd_notify import Notifier
 
 notifier = Notifier.from_environment()
 assert notifier is not None

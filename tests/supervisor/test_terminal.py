@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from leaderlock import LeaderLock
-from leaderlock.kernel.processes import process_table
+from leaderlock.kernel.proc.processes import process_table
 from tests.processes import PATIENCE, until, until_parked
 from tests.supervisor.pid1 import (
     CATCHER,

@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from leaderlock import LeaderLock, timeline
+from leaderlock import LeaderLock
 from leaderlock.health import sinks
-from leaderlock.history import history_of
+from leaderlock.history import drawing as timeline
+from leaderlock.history.reading import history_of
 from tests.health.sink_reports import a_check, a_report
 from tests.processes import PATIENCE, Child, holder, until_parked
 from tests.web.server import Server

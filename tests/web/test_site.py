@@ -24,7 +24,7 @@ import leaderlock
 import leaderlock.web
 from leaderlock import LeaderLock
 from leaderlock.health import sinks
-from leaderlock.printable import printable
+from leaderlock.wording import printable
 from tests.health.sink_reports import a_check, a_critical_failure, a_report
 from tests.processes import Child, holder, until_parked
 

@@ -16,8 +16,7 @@ early.begin(sys.argv)
 
 from leaderlock._version import __version__  # noqa: E402
 from leaderlock.cli.options import UsageError  # noqa: E402
-from leaderlock.printable import printable  # noqa: E402
-from leaderlock.suggestion import suggestion  # noqa: E402
+from leaderlock.wording import printable, suggestion  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from leaderlock.cli.names import NAME, NOTES, UnknownName, chosen_one
 from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.cli.variables import on_variables
 from leaderlock.diagnosis import Diagnosis, diagnose
-from leaderlock.printable import json_text
+from leaderlock.wording import json_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from leaderlock.cli.doctor_text import WIDTH, explanations, sentence, verdict_of, what_was_tried
-from leaderlock.printable import printable
+from leaderlock.wording import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from leaderlock.diagnosis import Diagnosis
-    from leaderlock.kernel.judgement import Verdict
+    from leaderlock.kernel.filesystems.judgement import Verdict
 
 _STYLES = {"good": "green", "doubtful": "bold yellow", "broken": "bold red", "differs": "yellow"}
 

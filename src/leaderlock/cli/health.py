@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from leaderlock.cli.command import Command
 from leaderlock.cli.options import HELP, Option, UsageError, seconds
-from leaderlock.printable import printable
-from leaderlock.verdict import NotHealthyError, judge, read
+from leaderlock.health.probe import NotHealthyError, judge, read
+from leaderlock.wording import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

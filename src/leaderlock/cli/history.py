@@ -11,17 +11,17 @@ from leaderlock.cli.history_text import columns, fill, table
 from leaderlock.cli.names import NAME, NOTES, chosen_one
 from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.errors import LeaderLockError, Unsupported
-from leaderlock.history import History, history_of
+from leaderlock.history.phrases import ending_of, gap_before, leader_of, length_of
+from leaderlock.history.reading import History, history_of
+from leaderlock.history.summary import Summary, leaderless_since
 from leaderlock.kernel.replacement import replace_file
-from leaderlock.printable import json_text, printable
-from leaderlock.summary import Summary, leaderless_since
-from leaderlock.wording import ending_of, gap_before, leader_of, length_of, moment
+from leaderlock.wording import json_text, moment, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from leaderlock.history import Term
+    from leaderlock.history.reading import Term
 
 
 def _number(text: str) -> int:
@@ -163,7 +163,7 @@ def _show_with_rich(history: History, rows: list[tuple[str, ...]], now: float) -
 
 
 def _plot(history: History, picture: str, now: float) -> None:
-    from leaderlock import timeline  # noqa: PLC0415  (only --plot needs it)
+    from leaderlock.history import drawing as timeline  # noqa: PLC0415  (only --plot needs it)
 
     if picture.endswith(".svg"):
         content = timeline.draw_for_any_screen(history, now=now).encode()
@@ -184,7 +184,7 @@ def _png(svg: str) -> bytes:
         raise Unsupported(
             "--plot to a .png needs resvg: run `pip install 'leaderlock[plot]'`"
         ) from error
-    from leaderlock.timeline import FONTS  # noqa: PLC0415
+    from leaderlock.history.drawing import FONTS  # noqa: PLC0415
 
     # It leaves out, without a word, text that it has no font for; and it does not ask fontconfig.
     test = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20">{}</svg>'

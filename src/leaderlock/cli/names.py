@@ -6,9 +6,9 @@ import os
 import stat
 
 from leaderlock.cli.options import Option, UsageError
-from leaderlock.directory import require_name
-from leaderlock.elsewhere import directories_of_this_user
 from leaderlock.errors import LeaderLockError
+from leaderlock.lock.directory import require_name
+from leaderlock.lock.elsewhere import directories_of_this_user
 from leaderlock.status.machine import find_locks, lock_directories
 
 TYPE_CHECKING = False

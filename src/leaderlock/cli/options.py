@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from leaderlock.suggestion import suggestion
+from leaderlock.wording import suggestion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

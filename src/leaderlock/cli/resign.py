@@ -8,14 +8,14 @@ import select
 import sys
 import time
 
-from leaderlock import journal, record, resigning
 from leaderlock.cli.command import Command
 from leaderlock.cli.names import NAME, NOTES, chosen_one
 from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.errors import LeaderLockError, LockFileUnusable, UnsafeLockFile, Unsupported
-from leaderlock.printable import printable
+from leaderlock.lock import journal, record, resigning
 from leaderlock.status.lock import status_of
 from leaderlock.status.opened import process_in
+from leaderlock.wording import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

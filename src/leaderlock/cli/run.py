@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from leaderlock.cli.options import Parsed
-    from leaderlock.lock import LeaderLock
+    from leaderlock.lock.leader_lock import LeaderLock
 
 COMMAND = Command(
     "run",
@@ -105,7 +105,7 @@ def main(words: Sequence[str]) -> int:
     except LeaderLockError as error:
         if settings.lock is None:
             raise
-        from leaderlock.supervisor.queue import Conflict, Ended  # noqa: PLC0415  (only with a lock)
+        from leaderlock.supervisor.lock_wait import Conflict, Ended  # noqa: PLC0415  (only with a lock)
 
         if isinstance(error, Conflict):
             status: int = parsed.get("conflict_exit_code", CONFLICT)
@@ -174,7 +174,7 @@ def _lock(parsed: Parsed) -> LeaderLock | None:
                     f"{given}: there is no lock to wait for: give --lock PATH or --name NAME"
                 )
         return None
-    from leaderlock.lock import LeaderLock  # noqa: PLC0415  (only with a lock)
+    from leaderlock.lock.leader_lock import LeaderLock  # noqa: PLC0415  (only with a lock)
 
     try:
         return LeaderLock(path, name=name)

@@ -12,12 +12,12 @@ from leaderlock.cli.names import NAMES, NOTES, chosen
 from leaderlock.cli.options import HELP, Option
 from leaderlock.cli.status_text import as_text
 from leaderlock.errors import LeaderLockError, UnsafeLockFile, Unsupported
-from leaderlock.printable import json_text as as_json_text
-from leaderlock.printable import printable
 from leaderlock.status.lock import open_at, statuses_of
 from leaderlock.status.machine import find_locks
 from leaderlock.status.opened import MissingLockFile, process_in
 from leaderlock.status.view import View
+from leaderlock.wording import json_text as as_json_text
+from leaderlock.wording import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from leaderlock.cli.status_text import command, facts, shown_of
-from leaderlock.printable import printable
+from leaderlock.wording import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from leaderlock.printable import printable
+from leaderlock.wording import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

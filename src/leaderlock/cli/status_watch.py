@@ -24,17 +24,17 @@ from collections import deque
 from leaderlock.cli.status import Survey, draw_plain, drawing, json_text, plain_text, survey_of
 from leaderlock.errors import LeaderLockError
 from leaderlock.kernel import inotify
-from leaderlock.printable import printable
 from leaderlock.status.lock import open_at
 from leaderlock.status.machine import find_locks, lock_directories
 from leaderlock.status.opened import Opened, open_lock, process_in
+from leaderlock.wording import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType
 
-    from leaderlock.kernel.openfiles import Place
+    from leaderlock.kernel.proc.open_files import Place
     from leaderlock.status import LockStatus, ProcessStatus
     from leaderlock.status.view import View
 

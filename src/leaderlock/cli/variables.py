@@ -6,7 +6,7 @@ import os
 
 from leaderlock.cli.command import all_commands
 from leaderlock.diagnosis.finding import Finding
-from leaderlock.suggestion import suggestion
+from leaderlock.wording import suggestion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

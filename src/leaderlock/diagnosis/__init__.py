@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from leaderlock.diagnosis import cleaners, place, system
 from leaderlock.diagnosis.finding import Finding
-from leaderlock.directory import lock_directory
 from leaderlock.errors import LeaderLockError, LockFileUnusable
-from leaderlock.kernel.filesystems import Filesystem, filesystem
-from leaderlock.kernel.judgement import Verdict
-from leaderlock.kernel.laboratory import Result, experiments
-from leaderlock.kernel.mounts import real_path
-from leaderlock.remedies import is_kernels_own
+from leaderlock.kernel.filesystems.judgement import Verdict
+from leaderlock.kernel.filesystems.mounted import Filesystem, filesystem
+from leaderlock.kernel.laboratory.laboratory import Result, experiments
+from leaderlock.kernel.proc.mounts import real_path
+from leaderlock.lock.directory import lock_directory
+from leaderlock.lock.remedies import is_kernels_own
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
 

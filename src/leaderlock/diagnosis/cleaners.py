@@ -6,7 +6,7 @@ import os
 import subprocess
 
 from leaderlock.diagnosis.finding import Finding
-from leaderlock.kernel.tmp_cleaners import Cleaning, cleaning_of
+from leaderlock.diagnosis.tmpfiles import Cleaning, cleaning_of
 
 _LOCKED_FILES_ARE_SPARED_SINCE = 254
 """The version of systemd; before, systemd-tmpfiles looked at locks of directories alone."""

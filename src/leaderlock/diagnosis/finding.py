@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from leaderlock.kernel.judgement import Verdict
+from leaderlock.kernel.filesystems.judgement import Verdict
 
 
 @dataclass(frozen=True)

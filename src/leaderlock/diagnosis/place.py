@@ -6,10 +6,10 @@ import os
 import shlex
 import stat
 
-from leaderlock import record
 from leaderlock.diagnosis.finding import Finding
-from leaderlock.kernel.filesystems import Filesystem
-from leaderlock.kernel.surroundings import setting
+from leaderlock.kernel.filesystems.mounted import Filesystem
+from leaderlock.kernel.proc.surroundings import setting
+from leaderlock.lock import record
 
 
 def on_filesystem(behind: Filesystem) -> Finding:

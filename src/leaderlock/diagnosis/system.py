@@ -7,8 +7,8 @@ import platform
 import sys
 
 from leaderlock.diagnosis.finding import Finding
-from leaderlock.kernel.filesystems import Filesystem
-from leaderlock.kernel.surroundings import container, hides_processes
+from leaderlock.kernel.filesystems.mounted import Filesystem
+from leaderlock.kernel.proc.surroundings import container, hides_processes
 
 _ON_THE_HOST = {
     "kernel alone": "All processes of this machine.",

@@ -8,14 +8,14 @@ from leaderlock.health.runner import describe
 from leaderlock.kernel.event import NativeEvent
 from leaderlock.kernel.threads import start_new_thread
 from leaderlock.log import log
-from leaderlock.printable import printable
+from leaderlock.wording import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from leaderlock.leadership import Leadership
+    from leaderlock.election.leadership import Leadership
 
     Report = Mapping[str, Any]
     Sink = Callable[[Report], object]

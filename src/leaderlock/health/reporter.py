@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
+    from leaderlock.election.leadership import Leadership
     from leaderlock.health.checks.check import Check
-    from leaderlock.leadership import Leadership
 
     Sink = Callable[[Mapping[str, Any]], object]
 

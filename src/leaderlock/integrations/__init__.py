@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 
-from leaderlock.default_name import name_by_caller
-from leaderlock.election import Election, require_task
+from leaderlock.election.election import Election
+from leaderlock.election.task import require_task
+from leaderlock.lock.naming import name_by_caller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from leaderlock.election import Settings
+    from leaderlock.election.election import Settings
 
 
 def hook_election(

@@ -19,19 +19,19 @@ import os
 import signal
 from typing import overload
 
-from leaderlock.at_exit import EXIT_GRACE, candidates, stop_at_exit
-from leaderlock.candidate import Candidate
-from leaderlock.election import require_task
-from leaderlock.in_loop import in_loop, running_loop
+from leaderlock.election.aio.block import every
+from leaderlock.election.aio.task import in_loop, running_loop
+from leaderlock.election.at_exit import EXIT_GRACE, candidates, stop_at_exit
+from leaderlock.election.candidate import Candidate
+from leaderlock.election.keywords import names_near_keyword
+from leaderlock.election.placement.retiring import heeding_asgi
+from leaderlock.election.placement.stderr_log import log_to_stderr
+from leaderlock.election.runners import NATIVE
+from leaderlock.election.task import require_task
 from leaderlock.integrations import hook_election
 from leaderlock.integrations.lifespan import with_lifespan
 from leaderlock.kernel.threads import start_new_thread
-from leaderlock.keywords import names_near_keyword
-from leaderlock.leading import every
 from leaderlock.log import log
-from leaderlock.placement.retiring import heeding_asgi
-from leaderlock.placement.stderr_log import log_to_stderr
-from leaderlock.runners import NATIVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import Literal
 
-    from leaderlock.election import Election
+    from leaderlock.election.election import Election
+    from leaderlock.election.leadership import Leadership
     from leaderlock.integrations.lifespan import Application, Lifespan
-    from leaderlock.leadership import Leadership
 
     Task = Callable[[Leadership], object]
 

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import os
 
+from leaderlock.election.keywords import names_near_keyword
+from leaderlock.election.placement.parents import begin_in_celery
 from leaderlock.integrations.serving import ServedTask
-from leaderlock.keywords import names_near_keyword
-from leaderlock.placement.parents import begin_in_celery
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
-    from leaderlock.leadership import Leadership
+    from leaderlock.election.leadership import Leadership
 
 
 @names_near_keyword

@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 from typing import overload
 
-from leaderlock.election import require_task
+from leaderlock.election.keywords import names_near_keyword
+from leaderlock.election.placement import Elsewhere, find_place
+from leaderlock.election.placement.parents import flask_serves
+from leaderlock.election.task import require_task
 from leaderlock.integrations.serving import ServedTask
-from leaderlock.keywords import names_near_keyword
-from leaderlock.placement import Elsewhere, find_place
-from leaderlock.placement.parents import flask_serves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
-    from leaderlock.leadership import Leadership
+    from leaderlock.election.leadership import Leadership
 
     Task = TypeVar("Task", bound=Callable[[Leadership], object])
 

@@ -13,14 +13,14 @@ from __future__ import annotations
 import functools
 import os
 
+from leaderlock.election.keywords import names_near_keyword
+from leaderlock.election.placement import take_over, waiting
+from leaderlock.election.placement.gunicorn import after, after_init, end_in_good_order, log_to_server
+from leaderlock.election.placement.retiring import heed_gunicorn, retire_at_signals
+from leaderlock.election.rehearsal import rehearse_before_fork
 from leaderlock.errors import LeaderLockError
 from leaderlock.integrations import hook_election
 from leaderlock.integrations.handover import hand_over
-from leaderlock.keywords import names_near_keyword
-from leaderlock.placement import take_over, waiting
-from leaderlock.placement.gunicorn import after, after_init, end_in_good_order, log_to_server
-from leaderlock.placement.retiring import heed_gunicorn, retire_at_signals
-from leaderlock.rehearsal import rehearse_before_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from gunicorn.config import Config
     from gunicorn.workers.base import Worker
 
-    from leaderlock.election import Election
-    from leaderlock.leadership import Leadership
+    from leaderlock.election.election import Election
+    from leaderlock.election.leadership import Leadership
 
     Hook = Callable[[Arbiter, Worker], object]
 

@@ -11,8 +11,8 @@ import os
 import stat
 
 from leaderlock.errors import UnsafeLockFile
-from leaderlock.record import SIZE, last_term
-from leaderlock.remedies import not_regular, unusable
+from leaderlock.lock.record import SIZE, last_term
+from leaderlock.lock.remedies import not_regular, unusable
 
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 

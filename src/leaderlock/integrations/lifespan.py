@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 
+from leaderlock.election.placement.stderr_log import log_to_stderr
 from leaderlock.errors import LeaderLockError
 from leaderlock.log import log
-from leaderlock.placement.stderr_log import log_to_stderr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

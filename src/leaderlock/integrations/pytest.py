@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING, overload
 
 import pytest
 
-from leaderlock.default_name import function_name
-from leaderlock.election import refuse_coroutine
+from leaderlock.election.task import refuse_coroutine
 from leaderlock.kernel.descriptors import Descriptor
-from leaderlock.once import call_once
-from leaderlock.outcomes import Outcomes, encode
+from leaderlock.lock.naming import function_name
+from leaderlock.once.completed import call_once
+from leaderlock.once.outcomes import Outcomes, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

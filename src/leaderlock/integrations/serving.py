@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
-from leaderlock.default_name import own_name
 from leaderlock.integrations import hook_election
+from leaderlock.lock.naming import own_name
 from leaderlock.log import log
 
 TYPE_CHECKING = False
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from leaderlock.election import Settings
-    from leaderlock.leadership import Leadership
+    from leaderlock.election.election import Settings
+    from leaderlock.election.leadership import Leadership
 
 
 class ServedTask:
@@ -77,12 +77,12 @@ class ServedTask:
             then, at the latest.
         """
         if "uwsgi" in sys.modules:
-            from leaderlock.placement import uwsgi  # noqa: PLC0415  (there alone)
+            from leaderlock.election.placement import uwsgi  # noqa: PLC0415  (there alone)
 
             if uwsgi.stand_in_workers(self):
                 return True
         if "gunicorn.arbiter" in sys.modules:
-            from leaderlock.placement import gunicorn  # noqa: PLC0415  (there alone)
+            from leaderlock.election.placement import gunicorn  # noqa: PLC0415  (there alone)
 
             worker = gunicorn.loading_worker()
             if worker is not None:

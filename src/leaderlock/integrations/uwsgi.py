@@ -12,17 +12,17 @@ from __future__ import annotations
 import functools
 import os
 
-from leaderlock.errors import Unsupported
-from leaderlock.integrations import hook_election
-from leaderlock.keywords import names_near_keyword
-from leaderlock.log import log
-from leaderlock.placement import take_over, waiting
-from leaderlock.placement.uwsgi import (
+from leaderlock.election.keywords import names_near_keyword
+from leaderlock.election.placement import take_over, waiting
+from leaderlock.election.placement.uwsgi import (
     begin_here,
     begin_in,
     require_main_interpreter,
     require_threads,
 )
+from leaderlock.errors import Unsupported
+from leaderlock.integrations import hook_election
+from leaderlock.log import log
 
 try:
     import uwsgi
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
-    from leaderlock.election import Election
-    from leaderlock.leadership import Leadership
+    from leaderlock.election.election import Election
+    from leaderlock.election.leadership import Leadership
 
 
 @names_near_keyword

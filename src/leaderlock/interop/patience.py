@@ -6,9 +6,9 @@ import math
 import os
 import time
 
-from leaderlock.interop.parked import Parked
 from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.flock import Wait
+from leaderlock.kernel.parked import Parked
 from leaderlock.kernel.threads import TIMEOUT_MAX
 
 TYPE_CHECKING = False

@@ -6,34 +6,23 @@ waits), `experiments` (see for yourself).
 
 from __future__ import annotations
 
+from leaderlock.lazy import face
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from leaderlock.kernel.filesystems import Filesystem, filesystem
-    from leaderlock.kernel.laboratory import Result, experiments
-    from leaderlock.kernel.locks import Lock, lock_table
+    from leaderlock.kernel.filesystems.mounted import Filesystem, filesystem
+    from leaderlock.kernel.laboratory.laboratory import Result, experiments
+    from leaderlock.kernel.proc.locks import Lock, lock_table
 
 __all__ = ["Filesystem", "Lock", "Result", "experiments", "filesystem", "lock_table"]
 
-# Imported when first asked for: the lock needs none of it.
-_ROOM_OF = {
-    "Filesystem": "filesystems",
-    "Lock": "locks",
-    "Result": "laboratory",
-    "experiments": "laboratory",
-    "filesystem": "filesystems",
-    "lock_table": "locks",
+# The lock needs none of it.
+_MODULE_OF = {
+    "Filesystem": "filesystems.mounted",
+    "Lock": "proc.locks",
+    "Result": "laboratory.laboratory",
+    "experiments": "laboratory.laboratory",
+    "filesystem": "filesystems.mounted",
+    "lock_table": "proc.locks",
 }
-
-
-def __getattr__(name: str) -> object:
-    if name not in _ROOM_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib  # noqa: PLC0415
-
-    value: object = getattr(importlib.import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_ROOM_OF})
+__getattr__, __dir__ = face(__name__, _MODULE_OF)

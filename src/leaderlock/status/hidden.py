@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from leaderlock.kernel.processes import is_there
-from leaderlock.kernel.queues import shows_whole_queue
+from leaderlock.kernel.proc.processes import is_there
+from leaderlock.kernel.proc.queues import shows_whole_queue
 from leaderlock.status.people import user_name
 
 TYPE_CHECKING = False

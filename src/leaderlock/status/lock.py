@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from leaderlock import record
 from leaderlock.errors import LockFileUnusable
-from leaderlock.kernel.processes import is_there, wait_for_end
-from leaderlock.lock import LeaderLock
+from leaderlock.kernel.proc.processes import is_there, wait_for_end
+from leaderlock.lock import record
+from leaderlock.lock.leader_lock import LeaderLock
 from leaderlock.status.hidden import hidden_from_us, outside_our_namespace
 from leaderlock.status.model import Filesystem, HolderStatus, LockStatus, ProcessStatus
 from leaderlock.status.opened import MissingLockFile, Opened, open_lock
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from leaderlock.kernel.table import FlockEntry
+    from leaderlock.kernel.proc.table import FlockEntry
     from leaderlock.status.rivals import Rival
 
 _LOOKS = 50

@@ -8,17 +8,17 @@ import os
 import stat
 from typing import NamedTuple
 
-from leaderlock import record
 from leaderlock.errors import LeaderLockError
-from leaderlock.kernel.openfiles import descriptors_with_flocks, link_of, processes
-from leaderlock.kernel.processes import is_there
+from leaderlock.kernel.proc.open_files import descriptors_with_flocks, link_of, processes
+from leaderlock.kernel.proc.processes import is_there
+from leaderlock.lock import record
 from leaderlock.status.opened import open_lock
 from leaderlock.status.people import user_name
 from leaderlock.status.view import View
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from leaderlock.kernel.openfiles import Place
+    from leaderlock.kernel.proc.open_files import Place
 
 
 class Found(NamedTuple):

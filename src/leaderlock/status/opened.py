@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import stat
 
-from leaderlock import history, record
 from leaderlock.errors import LeaderLockError, UnsafeLockFile, Unsupported
-from leaderlock.kernel.mounts import mount_of, place_of
-from leaderlock.remedies import not_regular, require_possible, unusable
+from leaderlock.history import reading as history
+from leaderlock.kernel.proc.mounts import mount_of, place_of
+from leaderlock.lock import record
+from leaderlock.lock.remedies import not_regular, require_possible, unusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from leaderlock.kernel.mounts import Mount
+    from leaderlock.kernel.proc.mounts import Mount
 
 
 class MissingLockFile(LeaderLockError):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from leaderlock.kernel.containers import cgroup_of, container_of
-from leaderlock.kernel.processes import command_line, identity_of
+from leaderlock.kernel.proc.containers import cgroup_of, container_of
+from leaderlock.kernel.proc.processes import command_line, identity_of
 from leaderlock.status.model import ProcessStatus
 
 

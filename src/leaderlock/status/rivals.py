@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from leaderlock.kernel.mounts import real_path
+from leaderlock.kernel.proc.mounts import real_path
 
 DELETED = " (deleted)"
 """What the kernel puts behind the path of a deleted file."""

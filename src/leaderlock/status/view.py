@@ -6,24 +6,24 @@ import os
 from functools import cached_property
 
 from leaderlock.errors import Unsupported
-from leaderlock.kernel.containers import Freezers
-from leaderlock.kernel.mounts import mounts_by_id
-from leaderlock.kernel.openfiles import (
+from leaderlock.kernel.proc.containers import Freezers
+from leaderlock.kernel.proc.mounts import mounts_by_id
+from leaderlock.kernel.proc.open_files import (
     descriptors_with_flocks,
     flocks_by,
     links_of,
     processes,
 )
-from leaderlock.kernel.processes import identity_of, is_stuck, start_of
-from leaderlock.kernel.queues import AllFlocks
+from leaderlock.kernel.proc.processes import identity_of, is_stuck, start_of
+from leaderlock.kernel.proc.queues import AllFlocks
 from leaderlock.status.people import process
 from leaderlock.status.rivals import DELETED, Rival, deleted_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from leaderlock.kernel.mounts import Mount
-    from leaderlock.kernel.openfiles import Place
-    from leaderlock.kernel.table import FlockEntry
+    from leaderlock.kernel.proc.mounts import Mount
+    from leaderlock.kernel.proc.open_files import Place
+    from leaderlock.kernel.proc.table import FlockEntry
     from leaderlock.status.model import ProcessStatus
 
 
@@ -55,7 +55,7 @@ class View:
         return self._flocks
 
     def queue_on(self, place: Place) -> list[FlockEntry]:
-        """The entries of the lock table for one file, as `leaderlock.kernel.queues.queue_on`."""
+        """The entries of the lock table for one file, as `leaderlock.kernel.proc.queues.queue_on`."""
         return self._table.on(*place)
 
     def holders(self) -> dict[Place, int]:

@@ -6,8 +6,8 @@ import os
 import stat
 import time
 
-from leaderlock import record
-from leaderlock.kernel.processes import is_there
+from leaderlock.kernel.proc.processes import is_there
+from leaderlock.lock import record
 from leaderlock.status.model import LockWarning
 from leaderlock.status.opened import process_in
 from leaderlock.status.people import user_name

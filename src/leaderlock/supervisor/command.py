@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from leaderlock.lock import LeaderLock
+    from leaderlock.lock.leader_lock import LeaderLock
     from leaderlock.supervisor.leftovers import Leftovers
     from leaderlock.supervisor.loop import Loop
     from leaderlock.supervisor.reaper import Reaper

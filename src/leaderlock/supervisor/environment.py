@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from leaderlock.lock import LeaderLock
+    from leaderlock.lock.leader_lock import LeaderLock
 
 
 def environment(lock: LeaderLock | None) -> dict[str, str]:

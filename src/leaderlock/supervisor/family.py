@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from leaderlock.kernel.processes import process_of, process_table
+from leaderlock.kernel.proc.processes import process_of, process_table
 
 
 def left_behind(group: int, sidecars: set[int], *, reaper: bool) -> set[int]:

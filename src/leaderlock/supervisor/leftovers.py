@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from leaderlock.kernel.processes import command_line
+from leaderlock.kernel.proc.processes import command_line
 from leaderlock.kernel.signals import signal
 from leaderlock.supervisor.schedule import Stopper
 from leaderlock.supervisor.signals import SUSPENDING, send

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from leaderlock.kernel.processes import process_of
+from leaderlock.kernel.proc.processes import process_of
 from leaderlock.supervisor.messages import say
 
 TYPE_CHECKING = False

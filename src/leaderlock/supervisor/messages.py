@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 
-from leaderlock.printable import printable
+from leaderlock.wording import printable
 
 _LONGEST = 4000
 """Bytes of a line: a pipe that is writable takes 4096 (PIPE_BUF) without blocking (pipe(7))."""

@@ -6,9 +6,9 @@ systemd what it tells is passed upward, so that ``Type=notify`` and ``WatchdogSe
 
 from __future__ import annotations
 
-from leaderlock.notify import Notifier, watchdog_interval
+from leaderlock.kernel.sd_notify import Notifier, watchdog_interval
 from leaderlock.supervisor.messages import say
-from leaderlock.supervisor.notify import NotifySocket
+from leaderlock.supervisor.notify_socket import NotifySocket
 from leaderlock.supervisor.watchdog import Watchdog, microseconds
 
 TYPE_CHECKING = False

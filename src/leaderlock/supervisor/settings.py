@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Literal
 
-    from leaderlock.lock import LeaderLock
+    from leaderlock.lock.leader_lock import LeaderLock
 
 DEFAULT_SCHEDULE = "TERM/25/KILL/5"
 

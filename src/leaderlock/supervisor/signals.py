@@ -6,8 +6,8 @@ import errno
 import os
 
 from leaderlock.kernel.signals import signal
-from leaderlock.suggestion import suggestion
 from leaderlock.supervisor.messages import say
+from leaderlock.wording import suggestion
 
 # What the kernel raises for a process's own instructions is that process's alone; KILL and STOP
 # cannot be caught; CHLD, TTIN and TTOU mean the supervisor itself.

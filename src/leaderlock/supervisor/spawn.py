@@ -215,7 +215,7 @@ def shares_terminal() -> bool:
         return False
     if os.getpgrp() != os.getpid():
         return True
-    from leaderlock.kernel.processes import process_table  # noqa: PLC0415  (only at a terminal)
+    from leaderlock.kernel.proc.processes import process_table  # noqa: PLC0415  (only at a terminal)
 
     ours = os.getpid()
     return any(process.group == ours and pid != ours for pid, process in process_table().items())

@@ -25,11 +25,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from leaderlock.lock import LeaderLock
-    from leaderlock.supervisor.lookout import LookOut
+    from leaderlock.lock.leader_lock import LeaderLock
+    from leaderlock.supervisor.file_watch import LookOut
+    from leaderlock.supervisor.lock_wait import Queue
     from leaderlock.supervisor.loop import Timer
     from leaderlock.supervisor.pings import Pings
-    from leaderlock.supervisor.queue import Queue
     from leaderlock.supervisor.service import Service
     from leaderlock.supervisor.settings import Settings
 
@@ -135,7 +135,7 @@ class Supervisor:
 
     def acquire(self, lock: LeaderLock) -> None:
         """Wait in the lock's queue, and attend to signals and children; raises as `run` does."""
-        from leaderlock.supervisor.queue import Conflict, Ended  # noqa: PLC0415  (only with a lock)
+        from leaderlock.supervisor.lock_wait import Conflict, Ended  # noqa: PLC0415  (only with a lock)
 
         self._wait_for(lock, self._settings.limit, self._loop.stop)
         self._loop.run()
@@ -156,7 +156,7 @@ class Supervisor:
             if self._service is not None:
                 self._service.tell_manager("READY=1", f"STATUS=standing by for {lock.path}")
 
-        from leaderlock.supervisor.queue import Queue  # noqa: PLC0415  (only with a lock)
+        from leaderlock.supervisor.lock_wait import Queue  # noqa: PLC0415  (only with a lock)
 
         self._queue = Queue(self._loop, lock, limit, done, stand_by)
         self._queue.begin()
@@ -167,7 +167,7 @@ class Supervisor:
         if self._pings is not None:
             self._pings.started()
         if self._settings.lock is not None:
-            from leaderlock.supervisor.lookout import LookOut  # noqa: PLC0415  (only with a lock)
+            from leaderlock.supervisor.file_watch import LookOut  # noqa: PLC0415  (only with a lock)
 
             self._lookout = LookOut(self._loop, self._settings.lock, self._on_lock_lost)
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from leaderlock.cli.status import Survey, survey_of
 from leaderlock.errors import LeaderLockError
-from leaderlock.history import History, history_beside
-from leaderlock.printable import printable_within
-from leaderlock.verdict import NotHealthyError, judge, read
+from leaderlock.health.probe import NotHealthyError, judge, read
+from leaderlock.history.reading import History, history_beside
+from leaderlock.wording import printable_within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

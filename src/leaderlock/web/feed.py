@@ -9,7 +9,7 @@ import threading
 from leaderlock.cli.status_watch import Watcher
 from leaderlock.kernel.threads import start_thread_without_signals
 from leaderlock.log import log
-from leaderlock.printable import json_text
+from leaderlock.wording import json_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

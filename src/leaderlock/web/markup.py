@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from leaderlock.printable import printable
+from leaderlock.wording import printable
 
 
 class Markup(str):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from leaderlock.errors import Unsupported
-from leaderlock.history import History
-from leaderlock.printable import printable
+from leaderlock.history.reading import History
 from leaderlock.web.facts import history_or_why_not
+from leaderlock.wording import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

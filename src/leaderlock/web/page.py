@@ -6,15 +6,16 @@ import json
 import os
 import time
 
-from leaderlock import timeline
 from leaderlock.cli.status_text import STATES
 from leaderlock.cli.status_text import facts as facts_of
-from leaderlock.history import History
-from leaderlock.summary import Summary, leaderless_since
+from leaderlock.history import drawing as timeline
+from leaderlock.history.phrases import ending_of, gap_before, leader_of, length_of
+from leaderlock.history.reading import History
+from leaderlock.history.summary import Summary, leaderless_since
 from leaderlock.web.facts import history_or_why_not
 from leaderlock.web.markup import Markup, element, join
 from leaderlock.web.values import lines_of, tables_of
-from leaderlock.wording import ending_of, gap_before, leader_of, length_of, moment
+from leaderlock.wording import moment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from leaderlock.errors import Unsupported
-from leaderlock.printable import json_text, printable
-from leaderlock.timeline import STYLE
+from leaderlock.history.drawing import STYLE
 from leaderlock.web.facts import Facts, absolute, history_or_why_not
 from leaderlock.web.feed import RETRY, Feed
 from leaderlock.web.hosts import is_loopback, name_in
 from leaderlock.web.metrics import import_for_health, metrics
 from leaderlock.web.page import page
+from leaderlock.wording import json_text, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from leaderlock.inbox import Inbox
+    from leaderlock.inbox.inbox import Inbox
 
 _LARGEST = 2**53
 """The largest whole number that every reader of JSON holds exactly."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from leaderlock.leadership import Leadership
+    from leaderlock.election.leadership import Leadership
 
 
 def http(

@@ -8,7 +8,7 @@ import os
 from leaderlock.errors import Unsupported
 from leaderlock.health.sinks.numbers import STATUS, flatten
 from leaderlock.kernel.replacement import replace_file
-from leaderlock.printable import printable_within
+from leaderlock.wording import printable_within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import time
 
 from leaderlock.health.sinks.numbers import failing_critical_checks
 from leaderlock.kernel.event import NativeEvent
-from leaderlock.kernel.processes import process_of
+from leaderlock.kernel.proc.processes import process_of
+from leaderlock.kernel.sd_notify import Notifier
 from leaderlock.kernel.threads import start_new_thread
 from leaderlock.log import log
-from leaderlock.notify import Notifier
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.core.signals import request_started
 
+from leaderlock.election.placement.parents import django_serves
 from leaderlock.integrations.django.tasks import configured, task_of
-from leaderlock.placement.parents import django_serves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

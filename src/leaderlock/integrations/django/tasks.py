@@ -11,18 +11,19 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from leaderlock.default_name import own_name
-from leaderlock.election import Election, require_task
+from leaderlock.election.election import Election
+from leaderlock.election.keywords import keywords_of
+from leaderlock.election.task import require_task
 from leaderlock.integrations.serving import ServedTask
-from leaderlock.keywords import keywords_of
-from leaderlock.suggestion import suggestion
+from leaderlock.lock.naming import own_name
+from leaderlock.wording import suggestion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from leaderlock.leadership import Leadership
+    from leaderlock.election.leadership import Leadership
 
 _KEYS = ("path", *(key for key in keywords_of(Election.__init__) if key != "lock"))
 """The settings that a task may have."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from typing import Any
 
-    from leaderlock.election import Election
+    from leaderlock.election.election import Election
 
 
 class Command(BaseCommand):  # type: ignore[misc]  # Django has no types of its own

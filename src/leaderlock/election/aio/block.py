@@ -1,0 +1,225 @@
+"""To lead in a coroutine: `async with election.lead()`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import weakref
+
+from leaderlock.election.aio.task import Term, running_loop
+from leaderlock.election.at_exit import candidates
+from leaderlock.election.candidate import Candidate
+from leaderlock.election.current import current
+from leaderlock.errors import LeadershipLost
+from leaderlock.kernel.posted import post
+from leaderlock.kernel.threads import start_new_thread
+from leaderlock.lock.leaving import Leaving
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+    from contextvars import Token
+    from typing import Any
+
+    from leaderlock.election.election import Election
+    from leaderlock.election.leadership import Leadership
+
+
+def every(leadership: Leadership, seconds: float) -> AsyncIterator[int]:
+    """`Leadership.every`, for ``async for``; from before that could be used so itself.
+
+    Raises:
+        ValueError: seconds is not a positive number.
+    """
+    return leadership.every(seconds)
+
+
+def _leave(block: Lead) -> Generator[Awaitable[None] | None, None, None]:
+    outer = sys.exc_info()[1]
+    stay = None
+    try:
+        yield None
+        stay = block._stay
+        assert stay is not None
+        stay.end()
+        error = sys.exc_info()[1]  # this block's, unless it was there before
+        yield stay.leave(None if error is outer else error)
+    except GeneratorExit:  # the block was never entered, or this is over
+        return
+    except BaseException:
+        if stay is None:
+            stay = block._stay
+        if stay is not None:
+            try:
+                stay.end()
+            except BaseException:
+                start_new_thread(stay.end, ())
+                raise
+        raise
+
+
+class Lead(contextlib.AbstractAsyncContextManager["Leadership"]):
+    """What `Election.lead` returns.
+
+    The block owns the candidate from before its thread is started until it has told it to end, which
+    needs no loop. No exception of a signal handler comes in between: see `leaving`.
+    """
+
+    def __init__(self, election: Election) -> None:
+        self._election = election
+        self._stay: _Stay | None = None
+
+    async def __aenter__(self) -> Leadership:
+        stay = None
+        try:
+            loop = running_loop("lead()", "use start()")
+            stay = self._stay = _Stay(self._election, loop)
+            return await stay.begin()
+        except BaseException as error:  # cancelled, or the lock cannot be used, or a signal handler's
+            if stay is not None:
+                try:
+                    stay.end()
+                except BaseException:
+                    start_new_thread(stay.end, ())
+                    raise
+                if not isinstance(error, GeneratorExit):
+                    await stay.until_ended()
+            raise
+
+    __aexit__ = Leaving(leave=_leave)
+
+
+class _Stay:
+    """The candidate of one `lead` block."""
+
+    def __init__(self, election: Election, loop: asyncio.AbstractEventLoop) -> None:
+        self._candidate = Candidate(election, self._sit_out)
+        self._election = election
+        self._loop = loop
+        # Weakly: a coroutine that its loop has lost is collected, which ends the block.
+        self._body: Callable[[], Any] = _weak(asyncio.current_task())
+        self._cancellations = self._cancelling()
+        self._elected: asyncio.Future[Leadership] = loop.create_future()
+        self._thread_ended: asyncio.Future[None] = loop.create_future()
+        self._thread: int | None = None
+        self._term: Term | None = None
+        self._token: Token[Leadership | None] | None = None
+        self._is_over = False
+        self._is_cancelled = False
+
+    async def begin(self) -> Leadership:
+        self._election._have_rehearsed()
+        candidates.add(self._candidate)
+        # Whether it has begun is known so: see `Descriptor`.
+        (self._thread,) = map(start_new_thread, (self._campaign,), ((),))
+        leadership = await self._elected
+        self._token = current.set(leadership)
+        return leadership
+
+    def _campaign(self) -> None:
+        """The candidate's thread."""
+        failure: BaseException | None = None
+        try:
+            self._candidate.campaign(in_foreground=True)
+        except SystemExit:  # the loop is closed
+            return
+        except BaseException as error:  # noqa: BLE001  (raised where it is awaited)
+            failure = error
+
+        def tell() -> None:
+            if failure is not None and not self._elected.done():
+                self._elected.set_exception(failure)
+            self._elected.cancel()
+            if not self._thread_ended.done():
+                self._thread_ended.set_result(None)
+
+        with contextlib.suppress(RuntimeError):  # the loop was closed
+            post(self._loop, tell, lambda: None)
+
+    def _sit_out(self, leadership: Leadership) -> None:
+        def begin() -> None:
+            if self._is_over or self._elected.cancelled():
+                term.end()
+            elif not self._elected.done():
+                self._elected.set_result(leadership)
+
+        term = self._term = Term(self._loop, leadership, self._cancel)
+        if not self._is_over:  # asked after the term is known, as `end` asks in the other order
+            term.sit_out(begin)
+        self._candidate._request_stop()  # nothing else is to come of it, also if it was lost
+
+    def _cancel(self) -> None:
+        body = self._body()
+        if body is not None:
+            self._is_cancelled = True
+            body.cancel("the leadership is lost, or the process exits")
+
+    def end(self) -> None:
+        """Have the candidate resign, or leave the queue; in any thread, and again if broken off."""
+        self._is_over = True
+        if self._term is not None:
+            self._term.end_anywhere()
+        self._candidate._ask_to_stop()
+        if self._thread is None:
+            candidates.discard(self._candidate)
+
+    async def until_ended(self) -> None:
+        """Wait until the candidate has ended, after `end`."""
+        self._take_back()
+        if self._thread is None or not self._loop.is_running():
+            return
+        try:
+            await asyncio.shield(self._thread_ended)
+        except asyncio.CancelledError:
+            self._candidate._until_ended(None)  # natively: what is left is the thread's last steps
+            raise
+
+    async def leave(self, error: BaseException | None) -> None:
+        """The rest of the block's end, after `end`.
+
+        Args:
+            error: what has ended the block.
+
+        Raises:
+            LeadershipLost: the block was cancelled since the leadership is lost, or has not noticed.
+        """
+        leadership = self._elected.result()
+        has_only_lost = isinstance(error, asyncio.CancelledError) and self._has_only_lost(leadership)
+        if self._token is not None:
+            with contextlib.suppress(
+                ValueError
+            ):  # entered in another context, as by some test fixtures
+                current.reset(self._token)
+        if isinstance(error, GeneratorExit):  # a coroutine that nobody will run any more
+            return
+        await self.until_ended()
+        if has_only_lost or (error is None and leadership.lost):
+            raise LeadershipLost(
+                f"the leadership of {self._election.lock.path} was lost in the block, or given up on "
+                f"request"
+            ) from error
+
+    def _has_only_lost(self, leadership: Leadership) -> bool:
+        """Whether the loss is why the block was cancelled, and nobody else has asked for it as well."""
+        is_ours = self._is_cancelled
+        self._take_back()
+        return (
+            is_ours
+            and (leadership.lost or leadership.request.asked)
+            and self._cancelling() <= self._cancellations
+        )
+
+    def _take_back(self) -> None:
+        body = self._body()
+        if self._is_cancelled and hasattr(body, "uncancel"):  # Python 3.11
+            body.uncancel()
+        self._is_cancelled = False
+
+    def _cancelling(self) -> int:
+        count: int = getattr(self._body(), "cancelling", int)()  # 0 before Python 3.11
+        return count
+
+
+def _weak(task: asyncio.Task[Any] | None) -> Callable[[], Any]:
+    return weakref.ref(task) if task is not None else lambda: None

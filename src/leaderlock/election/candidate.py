@@ -1,0 +1,277 @@
+"""`Candidate`: stands for election, leads, and stands again after a failure."""
+
+from __future__ import annotations
+
+import _thread
+import functools
+import os
+import time
+
+from leaderlock.election.at_exit import is_ending
+from leaderlock.election.current import current
+from leaderlock.election.ending import Ending
+from leaderlock.election.leadership import Leadership, OfThisProcess
+from leaderlock.election.runners import NATIVE
+from leaderlock.errors import LeaderLockError, LeadershipLost
+from leaderlock.kernel.eventloop import refuse_to_block
+from leaderlock.kernel.flock import Wait
+from leaderlock.kernel.green import HubIsGone, here
+from leaderlock.kernel.threads import RLock, get_ident
+from leaderlock.kernel.watchers import Watchers
+from leaderlock.lock.gated import Hold
+from leaderlock.log import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from leaderlock.election.election import Election
+    from leaderlock.election.ending import State
+    from leaderlock.election.runners import Runner
+
+_BUILTIN: object = type(len)
+"""Of `_thread.start_new_thread`, unless gevent or eventlet has patched."""
+
+
+class Candidate(Ending, OfThisProcess):
+    """One participant of an `Election`, in a thread of its own; made by `Election.start`.
+
+    In a forked child it is stopped: the candidate belongs to the process that started it.
+    """
+
+    def __init__(
+        self, election: Election, task: Callable[[Leadership], Any], runner: Runner = NATIVE
+    ) -> None:
+        self._election = election
+        self._lock = election.lock
+        self._task = task
+        self._pid = os.getpid()
+        self._runner = runner
+        self._thread: object = None  # the native or green one that runs the task
+        self._mutex = RLock()  # a signal handler may call stop()
+        self._state: State = "standby"
+        self._wait: Wait | None = None
+        self._leadership: Leadership | None = None
+        self._hold: Hold | None = None
+        self._stop_requested = False
+        self._exits = False
+        self._decided = False  # it leads, or never will
+        self._ended = False
+        self._watchers = Watchers()
+
+    @property
+    def state(self) -> State:
+        """``"standby"``: waits for the lock, or for its backoff to end. ``"leading"``: holds the lock.
+
+        ``"resigned"``: its task has returned and it gave the leadership up for good. ``"stopped"``.
+        """
+        return self._state if self._pid == os.getpid() else "stopped"
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether it holds the leadership now."""
+        return self.state == "leading"
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it leads; in a coroutine, where this would block, `BlocksEventLoop` is raised.
+
+        Returns:
+            True if it leads or has done its work; False after `timeout` seconds, or if it was stopped.
+        """
+        if self._pid != os.getpid():
+            return False
+        if not self._decided and timeout != 0:
+            refuse_to_block("candidate.wait()", "write `await asyncio.to_thread(candidate.wait)`")
+        return self._watchers.until(lambda: self._decided, timeout) and self.state in (
+            "leading",
+            "resigned",
+        )
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Ask the task to stop, wait for that, and resign; a standby leaves the queue.
+
+        The leadership is never given up while the task runs, or two would run at a time.
+
+        Returns:
+            True when it has stopped; False if the task still runs after `timeout` seconds (it resigns
+            when the task ends), or if the caller is the task itself.
+        """
+        if self._pid != os.getpid():
+            return True
+        self._ask_to_stop()
+        # A thread that has ended hands its number on, to the caller of this, perhaps.
+        if (self._thread == here() and not self._ended) or not self._until_ended(timeout):
+            return False
+        self._resign("stopped")  # if the task had returned and the leadership was held on to
+        self._end("stopped")
+        return True
+
+    def _until_ended(self, timeout: float | None) -> bool:
+        return self._watchers.until(lambda: self._ended, timeout if self._runner.can_wait() else 0)
+
+    def _request_stop(self) -> None:
+        self._stop_requested = True
+        self._watchers.tell()
+
+    def _say_that_we_exit(self) -> None:
+        """For the history: the end of the term, which may come without us, is that of the process."""
+        self._exits = True
+        leadership = self._leadership
+        if self._ended and leadership is not None:
+            leadership.note_end("exited")
+
+    def _ask_to_stop(self) -> None:
+        self._request_stop()
+        with self._mutex:
+            leadership, wait = self._leadership, self._wait
+        # Outside the mutex: a signal handler that runs in between may call stop() as well, and so wait
+        # for this candidate's thread, which needs the mutex.
+        if leadership is not None:
+            leadership._stopping.set()
+        elif wait is not None:
+            wait.cancel()
+
+    def campaign(self, *, in_foreground: bool = False) -> Any:
+        """Stand, lead, and stand again after a failure; returns what the task returned.
+
+        Raises:
+            LeaderLockError: the lock cannot be used, and this is the caller's own thread.
+        """
+        is_patched = type(_thread.start_new_thread) is not _BUILTIN
+        self._thread = here() if is_patched else get_ident()
+        failures = 0
+        first, most = self._election.backoff
+        try:
+            while not self._stop_requested:
+                began = time.monotonic()
+                if self._runner.hub is None:  # by one call less, which each standby would pay for
+                    leadership = self._stand(in_foreground)
+                else:
+                    stand = functools.partial(self._stand, in_foreground)
+                    leadership = self._runner.wait(stand, self._ask_to_stop)
+                if leadership is not None:
+                    began = time.monotonic()
+                    finished, result = self._runner.run(functools.partial(self._lead, leadership))
+                    if finished:
+                        return result
+                pause = 0.0 if leadership is None else leadership.request.pause
+                if pause or time.monotonic() - began > most:
+                    failures = 0
+                pause = max(min(first * 2**failures, most), pause)
+                self._watchers.until(lambda: self._stop_requested, pause)
+                failures = min(failures + 1, 60)
+            return None
+        except BaseException as error:
+            self._abandon()  # it may have won, with the task not begun
+            if in_foreground:
+                raise
+            if not isinstance(error, (SystemExit, HubIsGone)):  # the task's way to end its thread
+                log().exception("the candidate for %r ended", self._lock)
+            return None
+        finally:
+            if not self.is_leader:  # else the task has returned, and it holds on
+                self._end("resigned" if self._state == "resigned" else "stopped")
+            self._ended = True
+            if self._exits:  # and who has said so may have seen us at work still
+                self._say_that_we_exit()
+            self._watchers.tell()
+            if self._leadership is not None and self._leadership.lost:  # as the task returned
+                self._on_lost()
+
+    def _stand(self, in_foreground: bool) -> Leadership | None:
+        """Wait for the lock and begin a term; None if that failed, or was called off by `stop`."""
+        wait = self._wait = Wait(self._election.before_parking)
+        if self._election.switch is not None:
+            self._lock._file.lease = self._election.switch.lease
+        if self._stop_requested:  # by somebody who has not seen the wait yet
+            return None
+        leadership = Leadership(self._lock, self._election.switch)  # now, when nobody waits for it
+        hold = self._hold = Hold(self._lock._file)
+        try:
+            if not self._lock._acquire(None, wait, hold):
+                return None
+        except LeaderLockError as error:
+            if in_foreground:
+                raise
+            log().error("cannot stand for election: %s", error)
+            return None
+        finally:
+            self._wait = None
+        with self._mutex:
+            self._leadership = leadership
+            leadership.begin(in_earnest=not self._election.is_rehearsal)
+            self._state = "leading"
+        self._stop_requested |= is_ending()
+        if self._stop_requested:  # between the lock's arrival and here
+            self._resign("stopped")
+            return None
+        if self._election.switch is not None:
+            try:
+                self._election.switch.arm()
+            except LeaderLockError as error:  # it must not lead without
+                self._resign("standby", "failed")
+                if in_foreground:
+                    raise
+                log().error("cannot lead %s: %s", self._lock.path, error)
+                return None
+        self._decided = True
+        if self._watchers:
+            self._watchers.tell()
+        return leadership
+
+    def _lead(self, leadership: Leadership) -> tuple[bool, Any]:
+        """Run the task for a term: whether this candidate is done with it, and the result."""
+        context = current.set(leadership)
+        if self._runner.hub is not None:
+            self._thread = here()
+            leadership._thread = 0  # the hub's own thread must not look out
+        try:
+            if self._stop_requested:  # before the hub came to it
+                self._resign("stopped")
+                return True, None
+            leadership.news = self._announce
+            if not leadership.takes_over:
+                leadership.tell()
+            elif self._runner.hub is not None:
+                self._runner.spawn(leadership.tell)  # once the task waits, in whatever way
+            if self._election.on_elected is not None:
+                self._election.on_elected(leadership)
+            result = self._task(leadership)
+            leadership.announce()
+            self._runner.end_lease(leadership, self._on_lost)
+        except Exception as error:  # noqa: BLE001  (whatever it raises passes the leadership on)
+            if not (leadership.lost and isinstance(error, LeadershipLost)):  # which was logged
+                log().exception(
+                    "the task failed in term %d of %s; the leadership passes on",
+                    leadership.term,
+                    self._lock.path,
+                )
+            self._resign("standby", "lost" if leadership.lost else "failed")
+            return False, None
+        except BaseException:  # KeyboardInterrupt, SystemExit: this candidate ends
+            self._resign("stopped")
+            raise
+        finally:
+            current.reset(context)
+        if leadership.lost or (leadership.request.asked and not self._stop_requested):
+            self._resign("standby", "lost" if leadership.lost else leadership.request.how)
+            return False, None
+        if self._stop_requested:
+            self._resign("stopped", leadership.request.how)
+        elif self._election.on_return == "resign":
+            self._resign("resigned")
+        else:
+            leadership.request.refuse()
+            leadership.tell()
+        return True, result
+
+    def _announce(self, leadership: Leadership) -> None:
+        leadership.note_beginning()
+        if not self._election.is_rehearsal:
+            log().info("process %d leads %s, term %d", self._pid, self._lock.path, leadership.term)
+            leadership.look_out(self._on_lost)
+            leadership.request.accept()
+
+    def __repr__(self) -> str:
+        return f"<leaderlock.Candidate {self.state} for {self._lock.path!r}>"

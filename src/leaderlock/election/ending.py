@@ -1,0 +1,107 @@
+"""How a candidate lets go: in good order, or of whatever it has, if an exception broke it off."""
+
+from __future__ import annotations
+
+import functools
+
+from leaderlock.election.at_exit import candidates
+from leaderlock.errors import LeaderLockError, NotHeld
+from leaderlock.kernel.threads import start_new_thread
+from leaderlock.log import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    from leaderlock.election.election import Election
+    from leaderlock.election.leadership import Leadership
+    from leaderlock.election.runners import Runner
+    from leaderlock.kernel.watchers import Watchers
+    from leaderlock.lock.gated import Hold
+    from leaderlock.lock.leader_lock import LeaderLock
+
+    State = Literal["standby", "leading", "resigned", "stopped"]
+
+
+class Ending:
+    """A candidate's ways to end a term.
+
+    The candidate owns the leadership from before the lock is acquired until `_end_term` has ended. An
+    exception at any instant leaves a leadership whose task runs, or none.
+    """
+
+    _election: Election
+    _lock: LeaderLock
+    _hold: Hold | None
+    _leadership: Leadership | None
+    _mutex: Any
+    _runner: Runner
+    _watchers: Watchers
+    _pid: int
+    _state: State
+    _decided: bool
+    _ended: bool
+    _exits: bool
+
+    def _on_lost(self) -> None:
+        """A task that runs was asked to stop; one that has returned cannot be: let the others go on."""
+        if self._ended:
+            self._resign("resigned", "lost")
+
+    def _resign(self, state: State, how: str = "resigned") -> None:
+        """Give the leadership up, if it is held, and go over to another state.
+
+        Args:
+            how: what the history says of the term's end.
+        """
+        leadership = None
+        try:
+            with self._mutex:
+                leadership, self._leadership = self._leadership, None
+                if leadership is None:
+                    return
+                self._state = state
+                if state == "standby":
+                    self._decided = False
+            self._end_term(leadership, how)
+        except BaseException:  # a signal handler's
+            if leadership is not None:
+                try:
+                    self._end_term(leadership, how, again=True)
+                except BaseException:
+                    start_new_thread(self._end_term, (leadership, how), {"again": True})
+                    raise
+            raise
+        if not self._election.is_rehearsal:
+            log().info("process %d resigned from %s", self._pid, self._lock.path)
+        if self._election.on_resigned is not None:
+            try:
+                self._runner.run(functools.partial(self._election.on_resigned, leadership))
+            except Exception:  # noqa: BLE001  (the resignation stands)
+                log().exception("on_resigned failed")
+
+    def _end_term(self, leadership: Leadership, how: str, *, again: bool = False) -> None:
+        """End the term and release the lock; again, if it was broken off."""
+        leadership.end()
+        if self._election.switch is not None:
+            self._election.switch.disarm()
+        try:
+            self._lock._release("exited" if self._exits and how == "resigned" else how, self._hold)
+        except LeaderLockError as error:
+            # Which was logged, or was done by the time that it was broken off.
+            if not (isinstance(error, NotHeld) and (leadership.lost or again)):
+                log().error("resigned, but: %s", error)
+
+    def _abandon(self) -> None:
+        """Let go of everything, however far it has come: nothing is held without a task."""
+        self._resign("stopped")
+        self._lock._finish(self._hold)
+        self._end("stopped")
+        self._ended = True
+        self._watchers.tell()
+
+    def _end(self, state: State) -> None:
+        self._state = state
+        self._decided = True
+        self._watchers.tell()
+        candidates.discard(self)

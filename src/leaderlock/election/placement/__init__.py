@@ -1,0 +1,133 @@
+"""Where a candidate begins: in the processes that serve, not in a parent that forks or reloads them.
+
+A server loads an application in processes that never serve a request: gunicorn's arbiter with
+``preload_app``, uWSGI's master without ``lazy-apps``, Celery's main process, the parent of a reloader.
+A candidate that is started there would lead in a process that does not serve, with the code of its
+start; and uWSGI forks behind Python's back, so that a thread of the master's may hold the interpreter's
+lock in each worker for good. So such a parent starts no thread at all: its candidate begins later, in
+each process that serves.
+
+A parent is told by what the server itself has loaded and by the functions that run; nothing is imported
+for that. The parent of a plain program that forks cannot be told from the program: see `forks`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from leaderlock.election.placement.candidate import PlacedCandidate
+from leaderlock.log import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
+
+    from leaderlock.election.candidate import Candidate
+    from leaderlock.election.election import Election
+    from leaderlock.election.leadership import Leadership
+
+    class Placed(Protocol):
+        """What begins elsewhere than in the process that made it."""
+
+        def adopt(self) -> object:
+            """Called first thing in a process that was forked to serve."""
+
+        def begin(self) -> object:
+            """Called in that process when it is ready."""
+
+    Call = Callable[[], Candidate]
+
+
+class Here:
+    """This process serves: `start` calls what starts a candidate, with what this server needs."""
+
+    def __init__(self, start: Callable[[Call], Candidate]) -> None:
+        self.start = start
+
+
+class Elsewhere:
+    """This process only forks or reloads those that serve: `put` has something begin in those."""
+
+    def __init__(self, put: Callable[[Placed], object]) -> None:
+        self.put = put
+
+
+waiting: list[PlacedCandidate] = []
+"""Made in this process, or in a parent that this process was forked from, to begin elsewhere."""
+
+
+def find_place() -> Here | Elsewhere | None:
+    """Where a candidate begins that this process starts; None in a program that no server runs.
+
+    Raises:
+        Unsupported: this is uWSGI, and its settings let no candidate begin anywhere.
+    """
+    if "uwsgi" in sys.modules:
+        from leaderlock.election.placement import uwsgi  # noqa: PLC0415  (there alone)
+
+        return uwsgi.find_place()
+    if "gunicorn.arbiter" in sys.modules:
+        from leaderlock.election.placement import gunicorn  # noqa: PLC0415  (there alone)
+
+        place = gunicorn.find_place()
+        if place is not None:
+            return place
+    if sys.modules.keys() & _OTHERS:
+        from leaderlock.election.placement import parents  # noqa: PLC0415  (there alone)
+
+        return parents.find_place()
+    return None
+
+
+_OTHERS = {"celery", "django", "flask.cli", "hypercorn.run", "sanic"}
+
+
+def stand_elsewhere(
+    election: Election, task: Callable[[Leadership], object], place: Elsewhere
+) -> PlacedCandidate:
+    """Make a candidate that begins in the processes that serve."""
+    candidate = PlacedCandidate(election, task)
+    waiting.append(candidate)
+    place.put(candidate)
+    return candidate
+
+
+def take_over(election: Election, task: Callable[[Leadership], object]) -> Candidate | None:
+    """The candidate of this election and task that is about to begin in this process, begun now.
+
+    So an application that is preloaded, and a hook which starts the same task after the fork, make one
+    candidate.
+    """
+    for candidate in waiting:
+        if candidate.is_to_begin_here() and candidate.stands_for(election, task):
+            candidate.begin()
+            return candidate
+    return None
+
+
+def say_where(place: str) -> None:
+    """Log that a candidate does not begin in this process."""
+    log().info("process %d is %s: the candidate begins in the processes that serve", os.getpid(), place)
+
+
+def frames() -> Any:
+    """The frames that this thread runs, and those of the main thread, from the inside out."""
+    import threading  # noqa: PLC0415  (which every server has loaded)
+
+    mine = sys._getframe(1)
+    main = sys._current_frames().get(threading.main_thread().ident or 0)
+    for innermost in (mine, None if _is_below(main, mine) else main):
+        frame = innermost
+        while frame is not None:
+            yield frame
+            frame = frame.f_back
+
+
+def _is_below(outer: object, inner: Any) -> bool:
+    while inner is not None:
+        if inner is outer:
+            return True
+        inner = inner.f_back
+    return False

@@ -1,0 +1,85 @@
+"""`PlacedCandidate`: made in a process that does not serve, it begins in those which do."""
+
+from __future__ import annotations
+
+import os
+
+from leaderlock.election.candidate import Candidate
+from leaderlock.election.runners import runner_for
+from leaderlock.log import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from leaderlock.election.election import Election
+    from leaderlock.election.leadership import Leadership
+
+
+class PlacedCandidate(Candidate):
+    """A candidate whose object is made before a fork, and which stands in each process that serves.
+
+    The object that the application keeps is every worker's own: there it answers for the worker. In the
+    process that made it, it is a standby which never leads.
+    """
+
+    def __init__(self, election: Election, task: Callable[[Leadership], Any]) -> None:
+        super().__init__(election, task)
+        self._maker = self._pid
+        self._has_begun = False
+
+    def adopt(self) -> None:
+        """Become this process's own, in the process that is to stand, before anything else uses it."""
+        if self._pid != os.getpid():
+            maker, stopped = self._maker, self._stop_requested
+            Candidate.__init__(self, self._election, self._task)
+            self._maker, self._stop_requested, self._has_begun = maker, stopped, False
+            if stopped:
+                self._give_up()
+
+    def begin(self) -> None:
+        """Stand in this process from here on, unless it does so already or was stopped."""
+        self.adopt()
+        if self._has_begun or self._stop_requested:
+            return
+        self._has_begun = True
+        self._runner = runner_for(self._task, self._election.thread)
+        try:
+            self._election.start_unchecked(self._task, candidate=self)
+        except RuntimeError as error:  # the system has no thread left
+            self._give_up()
+            log().error("process %d does not stand for election: %s", os.getpid(), error)
+
+    def is_to_begin_here(self) -> bool:
+        """Whether this process was forked to serve, and the candidate has not begun in it."""
+        mine = self._pid == os.getpid() != self._maker
+        return mine and not self._has_begun and not self._stop_requested
+
+    def stands_for(self, election: Election, task: Callable[[Leadership], Any]) -> bool:
+        """Whether it is a candidate of this election, or of one for the same lock, with this task."""
+        if self._task != task:
+            return False
+        mine, other = self._lock._file, election.lock._file
+        if mine is other or not mine.has_path or mine.is_named != other.is_named:
+            return mine is other
+        # A name has a path for each user, and a worker may be about to become another one.
+        return mine.name == other.name if mine.is_named else mine.path == other.path
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As of `Candidate`; False at once in the process that made it, which never leads."""
+        if not self._has_begun and self._pid == self._maker:
+            return False
+        return super().wait(timeout)
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """As of `Candidate`; in the process that made it, no process that is forked later stands."""
+        if self._pid == os.getpid() and not self._has_begun:
+            self._stop_requested = True
+            self._give_up()
+            return True
+        return super().stop(timeout)
+
+    def _give_up(self) -> None:
+        self._ended = True
+        self._end("stopped")

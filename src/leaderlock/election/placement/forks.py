@@ -1,0 +1,79 @@
+"""A program of one's own that forks: the forked process is no candidate, and somebody should say so.
+
+Nothing tells such a program from one that serves itself, so its candidate stands where it was started.
+A forked process has none of its threads: the candidate is stopped there, and takes over from nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from weakref import WeakSet
+
+from leaderlock.election.at_exit import candidates
+from leaderlock.errors import LeaderLockError
+from leaderlock.kernel.green import here
+from leaderlock.log import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from leaderlock.election.candidate import Candidate
+    from leaderlock.lock.leader_lock import LeaderLock
+
+_watched: WeakSet[Candidate] = WeakSet()
+_is_registered = False
+_said_by = 0
+"""The process that has said so, once."""
+
+
+def watch_forks(candidate: Candidate) -> None:
+    """Log a warning, once, when this process forks while the candidate stands in it.
+
+    Not in a child of `multiprocessing`, which is a worker already. A fork by `subprocess`, which
+    executes another program, does not count, nor does one by the task itself.
+    """
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        return
+    global _is_registered  # noqa: PLW0603
+    if not _is_registered and hasattr(os, "register_at_fork"):
+        _is_registered = True
+        os.register_at_fork(after_in_parent=_say_once)
+    _watched.add(candidate)
+
+
+def _say_once() -> None:
+    global _said_by  # noqa: PLW0603
+    if _said_by == os.getpid() or sys._getframe(1).f_globals.get("__name__") == "subprocess":
+        return
+    for candidate in list(candidates):  # a copy in one step: their threads change it
+        if candidate in _watched and candidate._pid == os.getpid() and candidate._thread != here():
+            _said_by = os.getpid()
+            log().warning(
+                "process %d forks while it stands for %s: the forked process does not stand, and will "
+                "not take over. To have it stand, start its candidate in it, after the fork (call the "
+                "function under only_once, or Election.start, there)",
+                os.getpid(),
+                candidate._lock.path,
+            )
+            return
+
+
+def say_if_parent_leads(lock: LeaderLock) -> None:
+    """In a process that a reloader has started: log a warning if the reloader itself leads.
+
+    It has imported the same program, and would lead with the code of its start for as long as it runs.
+    """
+    if "true" not in (os.environ.get("WERKZEUG_RUN_MAIN"), os.environ.get("RUN_MAIN")):
+        return
+    try:
+        holder = lock.holder()
+    except LeaderLockError:  # of which the candidate will say more
+        return
+    if holder is not None and holder.pid == os.getppid():
+        log().warning(
+            "process %d, the parent of the reloader, leads %s with the code of its start: start the "
+            "candidate under `if is_running_from_reloader():` (from werkzeug.serving)",
+            holder.pid,
+            lock.path,
+        )

@@ -1,0 +1,192 @@
+"""uWSGI: nothing begins in the master; workers and mules begin when they have been forked.
+
+uWSGI forks in C. Python's at-fork handlers do not run by default, and a thread of the master's may hold
+the interpreter's lock at that moment: the worker, which has no such thread, then waits for ever.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+
+from leaderlock.election.at_exit import stop_at_exit
+from leaderlock.election.placement import Elsewhere, Here
+from leaderlock.election.placement.stderr_log import log_to_stderr
+from leaderlock.errors import Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from leaderlock.election.placement import Placed
+
+    Started = TypeVar("Started")
+
+try:
+    import uwsgi
+except ImportError:  # there is no such module but inside of uWSGI
+    uwsgi = None
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What uWSGI's master, an operator or a terminal ends a worker with."""
+
+_is_set_up = False
+"""Whether this process's end and log are seen to; False in the master, whatever it has loaded."""
+
+
+def find_place() -> Here | Elsewhere | None:
+    """Where a candidate begins that this process starts.
+
+    Raises:
+        Unsupported: uWSGI runs no threads, or has loaded the application in a subinterpreter.
+    """
+    if not _is_uwsgi():
+        return None
+    require_threads()
+    if uwsgi.worker_id() > 0 or uwsgi.mule_id() > 0:
+        return Here(begin_here)
+    if uwsgi.masterpid() not in (0, os.getpid()):  # a spooler, say: a process of its own
+        return None
+    require_main_interpreter()
+    return Elsewhere(lambda placed: begin_in(uwsgi.worker_id, placed.begin))
+
+
+def _is_uwsgi() -> bool:
+    return hasattr(uwsgi, "worker_id")  # there may be another module of that name
+
+
+def stand_in_workers(placed: Placed) -> bool:
+    """Begin in this worker, or in those that this master forks; False if this is not uWSGI.
+
+    Mules and spoolers, which load an application to use parts of it, do not begin.
+    """
+    if not _is_uwsgi():
+        return False
+    place = find_place()
+    if isinstance(place, Elsewhere):
+        place.put(placed)
+    elif uwsgi.worker_id() > 0:
+        begin_here(placed.begin)
+    return True
+
+
+def begin_in(number: Callable[[], int], begin: Callable[[], object]) -> None:
+    """Call `begin` in every process that is forked from here on and has such a number."""
+    from leaderlock.election.rehearsal import rehearse_before_fork  # noqa: PLC0415  (as it uses Election)
+
+    rehearse_before_fork()
+
+    def begin_if_numbered() -> None:
+        if number() != 0:  # all that uWSGI forks call the same hook
+            begin_here(begin)
+
+    _after_fork(begin_if_numbered)
+
+
+def begin_here(begin: Callable[[], Started]) -> Started:
+    """Call what starts a candidate's thread, in the process where it is to stand."""
+    global _is_set_up  # noqa: PLW0603  (of this process, whatever the number of tasks)
+    if not _is_set_up:
+        _is_set_up = True
+        log_to_stderr()  # which is uWSGI's log
+        _ask_to_stop_at_end()
+    # uWSGI's handler ends the process from the thread that the kernel gives the signal to, and CPython
+    # waits for ever for its main thread if that is another one. So the task's thread and all that it
+    # starts are born with these signals blocked, as uWSGI's own request threads are.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        return begin()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def require_threads() -> None:
+    """Raise Unsupported outside of uWSGI, or if no Python thread would run."""
+    if uwsgi is None:
+        raise Unsupported(
+            "this is not a uWSGI server, which alone has the module 'uwsgi': call in_one_worker in the "
+            "module that holds the application, or use leaderlock.only_once, which needs no server"
+        )
+    if not uwsgi.has_threads:
+        raise Unsupported(
+            "uWSGI runs no Python threads, so no task would ever run: start it with --enable-threads "
+            "(enable-threads = true), which is the default since uWSGI 2.0.27"
+        )
+
+
+def require_main_interpreter() -> None:
+    """Refuse a subinterpreter: uWSGI calls the hooks of the main one alone."""
+    import ctypes  # noqa: PLC0415  (once, where the application is loaded)
+
+    api = ctypes.pythonapi
+    current, main = api.PyInterpreterState_Get, api.PyInterpreterState_Main
+    current.restype = main.restype = ctypes.c_void_p
+    if current() != main():
+        raise Unsupported(
+            "uWSGI has loaded this application in a subinterpreter, whose hooks it does not call: "
+            "start it with --single-interpreter (single-interpreter = true)"
+        )
+
+
+def _after_fork(call: Callable[[], object]) -> None:
+    """Call something in every process that uWSGI forks, after whatever is called there already."""
+    by_hand = getattr(uwsgi, "post_fork_hook", None)
+    _import_decorators()
+    # The decorators' own, which calls what is decorated later too.
+    decorated = getattr(uwsgi, "post_fork_hook", None)
+
+    def post_fork_hook() -> None:
+        with contextlib.ExitStack() as last_first:  # each one, also where another raises
+            last_first.callback(call)
+            for hook in (decorated, by_hand if by_hand is not decorated else None):
+                if hook is not None:
+                    last_first.callback(hook)
+
+    uwsgi.post_fork_hook = post_fork_hook
+
+
+def _import_decorators() -> None:
+    """Import `uwsgidecorators` now: imported later, it would put its hooks in place of all others."""
+    if "uwsgidecorators" in sys.modules or not uwsgi.masterpid():  # it refuses to work without a master
+        return
+    hooks = ("spooler", "mule_msg_hook")
+    by_hand = {name: getattr(uwsgi, name) for name in hooks if hasattr(uwsgi, name)}
+    try:
+        import uwsgidecorators  # noqa: F401, PLC0415
+    except ImportError:  # Debian ships it in a package of its own
+        return
+    for name, hook in by_hand.items():
+        setattr(uwsgi, name, hook)
+
+
+def _ask_to_stop_at_end() -> None:
+    """Have the tasks asked to stop when uWSGI ends this process.
+
+    Python's exit handlers alone would not do: ``skip-atexit-teardown`` leaves them out.
+    """
+    chained: Callable[[], object] | None = getattr(uwsgi, "atexit", None)
+
+    def at_end() -> None:
+        _ignore_further_signals()
+        atexit.unregister(stop_at_exit)  # a task that does not stop is waited for only once
+        with contextlib.ExitStack() as last_first:
+            if chained is not None:
+                last_first.callback(chained)
+            stop_at_exit()
+
+    uwsgi.atexit = at_end
+
+
+def _ignore_further_signals() -> None:
+    """Let no second signal cut the stop of a task short.
+
+    Ctrl-C reaches a worker twice, from the terminal and from the master. The main thread, which is in
+    the first one's handler, takes no other, so a thread of the application's would.
+    """
+    with contextlib.suppress(ValueError):  # not the main thread
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_IGN)

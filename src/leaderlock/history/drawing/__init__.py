@@ -1,0 +1,10 @@
+"""The terms of a lock as a drawing (SVG): a lane a leader, a bar a term, red where nobody led."""
+
+from __future__ import annotations
+
+from leaderlock.history.drawing.drawing import draw
+from leaderlock.history.drawing.file import draw_for_any_screen
+from leaderlock.history.drawing.layout import NARROW, WIDE
+from leaderlock.history.drawing.style import FONTS, STYLE
+
+__all__ = ["FONTS", "NARROW", "STYLE", "WIDE", "draw", "draw_for_any_screen"]

@@ -1,0 +1,38 @@
+"""A term in words: who led, for how long, how the term ended, and how long nobody led before."""
+
+from __future__ import annotations
+
+from leaderlock.wording import duration, printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from leaderlock.history.reading import Term
+
+
+def leader_of(term: Term) -> str:
+    """Who led: ``417 on web-1``."""
+    return f"{term.pid} on {printable(term.host)}"
+
+
+def length_of(term: Term, now: float) -> str:
+    """How long a term lasted, as far as it is known."""
+    if term.ended is None:
+        return duration(max(now - term.since, 0.0))
+    if term.until is not None:
+        return duration(max(term.until - term.since, 0.0))
+    known = term.last_sign - term.since
+    return f"> {duration(known)}" if known > 0 else "unknown"
+
+
+def ending_of(term: Term) -> str:
+    """How a term ended; ``leads`` while it lasts."""
+    return term.ended or "leads"
+
+
+def gap_before(term: Term) -> str:
+    """How long nobody led before a term, as far as it is known."""
+    if term.gap is not None:
+        return duration(term.gap) if term.gap else "none"
+    if term.gap_at_most is not None:
+        return f"< {duration(term.gap_at_most)}"
+    return "–" if term.term == 1 else "unknown"

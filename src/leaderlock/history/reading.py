@@ -1,0 +1,191 @@
+"""The last terms of a lock: who led, for how long, how each term ended, and how long nobody led.
+
+Read from the lock file (`journal` says how they get there) and, for the term that runs, from the
+kernel's lock table. It is for people: terms may be missing where the disk was full or the file damaged.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+from leaderlock.errors import LeaderLockError
+from leaderlock.lock import journal, record, resigning
+from leaderlock.lock.holder import standing_of
+from leaderlock.lock.leader_lock import LeaderLock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_NOTHING_MORE = {"waited": 0.0, "lease": None, "beat": 0.0, "until": 0.0, "ended": ""}
+"""What is known of a term that only its record tells of."""
+
+_ENDINGS = {resigning.ON_REQUEST: "resigned on request"}
+"""By what a slot has, which takes 16 bytes."""
+
+_LATE = 1.0
+"""Seconds that a process whose lease is over may take to die, by the load of the machine."""
+
+
+class Term:
+    """One term of a lock.
+
+    Attributes:
+        term: its number, the fencing token.
+        pid: of the leader, as the leader itself knows it (in a container, the container's number).
+        host: the leader's host name.
+        since: when it began, in seconds since the epoch.
+        waited: seconds that the leader had waited for the lock.
+        lease: seconds within which it had to beat; None if there was no lease.
+        last_beat: the last beat that was noted, in seconds since the epoch, or None. Beats are noted
+            once a second, or four times in a lease that is shorter than 4 seconds.
+        until: when it ended; None while it lasts, and where nobody knows. Of a leader that was killed
+            while another one waited, that is when the other one began.
+        ended: how it ended; None while it lasts. ``resigned``: given up by the candidate, because the
+            task returned or was asked to stop. ``resigned on request``: the same, as somebody
+            called ``leaderlock resign``. ``released``: the same, by a `LeaderLock`. ``exited``:
+            with its process, in good order. ``failed``: the task raised. ``lost``: the lock's file was
+            deleted or replaced. ``lease missed``: the task did not beat, and the kernel killed the
+            process. ``killed``: the process ended without a word, by SIGKILL or os._exit, say, or as
+            the command of ``leaderlock run --exec``.
+        gap: seconds without a leader before it: 0 if the leader waited while its predecessor was
+            killed, since the kernel passes the lock on within milliseconds; None where it is not known.
+        gap_at_most: what the gap is not longer than, where it is not known; None if that is not either.
+    """
+
+    def __init__(self, slot: dict[str, Any]) -> None:
+        self.term: int = slot["term"]
+        self.pid: int = slot["pid"]
+        self.host: str = slot["host"]
+        self.since: float = slot["since"]
+        self.waited: float = slot["waited"]
+        self.lease: float | None = slot["lease"]
+        self.last_beat: float | None = slot["beat"] or None
+        self.until: float | None = slot["until"] or None
+        self.ended: str | None = _ENDINGS.get(slot["ended"], slot["ended"]) or None
+        self.gap: float | None = None
+        self.gap_at_most: float | None = None
+
+    @property
+    def last_sign(self) -> float:
+        """When its leader is last known to have lived, in seconds since the epoch."""
+        return max(self.until or 0, self.last_beat or 0, self.since)
+
+    def as_json(self) -> dict[str, Any]:
+        """The attributes, by their names."""
+        return dict(vars(self))
+
+    def _follow(self, before: Term) -> None:
+        """Say how the term before this one ended, if it did not say so itself, and the gap between."""
+        was_there = self.waited > journal.AT_ONCE
+        if before.until is not None:
+            self.gap = max(self.since - before.until, 0.0)
+        elif was_there:
+            before.until = self.since
+            self.gap = 0.0
+        else:
+            self.gap_at_most = max(self.since - before.last_sign, 0.0)
+        if before.ended is None:
+            before.ended = "lease missed" if was_there and before._has_missed(self.since) else "killed"
+
+    def _has_missed(self, end: float) -> bool:
+        silence = end - max(self.last_beat or 0, self.since)
+        return self.lease is not None and self.lease <= silence <= 1.25 * self.lease + _LATE
+
+
+class History:
+    """The last terms of a lock.
+
+    Attributes:
+        path: the lock file.
+        terms: the oldest first, at most 500.
+        damaged: how many entries cannot be read, because other programs wrote to the file.
+    """
+
+    def __init__(self, path: str, terms: list[Term], damaged: int) -> None:
+        self.path = path
+        self.terms = terms
+        self.damaged = damaged
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``leaderlock history --json`` prints."""
+        return {
+            "version": 1,
+            "path": self.path,
+            "terms": [term.as_json() for term in self.terms],
+            "damaged": self.damaged,
+        }
+
+
+def history_of(lock: str | os.PathLike[str] | LeaderLock) -> History:
+    """The history of a lock: any process that may read the file can ask, and disturbs nobody.
+
+    Raises:
+        LeaderLockError: the file does not exist, cannot be read, or is not a regular file.
+    """
+    lock = lock if isinstance(lock, LeaderLock) else LeaderLock(lock)
+    content = _content_of(lock)
+    return _history(lock.path, content, _term_that_runs(lock))
+
+
+def history_beside(path: str, leads: int | None) -> History:
+    """The same, for one who knows from the lock's status which term runs: no table is read."""
+    return _history(path, _content_of(LeaderLock(path)), leads)
+
+
+def _content_of(lock: LeaderLock) -> bytes:
+    fd = lock._file.open_for_reading()
+    if fd is None:
+        raise LeaderLockError(f"{lock.path} does not exist: nobody has used this lock yet")
+    try:
+        return os.pread(fd, journal.SIZE, 0)
+    finally:
+        os.close(fd)
+
+
+def _history(path: str, content: bytes, leads: int | None) -> History:
+    slots = [
+        _parse(content[start : start + journal.SLOT_SIZE], number)
+        for number, start in enumerate(range(record.SIZE, len(content), journal.SLOT_SIZE))
+    ]
+    terms = sorted((Term(slot) for slot in slots if slot), key=lambda term: term.term)
+    newest = record.decode(content[: record.SIZE])
+    if newest is not None and (not terms or terms[-1].term < newest["term"]):
+        terms.append(Term({**_NOTHING_MORE, **newest}))
+    odd = record.oddity(content[: record.SIZE]) is not None
+    for before, term in itertools.pairwise(terms):
+        if term.term == before.term + 1:
+            term._follow(before)
+    for term in terms:
+        if term.ended is None and term.term != leads:
+            term.ended = "killed"
+    return History(path, terms, slots.count(None) + odd)
+
+
+def current(fd: int) -> Term | None:
+    """The term that the record in the file behind a descriptor tells of, whether it lasts or not."""
+    fields = record.decode(os.pread(fd, record.SIZE, 0))
+    if fields is None:
+        return None
+    slot = _parse(os.pread(fd, journal.SLOT_SIZE, journal.place_of(fields["term"])), None)
+    return Term(slot if slot and slot["term"] == fields["term"] else {**_NOTHING_MORE, **fields})
+
+
+def _term_that_runs(lock: LeaderLock) -> int | None:
+    standing = standing_of(lock._file)
+    return None if standing is None or standing.holder is None else standing.holder.term
+
+
+def _parse(slot: bytes, number: int | None) -> dict[str, Any] | None:
+    """The content of a slot: empty if it was never used, None if it is damaged."""
+    if not slot.strip(b"\0"):
+        return {}
+    fields = record.decode(slot[: record.COPY_SIZE])
+    tail = journal.read_tail(slot)
+    if fields is None or tail is None or number not in (None, fields["term"] % journal.TERMS):
+        return None
+    more = dict(zip(_NOTHING_MORE, tail, strict=True))
+    if more["waited"] == journal.AS_RECORDED:
+        del more["waited"], more["lease"]
+    return {**_NOTHING_MORE, **fields, **more}

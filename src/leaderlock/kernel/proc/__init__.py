@@ -1,0 +1,1 @@
+"""What ``/proc`` tells: locks and their queues, processes, mounts, containers, open files."""

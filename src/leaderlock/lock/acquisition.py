@@ -1,0 +1,293 @@
+"""One acquisition: a descriptor of its own, locked, with the next term written into the file."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+
+from leaderlock.errors import NotHeld
+from leaderlock.kernel import descriptors
+from leaderlock.kernel.descriptors import Descriptor
+from leaderlock.kernel.flock import Wait, wait_here
+from leaderlock.lock import journal, record
+from leaderlock.lock.file import write_record
+from leaderlock.lock.remedies import refusal, unusable
+from leaderlock.log import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leaderlock.lock.file import LockFile
+    from leaderlock.lock.memory_file import MemoryFile
+
+
+class Hold:
+    """One acquisition of a file's lock, from its beginning to its end, and of one acquirer.
+
+    Whoever made it calls `close` in the end, whatever has happened in between: a signal handler may
+    raise (KeyboardInterrupt) at any instant, also while a result is on its way to the caller. So it has
+    the descriptor from before this is locked.
+
+    The steps from the open to the written record stand in one function, in their order: each function
+    that runs in a forked worker for the first time costs a page or two of its own, copied from the
+    parent, and a standby is to cost next to nothing.
+
+    Attributes:
+        descriptor: from before it is opened until after it is closed.
+        is_held: whether that is the whole lock. Whoever sets it to False is the one who releases.
+        is_journalled: whether the history has an entry for it.
+        term: the fencing token; known once the lock is held.
+        since: when it was acquired, in seconds since the epoch.
+        waited: for how many seconds others held the file's lock meanwhile.
+        wake: called when a place at the gate has been granted; set before the hold queues up there.
+    """
+
+    __slots__ = (
+        "_can_journal",
+        "_content",
+        "_file",
+        "_is_locked",
+        "_last_beat",
+        "descriptor",
+        "is_held",
+        "is_journalled",
+        "since",
+        "term",
+        "waited",
+        "wake",
+    )
+    wake: Callable[[], object]
+    term: int
+    since: float
+    _content: bytes
+
+    def __init__(self, file: LockFile | MemoryFile) -> None:
+        self._file = file
+        self.descriptor = Descriptor()
+        self._is_locked = False
+        self.waited = 0.0
+        self._can_journal = True
+        self.is_journalled = False
+        self._last_beat = 0.0
+        self.is_held = False
+
+    def take(self, timeout: float | None, wait: Wait | None) -> bool:
+        """Queue for the lock; False after `timeout` seconds (0: at once) or if `wait` is called off.
+
+        If the file has been replaced meanwhile, the wait starts over on the new one.
+        """
+        file, descriptor = self._file, self.descriptor
+        deadline = None if not timeout else time.monotonic() + timeout
+        while True:
+            file.open(descriptor)
+            if wait is not None:  # an election's, or a supervisor's: the leader will have a look-out
+                descriptor.move_up()
+            try:
+                locked = self._lock(descriptor.fd, timeout, wait)
+            except OSError as error:
+                raise refusal(error, file.path) from error
+            if not locked:
+                descriptor.close()
+                return False
+            if file.is_current(descriptor.status):
+                break
+            descriptor.close()
+            if deadline is not None:
+                timeout = max(deadline - time.monotonic(), 0)
+        self._is_locked = True
+        fd = descriptor.fd
+        content, term = file.last_written
+        term = max(term, file.last_seen)
+        try:
+            before = os.pread(fd, record.SIZE, 0)
+            if file.last_read and before != file.last_read:
+                term = max(term, record.greatest_term(file.last_read))
+            if before != content:  # somebody else led meanwhile
+                # The common case, of equal copies, by one call less: see above.
+                copy = before[: record.COPY_SIZE]
+                last = record.term_of(copy) if before[record.COPY_SIZE :] == copy else 0
+                term = max(term, last or record.last_term(before, file.path, term))
+            if (
+                before
+                and file.journalled != term  # by us
+                and os.pread(fd, record.COPY_SIZE, journal.place_of(term)) != before[: record.COPY_SIZE]
+            ):  # nor by its holder, who was killed at once
+                self._archive(fd, before, term)
+            term += 1
+            self.since = time.time()
+            waited = self.waited if self.waited > journal.AT_ONCE else None
+            self._content = content = record.encode(
+                term, self.since, file.label, waited, file.lease, descriptors.owner_pid
+            )
+            self.term = term
+            if os.pwrite(fd, content, 0) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if file.is_network:  # or, if this client is cut off, the next one would use the term again
+                os.fsync(fd)
+        except OSError as error:
+            raise unusable(error, "write the record", file.path) from error
+        file.last_written = (content, term)
+        return True
+
+    def _lock(self, fd: int, timeout: float | None, wait: Wait | None) -> bool:
+        # A wait that nobody is told of does not try first: the error of a failed try costs as many
+        # pages as all the rest.
+        if wait is None or wait.before_parking is not None or timeout is not None:
+            if wait is not None and wait.cancelled:
+                return False
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if timeout == 0:
+                    self._file.remember(os.pread(fd, record.SIZE, 0))
+                    return False
+        content = os.pread(fd, record.SIZE, 0)
+        if not self._file.last_read:  # by one call less: see above
+            self._file.last_read = content
+        elif content != self._file.last_read:
+            self._file.remember(content)
+        began = time.monotonic()
+        try:
+            return wait_here(fd, timeout) if wait is None else wait.flock(fd, timeout)
+        finally:
+            self.waited += time.monotonic() - began
+
+    @property
+    def fd(self) -> int:
+        """The locked descriptor."""
+        return self.require_open().fd
+
+    def is_current(self) -> bool:
+        """Whether the path still names the file that is locked.
+
+        Raises:
+            NotHeld: other code has closed the descriptor.
+        """
+        return self._file.is_current(self.require_open().status)
+
+    def beat(self) -> None:
+        """Note in the history that the leader lives.
+
+        Raises:
+            NotHeld: on a network file system, the server does not keep the lock any more.
+        """
+        self._last_beat = time.time()
+        self.journal()
+        if self._file.is_network:
+            self._require_kept()
+
+    def _require_kept(self) -> None:
+        """Write something: nothing else is refused where a server has given up the lock (nfs(5))."""
+        descriptor = self.require_open()
+        try:
+            os.pwrite(descriptor.fd, self._content[:1], journal.place_of(self.term))
+            os.fsync(descriptor.fd)
+        except OSError as error:
+            raise NotHeld(
+                f"{self._file.path} is no longer held: its server has not heard from this machine "
+                f"for too long, and has given the lock up ({error.strerror})"
+            ) from error
+
+    def mend(self) -> None:
+        """Write the record again if others have overwritten it; `NotHeld` as `require_open`."""
+        fd = self.require_open().fd
+        try:
+            if os.pread(fd, record.SIZE, 0) == self._content:
+                return
+            write_record(fd, self._content, self._file.path)
+            log().warning("%s was overwritten while it was held; its record is mended", self._file.path)
+        except OSError as error:  # the release tries again
+            log().warning("%s cannot be mended: %s", self._file.path, error.strerror)
+
+    def journal(self, until: float = 0, ended: str = "") -> None:
+        """Write the term's slot of the history, whole: others may have written to the file.
+
+        Args:
+            until: when the term ends, in seconds since the epoch; 0 as long as it lasts.
+            ended: how.
+        """
+        if self.descriptor.is_open():
+            self._journal(until, ended)
+
+    def _journal(self, until: float, ended: str) -> None:
+        descriptor = self.descriptor
+        self.is_journalled = True
+        if self._can_journal:
+            slot = journal.slot(
+                self._content, self.waited, self._file.lease, self._last_beat, until, ended
+            )
+            try:
+                os.pwrite(descriptor.fd, slot, journal.place_of(self.term))
+            except OSError as error:
+                self._cannot_journal(error)
+        if until:
+            self._file.journalled = self.term
+
+    def _archive(self, fd: int, before: bytes, term: int) -> None:
+        try:
+            journal.archive(fd, before, term)
+        except OSError as error:
+            self._cannot_journal(error)
+
+    def _cannot_journal(self, error: OSError) -> None:
+        self._can_journal = False
+        log().warning("the history in %s has a gap: %s", self._file.path, error.strerror)
+
+    def release(self, how: str = "released") -> None:
+        """Give the lock up.
+
+        LOCK_UN before close(2), which alone would leave the lock with any process that has inherited
+        the descriptor.
+
+        Args:
+            how: what the history says of the end.
+
+        Raises:
+            NotHeld: other code has closed the descriptor, and the lock went with it.
+        """
+        descriptor = self.descriptor
+        try:  # whether it leads to the record of this very term, and so to the file that is locked
+            intact = descriptor.is_ours() and os.pread(descriptor.fd, record.SIZE, 0) == self._content
+        except OSError:  # EBADF; ESPIPE, EISDIR: the number was reused
+            intact = False
+        if not intact:
+            self.require_open()
+        try:
+            # Others may write to the file at any time: see `mend`.
+            if not intact:
+                write_record(descriptor.fd, self._content, self._file.path)
+            self._journal(time.time(), how)
+        finally:
+            fcntl.flock(descriptor.fd, fcntl.LOCK_UN)
+            descriptor.close()
+
+    def close(self) -> None:
+        """Let go of what there is of it yet, or still, if the descriptor is not closed yet."""
+        descriptor = self.descriptor
+        if not self._is_locked:  # the number may lead to a decoy (`Wait`)
+            descriptor.close()
+        elif descriptor.is_open():  # broken off by an exception
+            fcntl.flock(descriptor.fd, fcntl.LOCK_UN)
+            descriptor.close()
+        else:
+            descriptor.forget()
+
+    def is_open(self) -> bool:
+        """Whether the descriptor is open: no other code has closed it, and the lock with it."""
+        return self.descriptor.is_open(on_network=self._file.is_network)
+
+    def require_open(self) -> Descriptor:
+        """The descriptor; `NotHeld` if other code has closed it: the number may lead anywhere now."""
+        descriptor = self.descriptor
+        if not descriptor.is_open(on_network=self._file.is_network):
+            descriptor.forget()
+            raise NotHeld(
+                f"{self._file.path} is no longer held: other code in process {os.getpid()} has closed "
+                f"its descriptor (os.closerange, a daemoniser), and the lock went with it; acquire it "
+                f"after that"
+            )
+        return descriptor

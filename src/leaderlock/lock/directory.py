@@ -1,0 +1,143 @@
+"""Where a lock lies that has only a name: in a directory that depends on the user alone.
+
+Not on a login (/run/user/UID goes when the last session ends), on XDG_RUNTIME_DIR or TMPDIR, which a
+shell has and cron has not. The order of the places is that of what can happen to them: nothing cleans
+/run/leaderlock and /run/lock by age, /var/tmp is cleaned after 30 days, /tmp after 10. logind empties
+/dev/shm at a user's last logout, but a container with a read-only root may have no other place.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from leaderlock.errors import LockFileUnusable, UnsafeLockFile
+from leaderlock.lock.trusted import Directory, UnsafeParent, open_private, open_trusted
+
+_OWN = "/run/leaderlock"
+_SHARED = ("/run/lock", "/var/tmp", "/tmp", "/dev/shm")
+
+_NOT_HERE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
+"""What no other user can bring about. After anything else (a full disk, a directory that another user
+was first to make) the next place is not tried: that user could make two locks of one."""
+
+
+def named_path(name: str) -> str:
+    """The path of the lock called `name`; its directory is made if it is missing.
+
+    It is ``$LEADERLOCK_DIR``, a unit's ``$RUNTIME_DIRECTORY``, or the first usable one of `places`.
+
+    Raises:
+        ValueError: the name cannot be a file's name.
+        UnsafeLockFile: others could replace the directory, or the lock in it.
+        LockFileUnusable: no directory can be used.
+    """
+    return os.path.join(lock_directory(), f"{require_name(name)}.lock")
+
+
+def require_name(name: str) -> str:
+    """The name itself, if it can be a file's name; else ValueError, or TypeError if it is no text."""
+    if not isinstance(name, str):
+        raise TypeError(f"name must be text, not {name!r}")
+    if not name or "/" in name or not name.isprintable() or name.startswith(".") or len(name) > 100:
+        raise ValueError(
+            f"name must be 1 to 100 printable characters without '/' that do not begin with '.', "
+            f"not {name!r}"
+        )
+    return name
+
+
+def places(user: int) -> list[str]:
+    """Where the named locks of a user may lie without an environment variable, in this order."""
+    return [_OWN, *(f"{shared}/leaderlock-{user}" for shared in _SHARED)]
+
+
+def lock_directory() -> str:
+    """The private directory in which the locks lie that have a name; made if it is missing."""
+    with open_lock_directory() as directory:
+        return directory.path
+
+
+def open_lock_directory() -> Directory:
+    """The same, open.
+
+    Raises:
+        UnsafeLockFile, LockFileUnusable: as for `named_path`.
+    """
+    if chosen := os.environ.get("LEADERLOCK_DIR"):
+        return open_private(os.path.abspath(chosen))
+    # systemd lists the directories of RuntimeDirectory= with colons between.
+    if runtime := os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]:
+        return _private_or_inside(os.path.abspath(runtime))
+    return _first_usable()
+
+
+def _private_or_inside(runtime: str) -> Directory:
+    """Systemd makes the directory 0755 unless told otherwise; then ours lies inside it.
+
+    With ``DynamicUser=`` it may be a symlink into /run/private, which root has made.
+    """
+    try:
+        directory = open_trusted(runtime, follow=True)
+    except LockFileUnusable as error:
+        raise LockFileUnusable(
+            error, "use $RUNTIME_DIRECTORY", runtime, "set RuntimeDirectory= in the unit"
+        ) from error
+    status = directory.status
+    if status.st_uid == os.geteuid() and not status.st_mode & 0o077:
+        return directory
+    directory.close()
+    if status.st_uid == os.geteuid() and not status.st_mode & 0o022:
+        return open_private(os.path.join(runtime, "leaderlock"))
+    return open_private(os.path.realpath(runtime))  # raises, and says why
+
+
+def _first_usable() -> Directory:
+    refusals: list[str] = []
+    failure: OSError | None = None
+    for place in places(os.geteuid()):
+        try:
+            directory = _open_place(place)
+        except LockFileUnusable as error:
+            if error.errno not in _NOT_HERE:
+                raise
+            failure = error
+            refusals.append(f"{place}: {os.strerror(error.errno or 0)}")
+        except UnsafeParent:
+            refusals.append(f"{place}: others can replace a directory above it")
+        else:
+            if directory is not None:
+                return directory
+            refusals.append(f"{place}: another user's")
+    raise LockFileUnusable(
+        failure or PermissionError(errno.EACCES, ""),
+        "find a directory for the locks that have a name",
+        _OWN,
+        f"set LEADERLOCK_DIR to a directory that only user {os.geteuid()} can write to (a tmpfs, for "
+        f"example), or give the lock a path. Looked at: {'; '.join(refusals)}",
+    )
+
+
+def _open_place(place: str) -> Directory | None:
+    """A place, made if it is missing; None for root's /run/leaderlock and another user."""
+    user = os.geteuid()
+    if place == _OWN:
+        try:
+            if os.lstat(place).st_uid != user:
+                return None
+        except OSError:  # ENOENT: it can be made, perhaps
+            pass
+    directory = open_private(place)
+    try:
+        if directory.status.st_uid != user:
+            raise UnsafeLockFile(
+                f"{place} belongs to user {directory.status.st_uid}, who could replace the lock files "
+                f"in it: remove it, or set LEADERLOCK_DIR to a directory of user {user}"
+            )
+        if directory.is_read_only():
+            error = OSError(errno.EROFS, os.strerror(errno.EROFS))
+            raise LockFileUnusable(error, "use the directory", place)
+    except BaseException:
+        directory.close()
+        raise
+    return directory

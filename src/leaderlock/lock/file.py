@@ -1,0 +1,266 @@
+"""The file that is locked: opened safely, never truncated, never removed, and known again.
+
+`LockFile` is a path; memoryfile.py has the one that needs no writable file system. `Hold` locks either.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from leaderlock.errors import NetworkFilesystem, UnsafeLockFile
+from leaderlock.kernel.descriptors import Descriptor, openings
+from leaderlock.kernel.proc.mounts import local_devices, mount_of
+from leaderlock.lock.record import greatest_term, host_and_name
+from leaderlock.lock.remedies import not_regular, require_possible, unusable
+from leaderlock.log import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    OnNetworkFilesystem = Literal["refuse", "warn", "allow"]
+    Settings = tuple[str | None, str | None, int, OnNetworkFilesystem]
+
+# O_NONBLOCK: a lease on the file (fcntl(2), F_SETLEASE) would else block the open. O_NOCTTY and the
+# look before the open keep a device or FIFO, named by mistake, from being touched at all.
+_FLAGS = 0
+for _flag in ("O_RDWR", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"):
+    _FLAGS |= getattr(os, _flag, 0)
+_NOATIME: int = getattr(os, "O_NOATIME", 0)
+"""Reading costs no write of the inode then; for the file's owner only."""
+
+
+def write_record(fd: int, content: bytes, path: str) -> None:
+    """Write a record that this process has written before.
+
+    Raises:
+        LockFileUnusable: the system refuses.
+    """
+    try:
+        written = os.pwrite(fd, content, 0)
+        if written != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise unusable(error, "write the record", path) from error
+
+
+class LockedFile:
+    """What a lock knows of its file in this process.
+
+    Attributes:
+        has_path: whether it can be deleted or replaced.
+        is_named: whether it was asked for by its name, rather than by a path.
+        is_network: whether its server may give the lock up without a word.
+        last_written: the record that this process wrote last, and its term.
+        last_read: the record that this process read last as it began to wait.
+        last_seen: the greatest term of those that it read before that one.
+        lease: seconds, of who is to lead by it; for the history.
+        journalled: the last term whose end this process has written into the history.
+    """
+
+    has_path = True
+    is_named = True
+    is_network = False
+    last_written: tuple[bytes, int] = (b"", 0)
+    last_read = b""
+    last_seen = 0
+
+    def open(self, descriptor: Descriptor) -> None:
+        """Open it: a new description in every call."""
+        raise NotImplementedError
+
+    def require_usable(self) -> None:
+        """Raise what `open` would raise."""
+        descriptor = Descriptor()
+        try:
+            self.open(descriptor)
+        finally:
+            descriptor.close()
+
+    def remember(self, content: bytes) -> None:
+        """Keep a record, to go on from if the file is cut short; it is looked into only then."""
+        if self.last_read:
+            self.last_seen = max(self.last_seen, greatest_term(self.last_read))
+        self.last_read = content
+
+    lease: float | None = None
+    journalled = 0
+
+
+class LockFile(LockedFile):
+    """A path; namedfile.py has the one that is asked for by its name."""
+
+    is_named = False
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        name: str | None,
+        mode: int,
+        on_network_filesystem: OnNetworkFilesystem,
+    ) -> None:
+        if not 0 <= mode <= 0o777:
+            raise ValueError(f"mode must be permission bits such as 0o600, not {mode!r}")
+        if on_network_filesystem not in ("refuse", "warn", "allow"):
+            raise ValueError(
+                f"on_network_filesystem must be 'refuse', 'warn' or 'allow', "
+                f"not {on_network_filesystem!r}"
+            )
+        self._mode = mode
+        self._on_network_filesystem = on_network_filesystem
+        self._given = "" if path is None else _absolute(path)
+        self._seen = False
+        self._flags = _FLAGS | _NOATIME
+        self._opens = openings(self._given, self._flags)  # once: it is a part of each cycle
+        self.name = _stem(self.path) if name is None else name
+        self.label = host_and_name(self.name)
+
+    def settings(self) -> Settings:
+        """What another process needs to make the same."""
+        return self._given, None, self._mode, self._on_network_filesystem
+
+    @property
+    def path(self) -> str:
+        """Where it lies."""
+        return self._given
+
+    @property
+    def shown(self) -> str:
+        """The path, for a repr."""
+        return f"path={self.path!r}"
+
+    def open(self, descriptor: Descriptor, reach: str = "") -> None:
+        """Open it, making it if it is missing: a new description in every call.
+
+        Args:
+            descriptor: it is opened; whoever has it closes it, whatever is raised here.
+            reach: a path that leads to the file, if not its own.
+
+        Raises:
+            UnsafeLockFile: it is a symlink, not a regular file, or neither ours nor root's.
+            NetworkFilesystem: it lies on one, and that was to be refused.
+            LockFileUnusable: the system refused.
+        """
+        path = self._given or self.path
+        reach = reach or path
+        status = descriptor.status
+        try:
+            while descriptor.fd < 0:
+                try:
+                    # Looked at before it is first opened, since opening a device may act on it; and
+                    # opened without O_CREAT, which fs.protected_regular refuses in /tmp on files of
+                    # others.
+                    if not self._seen:
+                        status = os.lstat(reach)
+                        if status.st_mode & _FORMAT != stat.S_IFREG or status.st_uid != os.geteuid():
+                            _require_safe(status, path)
+                    if reach is self._given:
+                        status = descriptor.open_next(self._opens, self._flags)
+                    else:
+                        status = descriptor.open(reach, self._flags)
+                except FileNotFoundError:
+                    status = self._create(reach, descriptor)
+                except PermissionError as error:
+                    if error.errno != errno.EPERM or self._flags == _FLAGS:
+                        raise
+                    self._flags = _FLAGS  # the file is root's
+                    self._opens = openings(self._given, _FLAGS)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise not_regular(stat.S_IFLNK, path) from error
+            raise unusable(error, "open the lock file", path) from error
+        # The common case without a call, here as above: see `Hold`.
+        if status.st_mode & _FORMAT != _REGULAR or (status.st_uid and status.st_uid != os.geteuid()):
+            _require_safe(status, path)
+        self._seen = True
+        if status.st_dev not in _local_devices:
+            self._require_local(descriptor)
+
+    def _create(self, path: str, descriptor: Descriptor) -> os.stat_result:
+        """A new file; none is open if another process was faster."""
+        try:
+            status = descriptor.open(path, _FLAGS | _NEW, self._mode)
+        except FileExistsError:
+            return descriptor.status
+        if stat.S_IMODE(status.st_mode) != self._mode:  # the umask took some of it
+            os.fchmod(descriptor.fd, self._mode)
+        return status
+
+    def is_current(self, status: os.stat_result) -> bool:
+        """Whether the path still names the file with this fstat(2).
+
+        Raises:
+            LockFileUnusable: the system does not let us look.
+        """
+        path = self._given or self.path
+        try:
+            now = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:  # EACCES: this process has dropped its rights since
+            raise unusable(error, "look at the lock file", path) from error
+        return now.st_ino == status.st_ino and now.st_dev == status.st_dev
+
+    def open_for_reading(self) -> int | None:
+        """Open it to read the record, whoever owns it; None if it is missing. Not registered."""
+        path = self.path
+        try:
+            if not stat.S_ISREG((status := os.lstat(path)).st_mode):
+                raise not_regular(status.st_mode, path)
+            return os.open(path, _FLAGS & ~os.O_RDWR | os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise unusable(error, "read the lock file", path) from error
+
+    def _require_local(self, descriptor: Descriptor) -> None:
+        mount = mount_of(descriptor.fd)
+        if mount is None or not mount.is_network:
+            _local_devices.add(descriptor.status.st_dev)
+            return
+        self.is_network = True
+        if self._on_network_filesystem == "allow":
+            return
+        text = (
+            f"{self.path} lies on a network file system ({mount.kind}, {mount.source} on "
+            f"{mount.mount_point}), where flock may not exclude other machines or not fail over: "
+            f"choose a local path such as /run, or pass on_network_filesystem='allow'"
+        )
+        if self._on_network_filesystem == "refuse":
+            raise NetworkFilesystem(text)
+        log().warning(text)
+        self._on_network_filesystem = "allow"  # said once
+
+
+_NEW = os.O_CREAT | os.O_EXCL
+_FORMAT = stat.S_IFMT(0o177777)
+_REGULAR = stat.S_IFREG
+# At the import, and so before the fork of a server: each worker would copy 100 KiB of pages for it.
+_local_devices = local_devices()
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    text = os.fsdecode(path)
+    if not text or "\0" in text:
+        raise ValueError(f"path must name a file, not {text!r}")
+    if text.endswith("/"):
+        raise UnsafeLockFile(f"{text} is a directory: give the path of a file in it")
+    path = os.path.abspath(text)
+    require_possible(path)
+    return path
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _require_safe(status: os.stat_result, path: str) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise not_regular(status.st_mode, path)
+    if status.st_uid not in (os.geteuid(), 0):
+        raise UnsafeLockFile(
+            f"{path} belongs to user {status.st_uid}, who could lock out user {os.geteuid()}: choose "
+            f"a path of your own, or change its owner"
+        )

@@ -1,0 +1,234 @@
+"""`LeaderLock`: an exclusive flock(2) with a queue that the kernel keeps, and a fencing token.
+
+The guarantee: while `locked` answers True in this process, nobody else holds the lock on the file that
+the path named when it was acquired. The kernel drops it when the process ends, however it ends. The
+caller's duty: nobody removes the file while it is in use (`check` tells if somebody did), and effects
+that may outlive the process are fenced by `term`.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+from leaderlock.errors import LockFileReplaced
+from leaderlock.kernel.threads import start_new_thread
+from leaderlock.lock.gated import Gated, Hold
+from leaderlock.lock.holder import standing_of
+from leaderlock.lock.leaving import Leaving, Nothing
+from leaderlock.lock.limit import limit_of, timed_out
+from leaderlock.lock.memory_file import MemoryFile
+from leaderlock.lock.named_file import lock_file
+
+try:
+    from leaderlock.lock import aio
+except ImportError:  # Windows has no fcntl: the package can be imported, a lock cannot be made
+    pass
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from leaderlock.lock.file import OnNetworkFilesystem, Settings
+    from leaderlock.lock.holder import Standing
+    from leaderlock.lock.record import Record
+
+
+class LeaderLock(Gated):
+    """An exclusive lock between processes, which behaves as `threading.Lock` between threads.
+
+    A waiter costs no wakeups, with or without a timeout, and waiters are served in the order of their
+    arrival. When the holder dies, of SIGKILL too, the next one runs within a few milliseconds. A
+    forked child does not hold its parent's lock, does not keep it alive and does not release it; an
+    exec'ed program does not inherit it. The object may be made before a fork and used after it.
+    Pickled, it is its path or name and its settings; whoever unpickles it does not hold it.
+
+    Args:
+        path: the lock file; made if it is missing, in a directory that must exist; never removed.
+        name: in place of a path: a file of that name in ``$LEADERLOCK_DIR``, or in a unit's
+            ``$RUNTIME_DIRECTORY``, or in the first usable one of ``/run/leaderlock`` (root's) and
+            ``leaderlock-<uid>`` in ``/run/lock``, ``/var/tmp`` and ``/tmp``.
+        mode: the permissions of a file that is made here, whatever the umask.
+        on_network_filesystem: where flock may not exclude other machines, ``"refuse"`` raises
+            `NetworkFilesystem`, ``"warn"`` logs, ``"allow"`` does nothing.
+        timeout: the longest wait of ``with`` and ``async with``, in seconds; they raise `LockTimeout`
+            after that. -1 waits without limit. `acquire` has a timeout of its own.
+
+    Raises:
+        TypeError, ValueError, OverflowError: an argument is not of its form.
+        Unsupported: this system has no flock (Windows).
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        name: str | None = None,
+        mode: int = 0o600,
+        on_network_filesystem: OnNetworkFilesystem = "refuse",
+        timeout: float = -1,
+    ) -> None:
+        if (path is None) == (name is None):
+            raise TypeError("LeaderLock takes a path or name=, one of the two")
+        self._begin(lock_file(path, name, mode, on_network_filesystem), timeout)
+
+    @classmethod
+    def anonymous(cls, *, name: str = "leaderlock") -> LeaderLock:
+        """A lock without a path, for the processes forked from this one after it was made.
+
+        It lies in memory (memfd_create(2)): it needs no writable file system, and nothing can delete
+        it. Other programs cannot find it, nor can a server that has exec'ed itself anew.
+
+        Raises:
+            Unsupported: this system is not Linux.
+        """
+        lock = cls.__new__(cls)
+        lock._begin(MemoryFile(name))
+        return lock
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Acquire the lock, waiting for it as `threading.Lock.acquire` does.
+
+        A green thread of gevent or eventlet waits by its hub, which runs on.
+
+        Args:
+            blocking: whether to wait at all.
+            timeout: the longest wait in seconds; -1 waits without limit.
+
+        Returns:
+            True when the lock is held; False when `timeout` has passed, or at once if not `blocking`.
+
+        Raises:
+            ValueError, OverflowError: the timeout is negative, NaN, too large, or without `blocking`.
+            LeaderLockError: the lock file cannot be used (see `errors`). Nothing is held then.
+        """
+        if blocking and timeout == -1:
+            return self._acquire(None, None)
+        return self._acquire(limit_of(blocking, timeout), None)
+
+    def _require_usable(self) -> None:
+        """Raise what an acquisition would raise for the file, without waiting for anything."""
+        self._own_gate()
+        self._file.require_usable()
+
+    def release(self) -> None:
+        """Release the lock; any thread of the process may.
+
+        Raises:
+            NotHeld: it is not held by this object in this process.
+            LockFileUnusable: the record was overwritten and cannot be mended. The lock is free.
+        """
+        self._release("released")
+
+    def locked(self) -> bool:
+        """Whether this object holds the lock in this process; not if other code has closed it."""
+        hold = self._gate.inside
+        return hold is not None and hold.is_held and self._pid == os.getpid() and hold.is_open()
+
+    def _current(self) -> Hold:
+        hold = self._own_gate().inside
+        if hold is None or not hold.is_held:
+            raise self._not_held()
+        hold.require_open()
+        return hold
+
+    @property
+    def term(self) -> int:
+        """The fencing token: greater by one at each acquisition by anyone; `NotHeld` unless held.
+
+        It never repeats and never goes back as long as the file lives.
+        """
+        return self._current().term
+
+    def check(self) -> None:
+        """Make sure that the path still names the file that is locked.
+
+        Raises:
+            LockFileReplaced: it does not, and somebody else may hold a lock on what it names now.
+            NotHeld: the lock is not held, or other code has closed its descriptor.
+        """
+        if not self._current().is_current():
+            raise LockFileReplaced(
+                f"{self.path} was deleted or replaced while process {os.getpid()} held it: another "
+                f"process may hold the new file's lock, so stop the work and acquire again"
+            )
+
+    def holder(self) -> Record | None:
+        """Who holds the lock, or None: any process may ask, and disturbs nobody.
+
+        The kernel's lock table decides; the file only adds to it. Holders in a PID namespace that
+        cannot be seen from here (another container's) are not shown by the kernel.
+        """
+        standing = self._standing()
+        return None if standing is None else standing.holder
+
+    def _standing(self) -> Standing | None:
+        return standing_of(self._file)
+
+    @property
+    def path(self) -> str:
+        """The absolute path of the lock file; ``memfd:NAME`` for an anonymous lock."""
+        return self._file.path
+
+    def fileno(self) -> int:
+        """The locked descriptor, for the time that the lock is held; else `NotHeld` is raised."""
+        return self._current().fd
+
+    def __enter__(self) -> LeaderLock:
+        """Acquire the lock, within the lock's `timeout`; ``as`` names this lock.
+
+        Raises:
+            LockTimeout: the timeout has passed.
+            LeaderLockError: as `acquire` does.
+        """
+        hold = Hold(self._file)
+        try:
+            if self._acquire(self._limit, None, hold):
+                return self
+        except BaseException:  # a signal handler's, perhaps just when the lock was acquired
+            try:
+                self._finish(hold)
+            except BaseException:
+                start_new_thread(self._finish, (hold,))
+                raise
+            raise
+        raise timed_out(self.path, self._limit)
+
+    __exit__ = Leaving()
+
+    async def __aenter__(self) -> LeaderLock:
+        """`__enter__` without blocking the event loop; cancelling leaves nothing behind."""
+        hold = Hold(self._file)
+        try:
+            if await aio.acquire(self, hold, self._limit):
+                return self
+        except BaseException:
+            try:
+                self._finish(hold)
+            except BaseException:
+                start_new_thread(self._finish, (hold,))
+                raise
+            raise
+        raise timed_out(self.path, self._limit)
+
+    __aexit__ = Leaving(Nothing())
+
+    def __getstate__(self) -> tuple[Settings, float]:
+        if isinstance(self._file, MemoryFile):
+            raise TypeError(
+                f"{self.path} cannot be pickled: only processes forked from this one share it, which "
+                f"have it without that, by a global variable, say; for others use a path or a name"
+            )
+        return self._file.settings(), self._timeout
+
+    def __setstate__(self, settings: tuple[Settings, float]) -> None:
+        self._begin(lock_file(*settings[0]), settings[1])
+
+    def __repr__(self) -> str:
+        state = "locked" if self.locked() else "unlocked"
+        limit = "" if self._limit is None else f" timeout={self._limit:g}"
+        return f"<{state} leaderlock.LeaderLock object {self._file.shown}{limit} at {id(self):#x}>"
+
+    def __del__(self) -> None:
+        if hasattr(self, "_gate") and self.locked():
+            text = f"{self!r} was never released"
+            self.release()  # first, since the warning may be an error
+            warnings.warn(text, ResourceWarning, 2, source=self)

@@ -1,0 +1,68 @@
+"""The file of an anonymous lock, in memory (memfd_create(2))."""
+
+from __future__ import annotations
+
+import os
+
+from leaderlock.errors import Unsupported
+from leaderlock.kernel.descriptors import Descriptor, leads_to
+from leaderlock.lock.file import LockedFile
+from leaderlock.lock.record import host_and_name
+from leaderlock.lock.remedies import unusable
+
+
+class MemoryFile(LockedFile):
+    """A file without a path, shared with every process that is forked after it was made."""
+
+    has_path = False
+
+    def __init__(self, name: str) -> None:
+        if not hasattr(os, "memfd_create"):
+            raise Unsupported("LeaderLock.anonymous needs memfd_create(2), which only Linux has")
+        if not name or "\0" in name or len(os.fsencode(name)) > 200:
+            raise ValueError(f"name must be 1 to 200 bytes without NUL, not {name!r}")
+        self.name = name
+        self.path = f"memfd:{name}"
+        self.shown = f"path={self.path!r}"
+        self.label = host_and_name(name)
+        try:
+            (self._fd,) = map(os.memfd_create, (name,), (os.MFD_CLOEXEC,))  # see `Descriptor`
+            self._status = os.fstat(self._fd)
+        except OSError as error:
+            raise unusable(error, "make the memory file", self.path) from error
+
+    def open(self, descriptor: Descriptor) -> None:
+        """Open it anew: a description of this process's own, which dup(2) or fork(2) do not give."""
+        self._require_descriptor()
+        try:
+            # O_NONBLOCK changes nothing for a file: it is a mark by which the descriptor is known.
+            flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK
+            descriptor.open(f"/proc/self/fd/{self._fd}", flags)
+        except FileNotFoundError as error:
+            raise Unsupported(
+                f"{self.path} cannot be opened in this process, since /proc is not mounted here: mount "
+                f"it, or use a path"
+            ) from error
+        except OSError as error:
+            raise unusable(error, "open the lock", self.path) from error
+
+    def is_current(self, status: os.stat_result) -> bool:
+        """Always: what has no path cannot be replaced."""
+        return True
+
+    def open_for_reading(self) -> int | None:
+        """A descriptor to read the record from; not registered."""
+        self._require_descriptor()
+        return os.dup(self._fd)
+
+    def _require_descriptor(self) -> None:
+        """Other code may have closed the descriptor: the number may lead anywhere now."""
+        if not leads_to(self._fd, self._status):
+            raise Unsupported(
+                f"{self.path} is lost: other code in process {os.getpid()} has closed its descriptor "
+                f"{self._fd} (os.closerange, a daemoniser); make the lock after that, or use a path"
+            )
+
+    def __del__(self) -> None:
+        if hasattr(self, "_status") and leads_to(self._fd, self._status):
+            os.close(self._fd)

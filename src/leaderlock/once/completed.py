@@ -1,0 +1,108 @@
+"""`call_once`: a function that one process runs to completion; the others wait and get its result."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+from leaderlock.election.keywords import names_near_keyword
+from leaderlock.lock.leader_lock import LeaderLock
+from leaderlock.once.decorated import name_for, require_function
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+
+class _NotGiven:
+    """In place of a keyword that was left out: None is what an unset variable gives."""
+
+    def __repr__(self) -> str:
+        return "<not given>"
+
+
+_NOT_GIVEN = _NotGiven()
+
+
+@names_near_keyword
+def call_once(
+    function: None = None,
+    /,
+    *,
+    key: object = _NOT_GIVEN,
+    name: str | None = None,
+    path: str | os.PathLike[str] | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Run the function to completion once for a key, in one process; all callers get its result.
+
+    The first caller runs it; the others wait, without wakeups, and return the same result, as do all
+    later calls, also after a restart, for as long as the file of outcomes exists. It is
+    ``PATH.outcomes.json`` beside the lock's file, written and fsynced before the lock is let go. Give
+    a ``path`` under ``/var/lib`` if the outcome must survive a reboot, which empties ``/run``. If the
+    runner raises, its caller gets the error and the next waiter runs the function; the same happens if
+    the runner is killed. So the function runs to completion once, but may begin more than once.
+
+    Args:
+        key: what the outcome is kept under, a release's number, say: anything that JSON can hold. A
+            function with parameters needs a function of them as its key: it is called with the
+            arguments of each call, and its result is the key. Without ``key`` the function runs once
+            for as long as the file of outcomes exists. None and an empty text are refused: an unset
+            variable would otherwise mean the same.
+        name, path: as for `only_once`. A bound method, a `functools.partial` and a callable object
+            carry arguments of their own and need one of the two.
+
+    Raises:
+        TypeError: the key is None, empty, or cannot be held by JSON; the function has parameters and
+            the key is not a function; it needs a name or a path; the parentheses are missing. When it
+            is called: the result cannot be held by JSON. (The result is what JSON makes of it, for the
+            runner too: a tuple comes back as a list.)
+        CorruptLockFile: when it is called: the file of outcomes holds something else.
+        LeaderLockError: the lock or, when it is called, the file of outcomes cannot be used.
+    """
+    if function is not None:
+        raise TypeError(
+            f"call_once needs its parentheses, and a key for what changes from one time to the next: "
+            f"@call_once(key=RELEASE), not {function!r}"
+        )
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        from leaderlock.once.key import OnceKey  # noqa: PLC0415  (needs inspect)
+        from leaderlock.once.outcomes import Outcomes  # noqa: PLC0415  (needs json)
+
+        require_function(function, "call_once")
+        once_key = OnceKey(function, key, key is not _NOT_GIVEN)
+        if name is None and path is None:
+            _require_own_name(function)
+        lock = LeaderLock(path, name=name_for(function, name, path))
+
+        @functools.wraps(function)
+        def once(*args: P.args, **kwargs: P.kwargs) -> R:
+            outcomes = Outcomes(lock.path)
+            encoded_key = once_key.of(args, kwargs)
+            if encoded_key not in outcomes.read():
+                with lock:
+                    if encoded_key not in outcomes.read():  # nobody did it while we waited
+                        outcomes.require_writable()
+                        outcomes.write(encoded_key, function(*args, **kwargs), lock.term)
+            result: R = outcomes.read()[encoded_key]["result"]
+            return result
+
+        return once
+
+    return decorate
+
+
+def _require_own_name(function: Callable[..., object]) -> None:
+    """Refuse what has no name of its own: two of the kind would share one outcome."""
+    owner = getattr(function, "__self__", None)
+    if not hasattr(function, "__qualname__") or not (
+        owner is None or isinstance(owner, type | type(os))
+    ):
+        raise TypeError(
+            f"{function!r} carries arguments of its own, and two of its kind would get one name, and "
+            f"one result: give call_once a name= or a path= for each"
+        )

@@ -1,0 +1,121 @@
+"""`only_once`: a function that one process runs for as long as it leads; the others stand by."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import overload
+
+from leaderlock.election.candidate import Candidate
+from leaderlock.election.election import Election
+from leaderlock.election.keywords import names_near_keyword
+from leaderlock.kernel.threads import RLock
+from leaderlock.once.decorated import name_for, require_function
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from typing import Any, Literal, ParamSpec, TypeVar
+
+    from leaderlock.election.election import Settings
+    from leaderlock.election.leadership import Leadership
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+
+@overload
+def only_once(function: Callable[P, object], /) -> Callable[P, Candidate]: ...
+@overload
+def only_once(
+    *,
+    name: str | None = None,
+    path: str | os.PathLike[str] | None = None,
+    lease: float | None = None,
+    on_return: Literal["hold", "resign"] = "hold",
+    backoff: tuple[float, float] = (1.0, 60.0),
+    on_elected: Callable[[Leadership], object] | None = None,
+    on_resigned: Callable[[Leadership], object] | None = None,
+    thread: Literal["auto", "native"] = "auto",
+) -> Callable[[Callable[P, object]], Callable[P, Candidate]]: ...
+@names_near_keyword
+def only_once(
+    function: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    path: str | os.PathLike[str] | None = None,
+    lease: float | None = None,
+    on_return: Literal["hold", "resign"] = "hold",
+    backoff: tuple[float, float] = (1.0, 60.0),
+    on_elected: Callable[[Leadership], object] | None = None,
+    on_resigned: Callable[[Leadership], object] | None = None,
+    thread: Literal["auto", "native"] = "auto",
+) -> Any:
+    """Let one process run the function, in a background thread; the others stand by.
+
+    Each call returns a `Candidate` at once. The process that leads runs the body, with the arguments
+    of its own call; when that process dies, another one runs it. A body that returns keeps the
+    leadership (it may have started a scheduler's threads); one that raises passes it on. Calling it
+    again in the same process returns the same candidate. `current_leadership` gives the term.
+
+    Args:
+        name: the lock's name. By default it is made of the function's name and its file's path, so
+            that programs in other files do not exclude each other; a rolling release into a new
+            directory needs a name of your own.
+        path: a path in place of the name.
+        lease, on_return, backoff, on_elected, on_resigned, thread: as for `Election`.
+    """
+    settings: Settings = {
+        "lease": lease,
+        "on_return": on_return,
+        "backoff": backoff,
+        "on_elected": on_elected,
+        "on_resigned": on_resigned,
+        "thread": thread,
+    }
+    if function is None:
+        return lambda function: _OnlyOnce.wrap(function, name, path, settings)
+    return _OnlyOnce.wrap(function, None, None, settings)
+
+
+class _OnlyOnce:
+    """The candidate of one decorated function in this process."""
+
+    def __init__(self, function: Callable[..., object], election: Election) -> None:
+        self._function = function
+        self._election = election
+        self._candidate: Candidate | None = None
+        # By process: a child that was forked while another thread had it would wait for ever.
+        self._mutexes: dict[int, AbstractContextManager[object]] = {}
+
+    @classmethod
+    def wrap(
+        cls,
+        function: Callable[..., object],
+        name: str | None,
+        path: str | os.PathLike[str] | None,
+        settings: Settings,
+    ) -> Callable[..., Candidate]:
+        require_function(function, "only_once")
+        election = Election(path, name=name_for(function, name, path), **settings)
+        once = cls(function, election)
+
+        @functools.wraps(function)
+        def start(*args: Any, **kwargs: Any) -> Candidate:
+            return once.start(args, kwargs)
+
+        return start
+
+    def start(self, args: Any, kwargs: Any) -> Candidate:
+        with self._mutexes.setdefault(os.getpid(), RLock()):  # reentrant: a signal handler may come
+            candidate = self._candidate
+            if candidate is None or candidate.state == "stopped":
+                body = functools.partial(self._run, args, kwargs)
+                candidate = self._candidate = self._election.start(body)
+            return candidate
+
+    def _run(self, args: Any, kwargs: Any, leadership: Leadership) -> object:
+        leadership.tell_beside()
+        return self._function(*args, **kwargs)

@@ -1,0 +1,101 @@
+"""Waiting for the lock beside the event loop: a parked thread, which the loop hears of by a pipe."""
+
+from __future__ import annotations
+
+import os
+
+from leaderlock.errors import LeaderLockError
+from leaderlock.kernel.flock import INTERRUPTING_SIGNALS, Wait, share_signal
+from leaderlock.kernel.signals import signal
+from leaderlock.kernel.threads import allocate_lock, start_new_thread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leaderlock.lock.leader_lock import LeaderLock
+    from leaderlock.supervisor.loop import Loop
+
+
+class Conflict(LeaderLockError):
+    """The lock could not be acquired in the time given."""
+
+
+class Ended(LeaderLockError):
+    """A signal ended the wait for the lock."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
+
+
+class Queue:
+    """One wait for a lock, during which signals and children are still attended to.
+
+    Args:
+        loop: hears of its end.
+        lock, limit: what to wait for, and the longest wait in seconds; None without end, 0 not at all.
+        done: called when the wait is over.
+        before_parking: called, in another thread, if the lock is not free.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        lock: LeaderLock,
+        limit: float | None,
+        done: Callable[[], None],
+        before_parking: Callable[[], None],
+    ) -> None:
+        self.acquired = False
+        self.error: Exception | None = None
+        self._loop = loop
+        self._done = done
+        self._wait = Wait(before_parking)
+        self._ended = allocate_lock()
+        self._told, self._tell = os.pipe2(os.O_CLOEXEC)
+        loop.on_readable(self._told, self._end)
+        self._lock = lock
+        self._limit = limit
+
+    def begin(self) -> None:
+        """Start to wait; from here on `abandon` ends what was begun, whatever is raised meanwhile."""
+        # A handler of the loop's is as good as none to end a wait by.
+        share_signal(INTERRUPTING_SIGNALS[0])
+        # Signals are the main thread's: a parked one would be taken out of the queue by each of them.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            self._ended.acquire()
+            start_new_thread(self._park, (self._lock, self._limit))
+        except RuntimeError:  # the system has no thread left
+            self._ended.release()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _park(self, lock: LeaderLock, limit: float | None) -> None:
+        try:
+            self.acquired = lock._acquire(limit, self._wait)
+        except Exception as error:  # noqa: BLE001  (told to the loop's thread)
+            self.error = error
+        finally:
+            os.write(self._tell, b".")
+            self._ended.release()
+
+    def _end(self) -> None:
+        self._loop.forget(self._told)
+        with self._ended:
+            pass
+        os.close(self._told)
+        os.close(self._tell)
+        self._done()
+
+    def abandon(self) -> None:
+        """After an exception of the loop's: leave the queue, and wait until that has happened."""
+        self._wait.cancel()
+        with self._ended:
+            pass
+
+    def cancel(self) -> None:
+        """Leave the queue; the loop is told when that has happened."""
+        self._wait.cancel()
