@@ -13,10 +13,11 @@ import pytest
 
 import leaderlock.web
 from leaderlock import CorruptLockFile, LeaderLock
-from leaderlock.cli.status import json_text, plain_text, survey_of
+from leaderlock.cli.status_text import json_text, plain_text
 from leaderlock.history.reading import history_of
 from leaderlock.lock import journal, record
 from leaderlock.status import all_locks, status_of
+from leaderlock.status.survey import survey_of
 from tests.processes import Child
 from tests.test_run import run
 from tests.web.test_site import get

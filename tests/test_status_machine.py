@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from leaderlock import LeaderLock, LeaderLockError, LockFileUnusable, UnsafeLockFile
-from leaderlock.cli.status import survey_of
 from leaderlock.cli.status_text import as_text
 from leaderlock.kernel.proc.containers import container_of
 from leaderlock.status import LockStatus, all_locks, status_of
 from leaderlock.status.machine import Found, find_locks
 from leaderlock.status.opened import MissingLockFile
+from leaderlock.status.survey import survey_of
 from tests.processes import Child, holder, needs_root
 from tests.test_run import run
 
@@ -377,7 +377,7 @@ def test_the_kernel_s_tables_are_read_as_often_for_many_locks_as_for_a_few(
     program = (
         "import sys, json\n"
         "from leaderlock import LeaderLock\n"
-        "from leaderlock.cli.status import survey_of\n"
+        "from leaderlock.status.survey import survey_of\n"
         "from leaderlock.web.facts import Facts, history_or_why_not\n"
         "directory, held = sys.argv[1], sys.argv[2] == 'True'\n"
         "opened = []\n"

@@ -8,15 +8,15 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from leaderlock.cli.status_text import command, facts, shown_of
+from leaderlock.status.facts import command, facts, shown_of
 from leaderlock.wording import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from leaderlock.cli.status import Survey
     from leaderlock.status import LockStatus
+    from leaderlock.status.survey import Survey
 
 
 def draw(survey: Survey, everything: bool) -> None:

@@ -1,86 +1,15 @@
-"""What `leaderlock status` says of a lock, line by line, and its plain layout."""
+"""The plain layout of `leaderlock status`, and its JSON."""
 
 from __future__ import annotations
 
-import time
-
+from leaderlock.status.facts import facts, process_line, shown_of
+from leaderlock.wording import json_text as as_json_text
 from leaderlock.wording import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from leaderlock.status import HolderStatus, LockStatus, ProcessStatus
-
-SHOWN = 10
-"""Of those who wait so many are shown, without --all."""
-
-STATES = {
-    "S": "sleeping",
-    "R": "running",
-    "I": "idle",
-    "D": "in uninterruptible sleep",
-    "T": "stopped",
-    "t": "stopped by a debugger",
-    "Z": "ended, but not waited for",
-    "X": "ended",
-}
-"""The letters of proc_pid_stat(5)."""
-
-_USUAL = ("S", "R", "I")
-
-
-def facts(lock: LockStatus) -> list[tuple[str, str]]:
-    """What is known about the leader and the file: a label and a text for each line."""
-    holder = lock.holder
-    if holder is None:
-        lines = [("leader", "nobody")]
-    else:
-        lines = [("leader", process_line(holder)), *_about(holder)]
-        if holder.term is None:
-            why = "it was not locked by leaderlock" if lock.unreadable is None else lock.unreadable
-            if any(warning.code == "record-odd" for warning in lock.warnings):
-                why = "the record is odd"
-            lines.append(("term", f"unknown: {why}"))
-        else:
-            lines.append(("term", f"{holder.term}, on {holder.host}"))
-            lines.append(("since", _moment(holder.since)))
-        if holder.lease is not None:
-            lines.append(("lease", f"{holder.lease:g} s, last beat {_moment(holder.last_beat)}"))
-        lines += [("kept by", process_line(keeper)) for keeper in holder.kept_by]
-    filesystem = lock.filesystem
-    where = "" if filesystem is None else f"{filesystem.type} on {filesystem.mount_point}, "
-    lines.append(("file", f"{where}device {lock.device}, inode {lock.inode}"))
-    return [(label, printable(text)) for label, text in lines]
-
-
-def _about(holder: HolderStatus) -> list[tuple[str, str]]:
-    lines = []
-    if holder.user is not None:
-        state = "" if holder.state in _USUAL else STATES.get(holder.state or "", "")
-        state = "frozen" if holder.frozen else state
-        lines.append(("user", holder.user + (f"; the process is {state}" if state else "")))
-    if holder.container is not None:
-        lines.append(("in", f"container {holder.container}"))
-    elif holder.cgroup not in (None, "/"):
-        lines.append(("in", f"control group {holder.cgroup}"))
-    return lines
-
-
-def process_line(process: HolderStatus | ProcessStatus) -> str:
-    """A process's number and command line, cut to a readable length."""
-    return f"{process.pid}  {command(process)}"
-
-
-def command(process: HolderStatus | ProcessStatus) -> str:
-    """A command line to show, or why there is none."""
-    gone = process.state is None and bool(getattr(process, "kept_by", None))
-    text = printable(process.command or ("(gone)" if gone else "(command line not visible)"))
-    return text if len(text) <= 80 else text[:79] + "…"
-
-
-def shown_of(lock: LockStatus, everything: bool) -> tuple[list[ProcessStatus], int]:
-    """Those of the queue that are shown, and how many more there are."""
-    waiting = lock.waiting if everything else lock.waiting[:SHOWN]
-    return waiting, len(lock.waiting) - len(waiting)
+    from leaderlock.status import LockStatus
+    from leaderlock.status.survey import Survey
 
 
 def as_text(lock: LockStatus, everything: bool) -> str:
@@ -98,11 +27,22 @@ def as_text(lock: LockStatus, everything: bool) -> str:
     return "\n".join(lines)
 
 
-def _moment(moment: float | None) -> str:
-    if moment is None:
-        return "not yet"
-    date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
-    seconds = int(max(time.time() - moment, 0))
-    parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min")]
-    ago = " ".join(f"{count} {unit}" for count, unit in [*parts, (seconds % 60, "s")] if count)
-    return f"{date} ({ago or 'less than a second'} ago)"
+def draw_plain(survey: Survey, everything: bool) -> None:
+    """Print the plain layout."""
+    print(plain_text(survey, everything), end="")
+
+
+def plain_text(survey: Survey, everything: bool) -> str:
+    """A block for each lock, with a blank line between."""
+    blocks = [as_text(lock, everything) for lock in survey.locks]
+    if not blocks and not survey.errors:
+        blocks = ["There are no leaderlock locks on this machine that can be seen from here."]
+    text = "\n\n".join(blocks) + "\n" if blocks else ""
+    if survey.hidden is not None:
+        text += f"\nhidden: {printable(survey.hidden)}\n"
+    return text
+
+
+def json_text(survey: Survey, indent: int | None) -> str:
+    """The JSON document as text."""
+    return as_json_text(survey.as_json(), indent)

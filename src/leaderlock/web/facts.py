@@ -6,10 +6,10 @@ import os
 import time
 from typing import NamedTuple
 
-from leaderlock.cli.status import Survey, survey_of
 from leaderlock.errors import LeaderLockError
 from leaderlock.health.probe import NotHealthyError, judge, read
 from leaderlock.history.reading import History, history_beside
+from leaderlock.status.survey import Survey, survey_of
 from leaderlock.wording import printable_within
 
 TYPE_CHECKING = False

@@ -6,16 +6,16 @@ import contextlib
 import os
 import threading
 
-from leaderlock.cli.status_watch import Watcher
 from leaderlock.kernel.threads import start_thread_without_signals
 from leaderlock.log import log
+from leaderlock.status.watcher import Watcher
 from leaderlock.wording import json_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from leaderlock.cli.status import Survey
+    from leaderlock.status.survey import Survey
 
 RETRY = 500
 """Milliseconds after which a browser opens the next stream, when one has ended."""

@@ -6,12 +6,12 @@ import json
 import os
 import time
 
-from leaderlock.cli.status_text import STATES
-from leaderlock.cli.status_text import facts as facts_of
 from leaderlock.history import drawing as timeline
 from leaderlock.history.phrases import ending_of, gap_before, leader_of, length_of
 from leaderlock.history.reading import History
 from leaderlock.history.summary import Summary, leaderless_since
+from leaderlock.status.facts import STATES
+from leaderlock.status.facts import facts as facts_of
 from leaderlock.web.facts import history_or_why_not
 from leaderlock.web.markup import Markup, element, join
 from leaderlock.web.values import lines_of, tables_of

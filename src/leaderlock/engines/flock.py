@@ -1,0 +1,112 @@
+"""An election by a file's flock: the kernel keeps the queue, and frees it when a leader's process ends."""
+
+from __future__ import annotations
+
+import time
+
+from leaderlock.errors import LeadershipLost, LockFileReplaced, NotHeld
+from leaderlock.lock import turn
+from leaderlock.lock.resigning import Request
+from leaderlock.lock.turn import Turn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leaderlock.engines.engine import Engine
+    from leaderlock.engines.file_watch import ReplacementWatch
+    from leaderlock.kernel.flock import Wait
+    from leaderlock.lock.leader_lock import LeaderLock
+
+_NOTE_EVERY = 1.0
+"""Seconds: a beat is noted in the history no more often, or four times in a lease that is short."""
+
+
+class FlockEngine:
+    """The elections of a lock's file."""
+
+    session = None
+
+    def __init__(self, lock: LeaderLock) -> None:
+        self.lock = lock
+
+    @property
+    def address(self) -> str:
+        """The path."""
+        return self.lock.path
+
+    def require_usable(self) -> None:
+        """As `Engine` says."""
+        turn.require_usable(self.lock)
+
+    def tenure(self) -> FlockTenure:
+        """As `Engine` says."""
+        return FlockTenure(self.lock)
+
+    def is_same(self, other: Engine) -> bool:
+        """As `Engine` says."""
+        return isinstance(other, FlockEngine) and turn.are_same(self.lock, other.lock)
+
+    def is_called(self, name: str) -> bool:
+        """As `Engine` says."""
+        return turn.is_called(self.lock, name)
+
+
+class FlockTenure(Turn):
+    """A turn at the lock, as a term; see `Tenure`."""
+
+    __slots__ = ("_next_note", "_note_every", "request")
+
+    def __init__(self, lock: LeaderLock) -> None:
+        super().__init__(lock)
+        self.request = Request(lock)
+        self._note_every = _NOTE_EVERY
+        self._next_note = 0.0
+
+    def stand(
+        self, wait: Wait | None, *, limit: float | None = None, lease: float | None = None
+    ) -> bool:
+        """As `Tenure` says."""
+        if lease is not None:
+            self._note_every = min(_NOTE_EVERY, lease / 4)
+        leads = self.acquire(limit, wait, lease)
+        self._next_note = time.monotonic() + self._note_every
+        return leads
+
+    def check(self) -> None:
+        """As `Tenure` says."""
+        try:
+            self.require_current()
+        except (NotHeld, LockFileReplaced) as error:
+            raise LeadershipLost(str(error)) from error
+
+    def beat(self) -> None:
+        """As `Tenure` says."""
+        self.check()
+        now = time.monotonic()
+        if now < self._next_note:
+            return
+        self._next_note = now + self._note_every
+        try:
+            self.mend()
+            self.request.heed()
+            self.record_beat()
+        except NotHeld as error:
+            raise LeadershipLost(str(error)) from error
+
+    def look(self) -> None:
+        """As `Tenure` says."""
+        self.check()
+        try:
+            self.mend()
+        except NotHeld as error:
+            raise LeadershipLost(str(error)) from error
+        self.request.heed()
+
+    def watch(self, changed: Callable[[], object]) -> ReplacementWatch:
+        """As `Tenure` says."""
+        from leaderlock.engines.file_watch import ReplacementWatch  # noqa: PLC0415  (ctypes; see rehearsal.py)
+
+        return ReplacementWatch(changed, self.lock)
+
+    resign = Turn.release
