@@ -219,12 +219,12 @@ def test_the_options_of_the_command_that_is_run_are_not_ours(shell: str, home: P
 
 @in_every_shell
 def test_what_a_shell_would_take_for_something_else_is_quoted(shell: str, home: Path) -> None:
-    (home / "locks" / "a b$(reboot).lock").touch(mode=0o600)
-    line = "leaderlock run --name a"
+    (home / "locks" / "quoted-here b$(reboot).lock").touch(mode=0o600)
+    line = "leaderlock run --name quoted-h"
     if shell == "fish":  # tells the words, and quotes one when it is chosen
-        assert candidates(shell, line, home) == {"a b$(reboot)"}
+        assert candidates(shell, line, home) == {"quoted-here b$(reboot)"}
         return
-    assert typed(shell, line, home) == r"--name a\ b\$\(reboot\)"
+    assert typed(shell, line, home) == r"--name quoted-here\ b\$\(reboot\)"
 
 
 def typed(shell: str, line: str, home: Path) -> str:
