@@ -16,7 +16,7 @@ def face(
 
     Args:
         room: the room's ``__name__``.
-        module_of: each name with the module of the room that has it.
+        module_of: each name with the module of the room that has it, or which it is.
     """
 
     def get(name: str) -> object:
@@ -24,7 +24,8 @@ def face(
             raise AttributeError(f"module {room!r} has no attribute {name!r}")
         import importlib  # noqa: PLC0415  (not needed where every name is imported from its own module)
 
-        value: object = getattr(importlib.import_module(f"{room}.{module_of[name]}"), name)
+        module = importlib.import_module(f"{room}.{module_of[name]}")
+        value: object = module if module_of[name] == name else getattr(module, name)
         setattr(sys.modules[room], name, value)
         return value
 

@@ -1,6 +1,6 @@
 """``leaderlock health``: whether the newest report is good, for a container's probe.
 
-A probe runs every few seconds, so this imports neither `leaderlock.health` nor the lock.
+A probe runs every few seconds, so this imports neither the reporter nor the lock.
 """
 
 from __future__ import annotations
