@@ -126,7 +126,7 @@ WAYS = {
 }
 CLOSINGS = {
     "all descriptors": "os.closerange(4, 4096)",
-    "the lock's alone": "os.close(candidate._lock.fileno())",
+    "the lock's alone": "os.close(candidate._tenure.lock.fileno())",
 }
 
 
@@ -160,13 +160,13 @@ def test_a_leader_whose_look_out_is_closed_before_its_lock_learns_of_the_second_
     with Child(path) as leader:
         leader.tell(LEADER.replace("LOCK", "argv[0]").replace("HOW", way))
         assert leader.line() == "begins"
-        until(lambda: leader.tell("candidate._leadership._lookout._has_looked"))
-        leader.tell("lookout = candidate._leadership._lookout; watch = lookout._watch")
+        until(lambda: leader.tell("candidate._leadership._watch._has_looked"))
+        leader.tell("lookout = candidate._leadership._watch; watch = lookout._watch")
         # A chmod wakes it; it finds its own descriptors closed and the lock open.
         leader.tell("os.close(watch.fileno()); os.close(lookout._bell.fd); os.chmod(argv[0], 0o640)")
         until(lambda: leader.tell("lookout._watch is not watch and lookout._bell.fd >= 0"))
         assert leader.tell("candidate.is_leader")
-        leader.tell("os.close(candidate._lock.fileno())")
+        leader.tell("os.close(candidate._tenure.lock.fileno())")
         assert leader.line() == "ends"
         assert leader.line() == "begins"
         assert leader.tell("terms") == [1, 2]
@@ -191,7 +191,7 @@ def test_a_leader_whose_task_has_returned_learns_it_and_lets_the_others_go_on(pa
         leader.tell(LEADER.replace("LOCK", "argv[0]").replace("HOW", "pass"))
         assert leader.line() == "begins"
         assert leader.line() == "ends"
-        until(lambda: leader.tell("candidate._leadership._lookout is not None"))
+        until(lambda: leader.tell("candidate._leadership._watch is not None"))
         standby.tell("lock = LeaderLock(argv[0])")
         standby.begin("lock.acquire()")
         until_parked(path, standby.pid)

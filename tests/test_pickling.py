@@ -56,10 +56,10 @@ def test_an_election_is_pickled_with_its_settings(path: Path, protocol: int) -> 
     other = pickle.loads(pickle.dumps(election, protocol))
     assert isinstance(other, Election)
     assert other.lock.path == str(path)
-    assert other.switch is not None
-    assert other.switch.lease == 30
-    assert (other.on_return, other.backoff) == ("resign", (0.5, 2))
-    assert (other.on_elected, other.on_resigned) == (print, None)
+    assert other.settings.switch is not None
+    assert other.settings.switch.lease == 30
+    assert (other.settings.on_return, other.settings.backoff) == ("resign", (0.5, 2))
+    assert (other.settings.on_elected, other.settings.on_resigned) == (print, None)
 
 
 def test_an_anonymous_lock_is_not_pickled_and_says_what_to_do() -> None:
@@ -115,3 +115,66 @@ def test_a_pool_says_why_it_cannot_hand_back_a_candidate(
         pytest.raises(TypeError, match="a Candidate cannot be pickled"),
     ):
         pool.submit(report).result()
+
+
+OF_VERSION_0_1 = b"""cfunctools
+partial
+p0
+(cleaderlock.election
+Election
+p1
+tp2
+Rp3
+(g1
+(ccopy_reg
+_reconstructor
+p4
+(cleaderlock.lock
+LeaderLock
+p5
+c__builtin__
+object
+p6
+Ntp7
+Rp8
+(V/tmp/x/leader.lock
+p9
+NI384
+Vrefuse
+p10
+tp11
+btp12
+(dp13
+Vlease
+p14
+I30
+sVon_return
+p15
+Vresign
+p16
+sVbackoff
+p17
+(F0.5
+I2
+tp18
+sVon_elected
+p19
+c__builtin__
+print
+p20
+sVon_resigned
+p21
+NsNtp22
+b(tRp23
+."""
+"""`Election("/tmp/x/leader.lock", lease=30, on_return="resign", backoff=(0.5, 2), on_elected=print)`."""
+
+
+def test_an_election_that_version_0_1_pickled_is_still_one() -> None:
+    election = pickle.loads(OF_VERSION_0_1)
+    assert isinstance(election, Election)
+    assert election.lock.path == "/tmp/x/leader.lock"
+    assert election.settings.switch is not None
+    assert election.settings.switch.lease == 30
+    assert election.settings.backoff == (0.5, 2)
+    assert election.settings.on_elected is print

@@ -12,7 +12,7 @@ from tests.processes import Child, flocks_of, holder, until
 LOGGED = """
 import logging, tempfile
 from leaderlock import Election, current_leadership, only_once
-from leaderlock import rehearsal
+from leaderlock.election import rehearsal
 path, log = argv
 logging.basicConfig(filename=log, level=logging.INFO, format="%(message)s")
 

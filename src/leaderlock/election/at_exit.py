@@ -32,7 +32,7 @@ def stop_at_exit() -> None:
     myself = here()  # a task that exits by a signal handler: it cannot wait for itself
     leading = [c for c in mine if c._leadership is not None and c._thread != myself and not c._ended]
     for candidate in leading:
-        candidate._ask_to_stop()
+        candidate.ask_to_stop()
     deadline = time.monotonic() + EXIT_GRACE
     for candidate in leading:
         if not candidate._until_ended(deadline - time.monotonic()):
@@ -42,7 +42,7 @@ def stop_at_exit() -> None:
             log().warning(
                 "the task for %s did not stop within %g s of the interpreter's exit; "
                 "the leadership passes on as the process ends",
-                candidate._lock.path,
+                candidate.address,
                 EXIT_GRACE,
             )
 

@@ -18,7 +18,6 @@ from leaderlock.kernel.flock import Wait
 from leaderlock.kernel.green import HubIsGone, here
 from leaderlock.kernel.threads import RLock, get_ident
 from leaderlock.kernel.watchers import Watchers
-from leaderlock.lock.gated import Hold
 from leaderlock.log import log
 
 TYPE_CHECKING = False
@@ -26,9 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from leaderlock.election.election import Election
     from leaderlock.election.ending import State
     from leaderlock.election.runners import Runner
+    from leaderlock.election.settings import ElectionSettings
+    from leaderlock.engines.engine import Tenure
 
 _BUILTIN: object = type(len)
 """Of `_thread.start_new_thread`, unless gevent or eventlet has patched."""
@@ -41,10 +41,10 @@ class Candidate(Ending, OfThisProcess):
     """
 
     def __init__(
-        self, election: Election, task: Callable[[Leadership], Any], runner: Runner = NATIVE
+        self, settings: ElectionSettings, task: Callable[[Leadership], Any], runner: Runner = NATIVE
     ) -> None:
-        self._election = election
-        self._lock = election.lock
+        self._settings = settings
+        self._engine = settings.engine
         self._task = task
         self._pid = os.getpid()
         self._runner = runner
@@ -53,12 +53,17 @@ class Candidate(Ending, OfThisProcess):
         self._state: State = "standby"
         self._wait: Wait | None = None
         self._leadership: Leadership | None = None
-        self._hold: Hold | None = None
+        self._tenure: Tenure | None = None
         self._stop_requested = False
         self._exits = False
         self._decided = False  # it leads, or never will
         self._ended = False
         self._watchers = Watchers()
+
+    @property
+    def address(self) -> str:
+        """What it stands for, for messages: the path of the lock's file."""
+        return self._engine.address
 
     @property
     def state(self) -> State:
@@ -99,7 +104,7 @@ class Candidate(Ending, OfThisProcess):
         """
         if self._pid != os.getpid():
             return True
-        self._ask_to_stop()
+        self.ask_to_stop()
         # A thread that has ended hands its number on, to the caller of this, perhaps.
         if (self._thread == here() and not self._ended) or not self._until_ended(timeout):
             return False
@@ -119,9 +124,10 @@ class Candidate(Ending, OfThisProcess):
         self._exits = True
         leadership = self._leadership
         if self._ended and leadership is not None:
-            leadership.note_end("exited")
+            leadership._tenure.record_end("exited")
 
-    def _ask_to_stop(self) -> None:
+    def ask_to_stop(self) -> None:
+        """Ask the task to stop, or leave the queue, and return at once; `stop` waits as well."""
         self._request_stop()
         with self._mutex:
             leadership, wait = self._leadership, self._wait
@@ -141,7 +147,7 @@ class Candidate(Ending, OfThisProcess):
         is_patched = type(_thread.start_new_thread) is not _BUILTIN
         self._thread = here() if is_patched else get_ident()
         failures = 0
-        first, most = self._election.backoff
+        first, most = self._settings.backoff
         try:
             while not self._stop_requested:
                 began = time.monotonic()
@@ -149,13 +155,13 @@ class Candidate(Ending, OfThisProcess):
                     leadership = self._stand(in_foreground)
                 else:
                     stand = functools.partial(self._stand, in_foreground)
-                    leadership = self._runner.wait(stand, self._ask_to_stop)
+                    leadership = self._runner.wait(stand, self.ask_to_stop)
                 if leadership is not None:
                     began = time.monotonic()
                     finished, result = self._runner.run(functools.partial(self._lead, leadership))
                     if finished:
                         return result
-                pause = 0.0 if leadership is None else leadership.request.pause
+                pause = 0.0 if leadership is None else leadership._tenure.request.pause
                 if pause or time.monotonic() - began > most:
                     failures = 0
                 pause = max(min(first * 2**failures, most), pause)
@@ -167,7 +173,7 @@ class Candidate(Ending, OfThisProcess):
             if in_foreground:
                 raise
             if not isinstance(error, (SystemExit, HubIsGone)):  # the task's way to end its thread
-                log().exception("the candidate for %r ended", self._lock)
+                log().exception("the candidate for %s ended", self._engine.address)
             return None
         finally:
             if not self.is_leader:  # else the task has returned, and it holds on
@@ -181,15 +187,14 @@ class Candidate(Ending, OfThisProcess):
 
     def _stand(self, in_foreground: bool) -> Leadership | None:
         """Wait for the lock and begin a term; None if that failed, or was called off by `stop`."""
-        wait = self._wait = Wait(self._election.before_parking)
-        if self._election.switch is not None:
-            self._lock._file.lease = self._election.switch.lease
+        wait = self._wait = Wait(self._settings.before_parking)
         if self._stop_requested:  # by somebody who has not seen the wait yet
             return None
-        leadership = Leadership(self._lock, self._election.switch)  # now, when nobody waits for it
-        hold = self._hold = Hold(self._lock._file)
+        switch = self._settings.switch
+        tenure = self._tenure = self._settings.engine.tenure()
+        leadership = Leadership(tenure, switch)  # now, when nobody waits for it
         try:
-            if not self._lock._acquire(None, wait, hold):
+            if not tenure.stand(wait, lease=None if switch is None else switch.lease):
                 return None
         except LeaderLockError as error:
             if in_foreground:
@@ -200,20 +205,20 @@ class Candidate(Ending, OfThisProcess):
             self._wait = None
         with self._mutex:
             self._leadership = leadership
-            leadership.begin(in_earnest=not self._election.is_rehearsal)
+            leadership._begin(in_earnest=not self._settings.is_rehearsal)
             self._state = "leading"
         self._stop_requested |= is_ending()
         if self._stop_requested:  # between the lock's arrival and here
             self._resign("stopped")
             return None
-        if self._election.switch is not None:
+        if self._settings.switch is not None:
             try:
-                self._election.switch.arm()
+                self._settings.switch.arm()
             except LeaderLockError as error:  # it must not lead without
                 self._resign("standby", "failed")
                 if in_foreground:
                     raise
-                log().error("cannot lead %s: %s", self._lock.path, error)
+                log().error("cannot lead %s: %s", self._engine.address, error)
                 return None
         self._decided = True
         if self._watchers:
@@ -230,22 +235,24 @@ class Candidate(Ending, OfThisProcess):
             if self._stop_requested:  # before the hub came to it
                 self._resign("stopped")
                 return True, None
-            leadership.news = self._announce
-            if not leadership.takes_over:
-                leadership.tell()
+            leadership._deferred = self._announce
+            if not leadership._takes_over:
+                leadership._run_deferred_and_watch()
             elif self._runner.hub is not None:
-                self._runner.spawn(leadership.tell)  # once the task waits, in whatever way
-            if self._election.on_elected is not None:
-                self._election.on_elected(leadership)
+                self._runner.spawn(
+                    leadership._run_deferred_and_watch
+                )  # once the task waits, in whatever way
+            if self._settings.on_elected is not None:
+                self._settings.on_elected(leadership)
             result = self._task(leadership)
-            leadership.announce()
+            leadership._run_deferred()
             self._runner.end_lease(leadership, self._on_lost)
         except Exception as error:  # noqa: BLE001  (whatever it raises passes the leadership on)
             if not (leadership.lost and isinstance(error, LeadershipLost)):  # which was logged
                 log().exception(
                     "the task failed in term %d of %s; the leadership passes on",
                     leadership.term,
-                    self._lock.path,
+                    self._engine.address,
                 )
             self._resign("standby", "lost" if leadership.lost else "failed")
             return False, None
@@ -254,24 +261,24 @@ class Candidate(Ending, OfThisProcess):
             raise
         finally:
             current.reset(context)
-        if leadership.lost or (leadership.request.asked and not self._stop_requested):
-            self._resign("standby", "lost" if leadership.lost else leadership.request.how)
+        if leadership.lost or (leadership._tenure.request.asked and not self._stop_requested):
+            self._resign("standby", "lost" if leadership.lost else leadership._tenure.request.how)
             return False, None
         if self._stop_requested:
-            self._resign("stopped", leadership.request.how)
-        elif self._election.on_return == "resign":
+            self._resign("stopped", leadership._tenure.request.how)
+        elif self._settings.on_return == "resign":
             self._resign("resigned")
         else:
-            leadership.request.refuse()
-            leadership.tell()
+            leadership._tenure.request.refuse()
+            leadership._run_deferred_and_watch()
         return True, result
 
     def _announce(self, leadership: Leadership) -> None:
-        leadership.note_beginning()
-        if not self._election.is_rehearsal:
-            log().info("process %d leads %s, term %d", self._pid, self._lock.path, leadership.term)
-            leadership.look_out(self._on_lost)
-            leadership.request.accept()
+        leadership._tenure.record_start()
+        if not self._settings.is_rehearsal:
+            log().info("process %d leads %s, term %d", self._pid, self._engine.address, leadership.term)
+            leadership._watch_for_loss(self._on_lost)
+            leadership._tenure.request.accept()
 
     def __repr__(self) -> str:
-        return f"<leaderlock.Candidate {self.state} for {self._lock.path!r}>"
+        return f"<leaderlock.Candidate {self.state} for {self._engine.address!r}>"

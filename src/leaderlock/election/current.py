@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextvars import ContextVar
 
-from leaderlock.errors import LeadershipLost, LockFileUnusable, NotHeld
+from leaderlock.errors import LeadershipLost, LockFileUnusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,19 +51,9 @@ def is_leader(name: str | os.PathLike[str] | None = None) -> bool:
     """
     wanted = None if name is None else os.fsdecode(name)
     return any(
-        (wanted is None or _is_called(leadership, wanted)) and _leads(leadership)
+        (wanted is None or leadership._tenure.engine.is_called(wanted)) and _leads(leadership)
         for leadership in list(of_this_process)
     )
-
-
-def _is_called(leadership: Leadership, wanted: str) -> bool:
-    lock = leadership._lock
-    if wanted == lock.path or (wanted == lock._file.name and lock._file.is_named):
-        return True
-    try:  # a path may be written in many ways
-        return os.path.samestat(os.stat(wanted), os.fstat(lock.fileno()))
-    except (OSError, ValueError, NotHeld):  # no such file; no path; resigned meanwhile
-        return False
 
 
 def _leads(leadership: Leadership) -> bool:

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import _thread
 import functools
-import math
 import os
 
 from leaderlock.election.at_exit import candidates, see_to_end_of_child
 from leaderlock.election.candidate import Candidate
 from leaderlock.election.keywords import names_near_keyword
-from leaderlock.election.placement import Elsewhere, find_place, stand_elsewhere, take_over
+from leaderlock.election.placement import find_place, stand_elsewhere, take_over
 from leaderlock.election.placement.forks import say_if_parent_leads, watch_forks
+from leaderlock.election.placement.place import Elsewhere
 from leaderlock.election.rehearsal import import_for_leader, rehearse_in_place
 from leaderlock.election.runners import (
     LATE,
     NATIVE,
-    WHERE,
     ForegroundRunner,
     foreground_hub,
     runner_for,
 )
+from leaderlock.election.settings import ElectionSettings
 from leaderlock.election.task import require_task
+from leaderlock.engines.flock import FlockEngine
 from leaderlock.errors import LeaderLockError, Unsupported
 from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.offload import in_native_thread
@@ -37,24 +38,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
-    from typing import Any, Literal, TypedDict, TypeVar
+    from typing import Literal, TypeVar
 
-    from leaderlock.deadman import DeadManSwitch
     from leaderlock.election.leadership import Leadership
     from leaderlock.election.runners import Runner
 
     Result = TypeVar("Result")
-    Callback = Callable[[Leadership], object] | None
-
-    class Settings(TypedDict, total=False):
-        """The settings of an `Election` that `only_once` and each server's hook hand on to it."""
-
-        lease: float | None
-        on_return: Literal["hold", "resign"]
-        backoff: tuple[float, float]
-        on_elected: Callback
-        on_resigned: Callback
-        thread: Literal["auto", "native"]
 
 
 # `logging` is imported here, and so before a server forks: each worker would need 2 MiB for it, and
@@ -108,29 +97,18 @@ class Election:
         on_resigned: Callable[[Leadership], object] | None = None,
         thread: Literal["auto", "native"] = "auto",
     ) -> None:
-        if on_return not in ("hold", "resign"):
-            raise ValueError(f"on_return must be 'hold' or 'resign', not {on_return!r}")
-        if thread not in WHERE:
-            raise ValueError(f"thread must be 'auto' or 'native', not {thread!r}")
-        for callback, what in ((on_elected, "on_elected"), (on_resigned, "on_resigned")):
-            if callback is not None:
-                require_task(callback, what)
         self.lock = _as_lock(lock, name)
-        self.switch: DeadManSwitch | None = None
-        if lease is not None:
-            from leaderlock.deadman import DeadManSwitch  # noqa: PLC0415  (ctypes, 8 ms)
-
-            self.switch = DeadManSwitch(lease)
+        self.settings = ElectionSettings(
+            FlockEngine(self.lock),
+            lease=lease,
+            on_return=on_return,
+            backoff=backoff,
+            on_elected=on_elected,
+            on_resigned=on_resigned,
+            thread=thread,
+        )
         import_for_leader()
-        self.on_return = on_return
-        self.backoff = _as_backoff(backoff)
-        self.on_elected = on_elected
-        self.on_resigned = on_resigned
-        self.thread = thread
         self._kept: Candidate | None = None
-        # Of every instance, from here on: what differs between two cannot be learnt from one of them.
-        self.is_rehearsal = False
-        self.before_parking: Callable[[], None] | None = None
 
     def run(self, task: Callable[[Leadership], Result]) -> Result:
         """Campaign in this thread, and return what the task returns.
@@ -148,21 +126,21 @@ class Election:
             "write `async with election.lead() as leadership:`, or `election.start(task)`, which has a "
             "thread of its own for a plain function",
         )
-        self._have_rehearsed()
+        self.rehearse_before_parking()
         if self._kept is not None and self._kept.is_leader:
             raise LeaderLockError(
-                f"this process leads {self.lock.path} already, since an earlier task returned and "
-                f"holds the leadership: pass on_return='resign', or run both in one task"
+                f"this process leads {self.lock.path} already, since an earlier task returned "
+                f"and holds the leadership: pass on_return='resign', or run both in one task"
             )
         hub = foreground_hub()
-        is_native = hub is None or self.thread == "native"
+        is_native = hub is None or self.settings.thread == "native"
         runner = NATIVE if hub is None or is_native else ForegroundRunner(hub)
-        candidate = self._kept = Candidate(self, task, runner)
+        candidate = self._kept = Candidate(self.settings, task, runner)
         campaign = functools.partial(candidate.campaign, in_foreground=True)
         result: Result
         try:
             if hub is not None and is_native:
-                result = in_native_thread(hub, campaign, candidate._ask_to_stop)
+                result = in_native_thread(hub, campaign, candidate.ask_to_stop)
             else:
                 result = campaign()
             return result
@@ -190,8 +168,8 @@ class Election:
         place = find_place()
         if isinstance(place, Elsewhere):
             return stand_elsewhere(self, task, place)
-        self.lock._require_usable()
-        self._have_rehearsed()
+        self.settings.engine.require_usable()
+        self.rehearse_before_parking()
         if place is None:
             say_if_parent_leads(self.lock)
             candidate = take_over(self, task) or self.start_unchecked(task)
@@ -216,8 +194,14 @@ class Election:
 
         return Lead(self)
 
-    def _have_rehearsed(self) -> None:
-        self.before_parking = rehearse_in_place
+    def ask_to_stop(self) -> None:
+        """Ask the task of `run` to stop, and return at once; any thread and signal handler may."""
+        if self._kept is not None:
+            self._kept.ask_to_stop()
+
+    def rehearse_before_parking(self) -> None:
+        """Have candidates rehearse before they wait, if the parent process has not; for servers."""
+        self.settings.before_parking = rehearse_in_place
 
     def start_unchecked(
         self,
@@ -231,8 +215,8 @@ class Election:
         """
         if candidate is None:
             if runner is None and type(_thread.start_new_thread) is _BUILTIN:  # nothing has patched
-                runner = NATIVE if self.thread == "native" else LATE
-            candidate = Candidate(self, task, runner or runner_for(task, self.thread))
+                runner = NATIVE if self.settings.thread == "native" else LATE
+            candidate = Candidate(self.settings, task, runner or runner_for(task, self.settings.thread))
         candidates.add(candidate)
         see_to_end_of_child()
         start_new_thread(candidate.campaign, ())
@@ -240,15 +224,7 @@ class Election:
 
     def __reduce__(self) -> tuple[functools.partial[Election], tuple[()]]:
         """Its settings: whoever unpickles it neither stands nor leads."""
-        settings: dict[str, Any] = {
-            "lease": None if self.switch is None else self.switch.lease,
-            "on_return": self.on_return,
-            "backoff": self.backoff,
-            "on_elected": self.on_elected,
-            "on_resigned": self.on_resigned,
-            "thread": self.thread,
-        }
-        return functools.partial(type(self), self.lock, **settings), ()
+        return functools.partial(type(self), self.lock, **self.settings.as_keywords()), ()
 
 
 def _as_lock(lock: str | os.PathLike[str] | LeaderLock | None, name: str | None) -> LeaderLock:
@@ -259,18 +235,3 @@ def _as_lock(lock: str | os.PathLike[str] | LeaderLock | None, name: str | None)
     if isinstance(lock, str) and "://" in lock:
         raise Unsupported(f"{lock}: this version elects by a file only; give a path or name=")
     return LeaderLock(lock, name=name)
-
-
-def _as_backoff(backoff: tuple[float, float]) -> tuple[float, float]:
-    try:
-        first, most = backoff
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"backoff must be two numbers of seconds, the first and the most, not {backoff!r}"
-        ) from error
-    if not (0 < first <= most and math.isfinite(most)):
-        raise ValueError(
-            f"backoff must be two positive numbers of seconds, the first not larger than the most, "
-            f"not {backoff!r}"
-        )
-    return first, most

@@ -13,12 +13,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Literal
 
-    from leaderlock.election.election import Election
     from leaderlock.election.leadership import Leadership
     from leaderlock.election.runners import Runner
+    from leaderlock.election.settings import ElectionSettings
+    from leaderlock.engines.engine import Engine, Tenure
     from leaderlock.kernel.watchers import Watchers
-    from leaderlock.lock.gated import Hold
-    from leaderlock.lock.leader_lock import LeaderLock
 
     State = Literal["standby", "leading", "resigned", "stopped"]
 
@@ -30,9 +29,9 @@ class Ending:
     exception at any instant leaves a leadership whose task runs, or none.
     """
 
-    _election: Election
-    _lock: LeaderLock
-    _hold: Hold | None
+    _settings: ElectionSettings
+    _engine: Engine
+    _tenure: Tenure | None
     _leadership: Leadership | None
     _mutex: Any
     _runner: Runner
@@ -72,21 +71,22 @@ class Ending:
                     start_new_thread(self._end_term, (leadership, how), {"again": True})
                     raise
             raise
-        if not self._election.is_rehearsal:
-            log().info("process %d resigned from %s", self._pid, self._lock.path)
-        if self._election.on_resigned is not None:
+        if not self._settings.is_rehearsal:
+            log().info("process %d resigned from %s", self._pid, self._engine.address)
+        if self._settings.on_resigned is not None:
             try:
-                self._runner.run(functools.partial(self._election.on_resigned, leadership))
+                self._runner.run(functools.partial(self._settings.on_resigned, leadership))
             except Exception:  # noqa: BLE001  (the resignation stands)
                 log().exception("on_resigned failed")
 
     def _end_term(self, leadership: Leadership, how: str, *, again: bool = False) -> None:
         """End the term and release the lock; again, if it was broken off."""
-        leadership.end()
-        if self._election.switch is not None:
-            self._election.switch.disarm()
+        leadership._end()
+        if self._settings.switch is not None:
+            self._settings.switch.disarm()
         try:
-            self._lock._release("exited" if self._exits and how == "resigned" else how, self._hold)
+            if self._tenure is not None:
+                self._tenure.resign("exited" if self._exits and how == "resigned" else how)
         except LeaderLockError as error:
             # Which was logged, or was done by the time that it was broken off.
             if not (isinstance(error, NotHeld) and (leadership.lost or again)):
@@ -95,7 +95,8 @@ class Ending:
     def _abandon(self) -> None:
         """Let go of everything, however far it has come: nothing is held without a task."""
         self._resign("stopped")
-        self._lock._finish(self._hold)
+        if self._tenure is not None:
+            self._tenure.finish()
         self._end("stopped")
         self._ended = True
         self._watchers.tell()

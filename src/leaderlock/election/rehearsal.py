@@ -12,6 +12,8 @@ import os
 import sys
 
 from leaderlock.election.candidate import Candidate
+from leaderlock.election.settings import ElectionSettings
+from leaderlock.engines.flock import FlockEngine
 from leaderlock.errors import LeaderLockError
 from leaderlock.lock.leader_lock import LeaderLock
 from leaderlock.log import log
@@ -75,16 +77,13 @@ def rehearse_in_place() -> None:
 def _rehearse(make: Callable[[], LeaderLock]) -> None:
     global is_learnt  # noqa: PLW0603
     is_learnt = True  # or not to be had here
-    from leaderlock.election.election import Election  # noqa: PLC0415  (as it us, and before a fork: see there)
-
     try:
-        lock = make()
-        election = Election(lock, on_return="resign", backoff=(0.001, 0.001))
-        election.is_rehearsal = True
+        engine = FlockEngine(make())
+        settings = ElectionSettings(engine, on_return="resign", backoff=(0.001, 0.001))
+        settings.is_rehearsal = True
         for _ in range(_TIMES):
-            lock._pid = 0  # as in a forked child, to which it is new
-            lock._file.last_written, lock._file.journalled = (b"", 0), 0  # as if another one had led
-            Candidate(election, _lead).campaign(in_foreground=True)
+            engine.forget_what_is_known()
+            Candidate(settings, _lead).campaign(in_foreground=True)
     except LeaderLockError:  # not Linux, no descriptor left, a temporary directory on a network
         return
 

@@ -59,7 +59,7 @@ class Runner:
 
     def end_lease(self, leadership: Leadership, lost: Callable[[], object]) -> None:
         """The task has returned: its lease ends."""
-        leadership.end_lease()
+        leadership._end_lease()
 
     def can_wait(self) -> bool:
         """Whether the caller may wait for a task."""
@@ -114,7 +114,7 @@ class GreenRunner(Runner):
         switch = leadership._switch
         if switch is None:
             return
-        leadership.is_beaten_for = True
+        leadership._is_beaten_for = True
 
         def beat() -> None:
             try:

@@ -40,15 +40,15 @@ class Ticks:
         begin = time.monotonic()
         tick = 0
         while not leadership._stopping.is_set():
-            news, leadership.news = leadership.news, None  # for after the tick's work
+            news, leadership._deferred = leadership._deferred, None  # for after the tick's work
             try:
                 leadership.beat()
             except LeadershipLost:
                 return
             finally:
-                leadership.news = news
+                leadership._deferred = news
             yield tick
-            leadership.announce()
+            leadership._run_deferred()
             elapsed = time.monotonic() - begin
             tick = int(elapsed // seconds) + 1
             if leadership._pause(tick * seconds - elapsed):

@@ -1,4 +1,4 @@
-"""The seam between an election and what it is held in: a file's flock here, a server of a fleet elsewhere.
+"""The seam between an election and its place: a file's flock here, a server of a fleet elsewhere.
 
 An election knows an `Engine` and, for each time that it stands, a `Tenure`; it knows no file, gate,
 descriptor or connection. The queue is the engine's: `Tenure.stand` blocks in it, without polling.
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
         """
 
         @property
-        def address(self) -> str: ...
+        def address(self) -> str:
+            """The place, for messages."""
 
         @property
-        def session(self) -> float | None: ...
+        def session(self) -> float | None:
+            """Seconds, or None."""
 
         def require_usable(self) -> None:
             """Raise what `Tenure.stand` would raise for the place, without waiting for anything.
@@ -55,21 +57,30 @@ if TYPE_CHECKING:
         Attributes:
             term: the fencing token; known once it leads.
             since: when it was elected, in seconds since the epoch.
-            waited: for how many seconds others led meanwhile.
+            takes_over: whether somebody else led until then.
+            engine: what it stands in.
             request: the request of an operator to end the term.
         """
 
         @property
-        def term(self) -> int: ...
+        def term(self) -> int:
+            """The fencing token."""
 
         @property
-        def since(self) -> float: ...
+        def since(self) -> float:
+            """When it was elected."""
 
         @property
-        def waited(self) -> float: ...
+        def takes_over(self) -> bool:
+            """Whether somebody else led until then."""
 
         @property
-        def request(self) -> Request: ...
+        def engine(self) -> Engine:
+            """What it stands in."""
+
+        @property
+        def request(self) -> Request:
+            """The request of an operator."""
 
         def stand(
             self, wait: Wait | None, *, limit: float | None = None, lease: float | None = None
@@ -142,7 +153,8 @@ if TYPE_CHECKING:
         """Hears of changes: in `wait`, or in a thread of its own after `start`."""
 
         @property
-        def has_thread(self) -> bool: ...
+        def has_thread(self) -> bool:
+            """Whether it hears of changes in a thread."""
 
         def open(self) -> None:
             """Begin to hear of changes; whoever has made this calls `end`, whatever is raised.
@@ -156,7 +168,7 @@ if TYPE_CHECKING:
             """Hear of changes in a thread; RuntimeError if the system has none left."""
 
         def wait(self, event: NativeEvent, seconds: float | None) -> bool:
-            """Wait for the event, or for some seconds, and hear of changes; whether the event is set."""
+            """Wait for the event, or for some seconds, and hear of changes; whether it is set."""
 
         def end(self) -> None:
             """Hear no more."""

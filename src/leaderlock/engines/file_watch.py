@@ -23,21 +23,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from leaderlock.kernel.event import NativeEvent
+    from leaderlock.lock.leader_lock import LeaderLock
 
 
 _PATIENCE = 1.0
 """Seconds; the thread has nothing to wait for."""
 
 
-class LookOut:
+class ReplacementWatch:
     """Calls something whenever a file may have been deleted or replaced: in `wait`, or in a thread.
 
     Args:
         look: called each time; also for changes that mean nothing, such as a chmod. And once before
             that, for what happened before there was a watch.
+        lock: the lock that is held.
     """
 
-    def __init__(self, look: Callable[[], object]) -> None:
+    def __init__(self, look: Callable[[], object], lock: LeaderLock) -> None:
         self._pid = os.getpid()
         self._look = look
         self._thread = 0
@@ -50,18 +52,19 @@ class LookOut:
         self._mutex = RLock()  # a signal handler may look at `stopping` as well
         self._bell = Descriptor()
         self._watch = FileWatch()
+        self._lock = lock
         self._fd = -1
 
-    def open(self, fd: int) -> None:
+    def open(self) -> None:
         """Begin to look out; whoever has made this calls `end`, whatever is raised.
 
-        Args:
-            fd: the lock's descriptor; it may be closed later, which `look` tells.
+        Other code may close the lock's descriptor later, which `look` tells.
 
         Raises:
             OSError: the kernel does not tell here.
+            NotHeld: other code has closed the lock's descriptor already.
         """
-        self._fd = fd
+        self._fd = fd = self._lock.fileno()
         try:
             self._watch.open(fd)
             if self._watch.fileno() > fd:  # see `Descriptor.move_up`

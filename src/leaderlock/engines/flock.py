@@ -1,4 +1,4 @@
-"""An election by a file's flock: the kernel keeps the queue, and frees it when a leader's process ends."""
+"""An election by a file's flock: the kernel keeps the queue, and ends a turn with its process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 
 from leaderlock.errors import LeadershipLost, LockFileReplaced, NotHeld
 from leaderlock.lock import turn
+from leaderlock.lock.journal import AT_ONCE
 from leaderlock.lock.resigning import Request
 from leaderlock.lock.turn import Turn
 
@@ -41,7 +42,11 @@ class FlockEngine:
 
     def tenure(self) -> FlockTenure:
         """As `Engine` says."""
-        return FlockTenure(self.lock)
+        return FlockTenure(self)
+
+    def forget_what_is_known(self) -> None:
+        """Let the next tenure be as in a forked child, to which the file is new; for a rehearsal."""
+        turn.forget_what_is_known(self.lock)
 
     def is_same(self, other: Engine) -> bool:
         """As `Engine` says."""
@@ -55,11 +60,12 @@ class FlockEngine:
 class FlockTenure(Turn):
     """A turn at the lock, as a term; see `Tenure`."""
 
-    __slots__ = ("_next_note", "_note_every", "request")
+    __slots__ = ("_next_note", "_note_every", "engine", "request")
+    request: Request
 
-    def __init__(self, lock: LeaderLock) -> None:
-        super().__init__(lock)
-        self.request = Request(lock)
+    def __init__(self, engine: FlockEngine) -> None:
+        super().__init__(engine.lock)
+        self.engine = engine
         self._note_every = _NOTE_EVERY
         self._next_note = 0.0
 
@@ -70,8 +76,15 @@ class FlockTenure(Turn):
         if lease is not None:
             self._note_every = min(_NOTE_EVERY, lease / 4)
         leads = self.acquire(limit, wait, lease)
-        self._next_note = time.monotonic() + self._note_every
+        if leads:
+            self.request = Request(self.lock)  # not in each standby
+            self._next_note = time.monotonic() + self._note_every
         return leads
+
+    @property
+    def takes_over(self) -> bool:
+        """As `Tenure` says."""
+        return self.waited > AT_ONCE
 
     def check(self) -> None:
         """As `Tenure` says."""

@@ -11,7 +11,7 @@ import os
 
 from leaderlock.errors import LeaderLockError
 from leaderlock.lock import journal, record, resigning
-from leaderlock.lock.holder import standing_of
+from leaderlock.lock.holder import open_for_reading, standing
 from leaderlock.lock.leader_lock import LeaderLock
 
 TYPE_CHECKING = False
@@ -135,7 +135,7 @@ def history_beside(path: str, leads: int | None) -> History:
 
 
 def _content_of(lock: LeaderLock) -> bytes:
-    fd = lock._file.open_for_reading()
+    fd = open_for_reading(lock)
     if fd is None:
         raise LeaderLockError(f"{lock.path} does not exist: nobody has used this lock yet")
     try:
@@ -173,8 +173,8 @@ def current(fd: int) -> Term | None:
 
 
 def _term_that_runs(lock: LeaderLock) -> int | None:
-    standing = standing_of(lock._file)
-    return None if standing is None or standing.holder is None else standing.holder.term
+    now = standing(lock)
+    return None if now is None or now.holder is None else now.holder.term
 
 
 def _parse(slot: bytes, number: int | None) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from leaderlock.election.election import Settings
+    from leaderlock.election.settings import Settings
 
 
 def hook_election(

@@ -183,7 +183,7 @@ async def _candidate(election: Election, task: Task, is_coroutine: bool) -> Asyn
     log_to_stderr()
     if is_coroutine:
         task = in_loop(task, _require_asyncio())  # type: ignore[arg-type]
-    election._have_rehearsed()
+    election.rehearse_before_parking()
     try:
         candidate = election.start_unchecked(task, NATIVE if is_coroutine else None)
     except RuntimeError as error:  # the system has no thread left
@@ -194,7 +194,7 @@ async def _candidate(election: Election, task: Task, is_coroutine: bool) -> Asyn
         try:
             yield
         finally:
-            candidate._ask_to_stop()  # first: if the loop is being taken down, nobody can wait any more
+            candidate.ask_to_stop()  # first: if the loop is being taken down, nobody can wait any more
             await _stop(candidate)
 
 
@@ -205,7 +205,7 @@ async def _stop(candidate: Candidate) -> None:
     log().warning(
         "the task for %s did not stop within %g s of the worker's shutdown; the leadership passes on "
         "as it ends, or the process does",
-        candidate._lock.path,
+        candidate.address,
         EXIT_GRACE,
     )
 

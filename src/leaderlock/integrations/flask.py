@@ -12,8 +12,9 @@ import os
 from typing import overload
 
 from leaderlock.election.keywords import names_near_keyword
-from leaderlock.election.placement import Elsewhere, find_place
+from leaderlock.election.placement import find_place
 from leaderlock.election.placement.parents import flask_serves
+from leaderlock.election.placement.place import Elsewhere
 from leaderlock.election.task import require_task
 from leaderlock.integrations.serving import ServedTask
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from leaderlock.election.election import Settings
     from leaderlock.election.leadership import Leadership
+    from leaderlock.election.settings import Settings
 
 
 class ServedTask:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from leaderlock.lock.file import LockFile
+    from leaderlock.lock.leader_lock import LeaderLock
     from leaderlock.lock.memory_file import MemoryFile
 
 
@@ -32,6 +33,16 @@ class Standing:
     def __init__(self, holder: Record | None, waiting: list[int]) -> None:
         self.holder = holder
         self.waiting = waiting
+
+
+def open_for_reading(lock: LeaderLock) -> int | None:
+    """A new descriptor of a lock's file, for the caller to close; None if there is no file yet."""
+    return lock._file.open_for_reading()
+
+
+def standing(lock: LeaderLock) -> Standing | None:
+    """`standing_of` a lock's file."""
+    return standing_of(lock._file)
 
 
 def standing_of(file: LockFile | MemoryFile) -> Standing | None:

@@ -104,11 +104,6 @@ class LeaderLock(Gated):
             return self._acquire(None, None)
         return self._acquire(limit_of(blocking, timeout), None)
 
-    def _require_usable(self) -> None:
-        """Raise what an acquisition would raise for the file, without waiting for anything."""
-        self._own_gate()
-        self._file.require_usable()
-
     def release(self) -> None:
         """Release the lock; any thread of the process may.
 
@@ -219,8 +214,10 @@ class LeaderLock(Gated):
             )
         return self._file.settings(), self._timeout
 
-    def __setstate__(self, settings: tuple[Settings, float]) -> None:
-        self._begin(lock_file(*settings[0]), settings[1])
+    def __setstate__(self, state: tuple[Settings, float] | Settings) -> None:
+        # Version 0.1 had no timeout: its state is the file's settings alone.
+        settings, timeout = state if len(state) == 2 else (state, -1.0)
+        self._begin(lock_file(*settings), timeout)
 
     def __repr__(self) -> str:
         state = "locked" if self.locked() else "unlocked"

@@ -17,8 +17,6 @@ from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from leaderlock.lock.leader_lock import LeaderLock
 
 HEEDS = b"heeds"
@@ -69,12 +67,11 @@ class Request:
         self._holds = True
         answer(self._lock, HOLDS)
 
-    def heed(self, stop: Callable[[], object]) -> None:
-        """Look for a request, and have the task asked to stop if there is one."""
+    def heed(self) -> None:
+        """Look for a request; `asked` says whether there is one."""
         if not (self.asked or self._holds) and is_asked(self._lock):
             self.asked = True
             log().info("process %d is asked to resign from %s", os.getpid(), self._lock.path)
-            stop()
 
 
 def answer(lock: LeaderLock, word: bytes) -> None:

@@ -111,6 +111,21 @@ class Turn:
         self.record_beat()
 
 
+def acquire_for(lock: LeaderLock, limit: float | None, wait: Wait) -> bool:
+    """`LeaderLock.acquire`, which another thread can call off by `wait`; no limit if None."""
+    return lock._acquire(limit, wait)
+
+
+def release_as(lock: LeaderLock, how: str) -> None:
+    """`LeaderLock.release`, with what the history is to say of the end."""
+    lock._release(how)
+
+
+def mend_record(lock: LeaderLock) -> None:
+    """Write the record of a held lock again if others have overwritten it; `NotHeld` if it is lost."""
+    lock._gate.mend()
+
+
 def require_usable(lock: LeaderLock) -> None:
     """Raise what an acquisition would raise for the file, without waiting for anything."""
     lock._own_gate()

@@ -9,6 +9,7 @@ from typing import overload
 from leaderlock.election.candidate import Candidate
 from leaderlock.election.election import Election
 from leaderlock.election.keywords import names_near_keyword
+from leaderlock.election.leadership import run_deferred_in_thread
 from leaderlock.kernel.threads import RLock
 from leaderlock.once.decorated import name_for, require_function
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any, Literal, ParamSpec, TypeVar
 
-    from leaderlock.election.election import Settings
     from leaderlock.election.leadership import Leadership
+    from leaderlock.election.settings import Settings
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -117,5 +118,5 @@ class _OnlyOnce:
             return candidate
 
     def _run(self, args: Any, kwargs: Any, leadership: Leadership) -> object:
-        leadership.tell_beside()
+        run_deferred_in_thread(leadership)
         return self._function(*args, **kwargs)

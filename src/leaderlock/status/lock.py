@@ -7,6 +7,7 @@ import os
 from leaderlock.errors import LockFileUnusable
 from leaderlock.kernel.proc.processes import is_there, wait_for_end
 from leaderlock.lock import record
+from leaderlock.lock.holder import open_for_reading
 from leaderlock.lock.leader_lock import LeaderLock
 from leaderlock.status.hidden import hidden_from_us, outside_our_namespace
 from leaderlock.status.model import Filesystem, HolderStatus, LockStatus, ProcessStatus
@@ -45,7 +46,7 @@ def status_of(lock: str | os.PathLike[str] | LeaderLock) -> LockStatus:
     view = View()
     if isinstance(lock, LeaderLock):
         if lock.path.startswith("memfd:"):
-            fd = lock._file.open_for_reading()
+            fd = open_for_reading(lock)
             assert fd is not None  # only a path may lead to nothing
             try:
                 with open_lock(f"/proc/{os.getpid()}/fd/{fd}") as opened:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from leaderlock.errors import LeaderLockError, LockFileReplaced
 from leaderlock.lock import resigning
+from leaderlock.lock.turn import mend_record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class LookOut:
     def _look(self) -> None:
         try:
             self._lock.check()
-            self._lock._gate.mend()  # others may have overwritten the record
+            mend_record(self._lock)  # others may have overwritten the record
         except LockFileReplaced as error:
             self.end()
             text = f"{error}; the command is stopped, and started again under the new file's lock"

@@ -8,6 +8,8 @@ from leaderlock.errors import LeaderLockError
 from leaderlock.kernel.flock import INTERRUPTING_SIGNALS, Wait, share_signal
 from leaderlock.kernel.signals import signal
 from leaderlock.kernel.threads import allocate_lock, start_new_thread
+from leaderlock.lock.turn import acquire_for, release_as
+from leaderlock.supervisor.messages import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ class Queue:
 
     def _park(self, lock: LeaderLock, limit: float | None) -> None:
         try:
-            self.acquired = lock._acquire(limit, self._wait)
+            self.acquired = acquire_for(lock, limit, self._wait)
         except Exception as error:  # noqa: BLE001  (told to the loop's thread)
             self.error = error
         finally:
@@ -99,3 +101,15 @@ class Queue:
     def cancel(self) -> None:
         """Leave the queue; the loop is told when that has happened."""
         self._wait.cancel()
+
+
+def let_go(lock: LeaderLock, how: str) -> None:
+    """Release the lock, and say what failed.
+
+    Args:
+        how: what the history says of the end.
+    """
+    try:
+        release_as(lock, how)
+    except LeaderLockError as error:
+        say(str(error))

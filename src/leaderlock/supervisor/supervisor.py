@@ -293,7 +293,6 @@ class Supervisor:
         if lock is not None and lock.locked():
             if self._command.is_running:
                 raise RuntimeError("the lock is kept: the command runs")
-            try:
-                lock._release(how)
-            except LeaderLockError as error:
-                say(str(error))
+            from leaderlock.supervisor.lock_wait import let_go  # noqa: PLC0415  (imported before)
+
+            let_go(lock, how)

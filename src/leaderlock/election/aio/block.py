@@ -94,7 +94,7 @@ class _Stay:
     """The candidate of one `lead` block."""
 
     def __init__(self, election: Election, loop: asyncio.AbstractEventLoop) -> None:
-        self._candidate = Candidate(election, self._sit_out)
+        self._candidate = Candidate(election.settings, self._sit_out)
         self._election = election
         self._loop = loop
         # Weakly: a coroutine that its loop has lost is collected, which ends the block.
@@ -109,7 +109,7 @@ class _Stay:
         self._is_cancelled = False
 
     async def begin(self) -> Leadership:
-        self._election._have_rehearsed()
+        self._election.rehearse_before_parking()
         candidates.add(self._candidate)
         # Whether it has begun is known so: see `Descriptor`.
         (self._thread,) = map(start_new_thread, (self._campaign,), ((),))
@@ -160,7 +160,7 @@ class _Stay:
         self._is_over = True
         if self._term is not None:
             self._term.end_anywhere()
-        self._candidate._ask_to_stop()
+        self._candidate.ask_to_stop()
         if self._thread is None:
             candidates.discard(self._candidate)
 
@@ -196,7 +196,7 @@ class _Stay:
         await self.until_ended()
         if has_only_lost or (error is None and leadership.lost):
             raise LeadershipLost(
-                f"the leadership of {self._election.lock.path} was lost in the block, or given up on "
+                f"the leadership of {self._candidate.address} was lost in the block, or given up on "
                 f"request"
             ) from error
 
@@ -206,7 +206,7 @@ class _Stay:
         self._take_back()
         return (
             is_ours
-            and (leadership.lost or leadership.request.asked)
+            and (leadership.lost or leadership._tenure.request.asked)
             and self._cancelling() <= self._cancellations
         )
 

@@ -84,16 +84,16 @@ class Term:
                 self._beat()
 
         leadership = self._leadership
-        leadership.is_beaten_for = True
-        news, leadership.news = leadership.news, None
+        leadership._is_beaten_for = True
+        news, leadership._deferred = leadership._deferred, None
         try:
             post(self._loop, begin_and_beat, self._drop, context)
         except RuntimeError as error:
             raise SystemExit from error
         with leadership._stopping.releasing(self):
             self._begun.wait()  # or the loop would have to wait for the GIL while this thread tells
-            leadership.news = news
-            leadership.tell()
+            leadership._deferred = news
+            leadership._run_deferred_and_watch()
             self._ended.wait()
         if self._is_dropped:
             raise SystemExit

@@ -25,7 +25,8 @@ class PlacedCandidate(Candidate):
     """
 
     def __init__(self, election: Election, task: Callable[[Leadership], Any]) -> None:
-        super().__init__(election, task)
+        super().__init__(election.settings, task)
+        self._election = election
         self._maker = self._pid
         self._has_begun = False
 
@@ -33,7 +34,7 @@ class PlacedCandidate(Candidate):
         """Become this process's own, in the process that is to stand, before anything else uses it."""
         if self._pid != os.getpid():
             maker, stopped = self._maker, self._stop_requested
-            Candidate.__init__(self, self._election, self._task)
+            Candidate.__init__(self, self._settings, self._task)
             self._maker, self._stop_requested, self._has_begun = maker, stopped, False
             if stopped:
                 self._give_up()
@@ -44,7 +45,7 @@ class PlacedCandidate(Candidate):
         if self._has_begun or self._stop_requested:
             return
         self._has_begun = True
-        self._runner = runner_for(self._task, self._election.thread)
+        self._runner = runner_for(self._task, self._settings.thread)
         try:
             self._election.start_unchecked(self._task, candidate=self)
         except RuntimeError as error:  # the system has no thread left
@@ -60,11 +61,7 @@ class PlacedCandidate(Candidate):
         """Whether it is a candidate of this election, or of one for the same lock, with this task."""
         if self._task != task:
             return False
-        mine, other = self._lock._file, election.lock._file
-        if mine is other or not mine.has_path or mine.is_named != other.is_named:
-            return mine is other
-        # A name has a path for each user, and a worker may be about to become another one.
-        return mine.name == other.name if mine.is_named else mine.path == other.path
+        return self._engine.is_same(election.settings.engine)
 
     def wait(self, timeout: float | None = None) -> bool:
         """As of `Candidate`; False at once in the process that made it, which never leads."""

@@ -54,7 +54,7 @@ def _say_once() -> None:
                 "not take over. To have it stand, start its candidate in it, after the fork (call the "
                 "function under only_once, or Election.start, there)",
                 os.getpid(),
-                candidate._lock.path,
+                candidate.address,
             )
             return
 

@@ -8,7 +8,8 @@ import os
 import sys
 
 from leaderlock.election.at_exit import stop_at_exit
-from leaderlock.election.placement import Elsewhere, Here, frames, retiring, say_where
+from leaderlock.election.placement import retiring
+from leaderlock.election.placement.place import Elsewhere, Here, frames, say_where
 from leaderlock.kernel.signals import signal
 
 TYPE_CHECKING = False
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
 
     from leaderlock.election.candidate import Candidate
-    from leaderlock.election.placement import Call, Placed
+    from leaderlock.election.placement.place import Call, Placed
 
 
 def find_place() -> Here | Elsewhere | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-from leaderlock.election.placement import Elsewhere, frames, say_where
+from leaderlock.election.placement.place import Elsewhere, frames, say_where
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from leaderlock.election.placement import Placed
+    from leaderlock.election.placement.place import Placed
 
 
 def find_place() -> Elsewhere | None:

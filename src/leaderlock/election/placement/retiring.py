@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 
 from leaderlock.election.at_exit import end_notices, retire
-from leaderlock.election.placement import frames
+from leaderlock.election.placement.place import frames
 from leaderlock.kernel.signals import signal
 
 TYPE_CHECKING = False

@@ -13,7 +13,7 @@ import signal
 import sys
 
 from leaderlock.election.at_exit import stop_at_exit
-from leaderlock.election.placement import Elsewhere, Here
+from leaderlock.election.placement.place import Elsewhere, Here
 from leaderlock.election.placement.stderr_log import log_to_stderr
 from leaderlock.errors import Unsupported
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
-    from leaderlock.election.placement import Placed
+    from leaderlock.election.placement.place import Placed
 
     Started = TypeVar("Started")
 
@@ -93,7 +93,7 @@ def begin_here(begin: Callable[[], Started]) -> Started:
     if not _is_set_up:
         _is_set_up = True
         log_to_stderr()  # which is uWSGI's log
-        _ask_to_stop_at_end()
+        ask_to_stop_at_end()
     # uWSGI's handler ends the process from the thread that the kernel gives the signal to, and CPython
     # waits for ever for its main thread if that is another one. So the task's thread and all that it
     # starts are born with these signals blocked, as uWSGI's own request threads are.
@@ -163,7 +163,7 @@ def _import_decorators() -> None:
         setattr(uwsgi, name, hook)
 
 
-def _ask_to_stop_at_end() -> None:
+def ask_to_stop_at_end() -> None:
     """Have the tasks asked to stop when uWSGI ends this process.
 
     Python's exit handlers alone would not do: ``skip-atexit-teardown`` leaves them out.

@@ -51,7 +51,7 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types of its 
         task = task_of(path, configured().get(path, {}))
         election = task.election
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: _stop(election))
+            signal.signal(number, lambda *_: election.ask_to_stop())
         election.run(task.run)
 
     def _show(self) -> None:
@@ -60,11 +60,6 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types of its 
             raise CommandError("settings.LEADERLOCK names no task: add one, or use --run PATH.TO.TASK")
         for path, keywords in tasks.items():
             self.stdout.write(f"{path}: {_state(task_of(path, keywords).election)}")
-
-
-def _stop(election: Election) -> None:
-    if election._kept is not None:
-        election._kept.stop()
 
 
 def _state(election: Election) -> str:

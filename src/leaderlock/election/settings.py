@@ -1,0 +1,98 @@
+"""`ElectionSettings`: what the candidates of an election go by, checked when it is made."""
+
+from __future__ import annotations
+
+import math
+
+from leaderlock.election.runners import WHERE
+from leaderlock.election.task import require_task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Literal, TypedDict
+
+    from leaderlock.deadman import DeadManSwitch
+    from leaderlock.election.leadership import Leadership
+    from leaderlock.engines.engine import Engine
+
+    Callback = Callable[[Leadership], object] | None
+
+    class Settings(TypedDict, total=False):
+        """The settings of an `Election` that `only_once` and each server's hook hand on to it."""
+
+        lease: float | None
+        on_return: Literal["hold", "resign"]
+        backoff: tuple[float, float]
+        on_elected: Callback
+        on_resigned: Callback
+        thread: Literal["auto", "native"]
+
+
+class ElectionSettings:
+    """The settings that `Election` documents, and the engine.
+
+    Attributes:
+        switch: for the lease, if there is one.
+        is_rehearsal: whether nothing is to be said of the terms, as they only warm caches.
+        before_parking: called by a candidate that finds the place taken, before it waits.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        lease: float | None = None,
+        on_return: Literal["hold", "resign"] = "hold",
+        backoff: tuple[float, float] = (1.0, 60.0),
+        on_elected: Callback = None,
+        on_resigned: Callback = None,
+        thread: Literal["auto", "native"] = "auto",
+    ) -> None:
+        if on_return not in ("hold", "resign"):
+            raise ValueError(f"on_return must be 'hold' or 'resign', not {on_return!r}")
+        if thread not in WHERE:
+            raise ValueError(f"thread must be 'auto' or 'native', not {thread!r}")
+        for callback, what in ((on_elected, "on_elected"), (on_resigned, "on_resigned")):
+            if callback is not None:
+                require_task(callback, what)
+        self.engine = engine
+        self.switch: DeadManSwitch | None = None
+        if lease is not None:
+            from leaderlock.deadman import DeadManSwitch  # noqa: PLC0415  (ctypes, 8 ms)
+
+            self.switch = DeadManSwitch(lease)
+        self.on_return = on_return
+        self.backoff = _as_backoff(backoff)
+        self.on_elected = on_elected
+        self.on_resigned = on_resigned
+        self.thread = thread
+        # Of every instance, from here on: what differs between two cannot be learnt from one of them.
+        self.is_rehearsal = False
+        self.before_parking: Callable[[], None] | None = None
+
+    def as_keywords(self) -> dict[str, Any]:
+        """What an `Election` with these settings is made with, besides its lock."""
+        return {
+            "lease": None if self.switch is None else self.switch.lease,
+            "on_return": self.on_return,
+            "backoff": self.backoff,
+            "on_elected": self.on_elected,
+            "on_resigned": self.on_resigned,
+            "thread": self.thread,
+        }
+
+
+def _as_backoff(backoff: tuple[float, float]) -> tuple[float, float]:
+    try:
+        first, most = backoff
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"backoff must be two numbers of seconds, the first and the most, not {backoff!r}"
+        ) from error
+    if not (0 < first <= most and math.isfinite(most)):
+        raise ValueError(
+            f"backoff must be two positive numbers of seconds, the first not larger than the most, "
+            f"not {backoff!r}"
+        )
+    return first, most
