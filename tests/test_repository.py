@@ -15,20 +15,25 @@ SOURCE = Path(__file__).parent.parent / "src"
 PACKAGE = "leaderlock"
 FACADE = "__init__"
 
-# From the ground up. A room may import its own row and the rows under it. `leaderlock/__init__.py` is a
-# row as well, so that a room under it cannot reach rooms over itself by `from leaderlock import …`.
-LEVELS: list[set[str]] = [
-    {"_version", "errors", "lazy", "log", "wording"},
-    {"kernel"},
-    {"deadman", "lock", "ping"},
-    {"diagnosis", "engines", "history"},
-    {"election", "inbox", "status"},
-    {"fifo", "once"},
-    {FACADE},
-    {"health", "supervisor"},
-    {"integrations", "interop"},
-    {"__main__", "cli", "web"},
+# From the top down, as CONTRIBUTING.md draws them. A room may import its own row and the rows under it.
+# `leaderlock/__init__.py` is a row as well, so that a room under it cannot reach the rooms over itself
+# through `from leaderlock import …`.
+ROWS: list[tuple[str, ...]] = [
+    ("__main__",),
+    ("cli",),
+    ("web",),
+    ("health", "integrations", "interop"),
+    ("supervisor",),
+    (FACADE,),
+    ("fifo", "once"),
+    ("election", "inbox", "status"),
+    ("diagnosis", "engines", "history"),
+    ("deadman", "lock", "ping"),
+    ("kernel",),
+    ("_version", "errors", "lazy", "log", "wording"),
 ]
+LEVELS = [set(row) for row in reversed(ROWS)]
+NOT_DRAWN = {"__main__", FACADE, "_version", "fifo", "lazy"}
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 
 LONGEST_FILE = 300
@@ -183,3 +188,139 @@ def test_a_property_test_has_no_deadline_and_may_be_slow() -> None:
         if keyword.arg in ("deadline", "suppress_health_check")
     ]
     assert not own, "\n".join(own)
+
+
+def test_the_drawing_in_contributing_is_that_of_the_rows() -> None:
+    rows = [", ".join(room for room in row if room not in NOT_DRAWN) for row in ROWS]
+    drawing = "```\n" + "\n".join(row for row in rows if row) + "\n```"
+    for page in ("CONTRIBUTING.md", "docs/explanation/how-it-is-built.md"):
+        text = (SOURCE.parent / page).read_text(encoding="utf-8")
+        assert drawing in text, f"{page} draws the rooms otherwise; it should be\n{drawing}"
+
+
+def test_few_files_stand_beside_the_rooms() -> None:
+    files = {file.name for file in (SOURCE / PACKAGE).glob("*.py")}
+    assert len(files) <= 10, f"give some of these a room: {sorted(files)}"
+
+
+def dotted(file: Path) -> str:
+    return ".".join(module_of(file)).removesuffix(f".{FACADE}")
+
+
+def imported_modules(module: str, source: str, modules: set[str]) -> set[str]:
+    """The modules of leaderlock that a module's imports run, also those inside functions."""
+    found: set[str] = set()
+    for statement in import_statements(ast.parse(source)):
+        if isinstance(statement, ast.Import):
+            names = [alias.name for alias in statement.names]
+        else:
+            names = [f"{statement.module}.{alias.name}" for alias in statement.names]
+        found |= {name if name in modules else name.rpartition(".")[0] for name in names}
+    return (found & modules) - {module}
+
+
+def circles(imports: dict[str, set[str]]) -> list[str]:
+    """Each module that can be reached from itself, with what it imports on the way."""
+
+    def reachable(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [start]
+        while waiting:
+            for module in imports[waiting.pop()] - seen:
+                seen.add(module)
+                waiting.append(module)
+        return seen
+
+    reached = {module: reachable(module) for module in imports}
+    return [
+        f"{module} imports {', '.join(sorted(m for m in imports[module] if module in reached[m]))}"
+        for module in sorted(imports)
+        if module in reached[module]
+    ]
+
+
+def test_no_modules_import_each_other() -> None:
+    sources = {dotted(file): file.read_text(encoding="utf-8") for file in source_files()}
+    imports = {
+        module: imported_modules(module, source, set(sources)) for module, source in sources.items()
+    }
+    assert not circles(imports), "\n".join(circles(imports))
+
+
+def test_a_circle_is_noticed_also_inside_a_function() -> None:
+    sources = {
+        "leaderlock.a": "from leaderlock import b",
+        "leaderlock.b": "def f():\n    from leaderlock.c import x",
+        "leaderlock.c": "import leaderlock.a",
+        "leaderlock.d": "import leaderlock.a\nif TYPE_CHECKING:\n    import leaderlock.e",
+        "leaderlock.e": "import leaderlock.d",
+    }
+    imports = {
+        module: imported_modules(module, source, set(sources)) for module, source in sources.items()
+    }
+    assert circles(imports) == [
+        "leaderlock.a imports leaderlock.b",
+        "leaderlock.b imports leaderlock.c",
+        "leaderlock.c imports leaderlock.a",
+    ]
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def private_names(tree: ast.AST) -> set[str]:
+    """The private attributes and methods that the classes of a module define, and its private names."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and ast.unparse(node.value) in ("self", "cls")
+        ):
+            names.add(node.attr)
+    return set(filter(is_private, names))
+
+
+def private_accesses(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
+    """The line, the expression and the name of each access to another object's private part."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            owner = ast.unparse(node.value)
+            if owner not in ("self", "cls", "super()"):
+                yield node.lineno, f"{owner}.{node.attr}", node.attr
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
+            for alias in node.names:
+                if is_private(alias.name):
+                    yield node.lineno, f"from {node.module} import {alias.name}", alias.name
+
+
+def strangers(sources: dict[str, str]) -> list[str]:
+    """Accesses to what is private to another room; `sources` by dotted module names."""
+    trees = {module: ast.parse(source) for module, source in sources.items()}
+    defined: dict[str, set[str]] = {}
+    for module, tree in trees.items():
+        for name in private_names(tree):
+            defined.setdefault(name, set()).add(room_of(module.split(".")))
+    return [
+        f"{module}:{line}: {expression}, which is private to {' or '.join(sorted(defined[name]))}"
+        for module, tree in sorted(trees.items())
+        for line, expression, name in private_accesses(tree)
+        if name in defined and room_of(module.split(".")) not in defined[name]
+    ]
+
+
+def test_no_room_uses_what_is_private_to_another() -> None:
+    sources = {dotted(file): file.read_text(encoding="utf-8") for file in source_files()}
+    assert not strangers(sources), "\n".join(strangers(sources))
+
+
+def test_a_private_access_across_rooms_is_noticed() -> None:
+    lock = "class LeaderLock:\n    def __init__(self):\n        self._gate = 1\n"
+    for other in ("def f(lock): return lock._gate", "from leaderlock.lock.gate import _gate"):
+        assert strangers({"leaderlock.lock.gate": lock, "leaderlock.status.lock": other})
+        assert not strangers({"leaderlock.lock.gate": lock, "leaderlock.lock.aio": other})

@@ -96,7 +96,7 @@ class Leadership(OfThisProcess):
                 self._run_deferred_and_watch()
 
     def _run_deferred_and_watch(self) -> None:
-        """Do what was put off now, and watch in a thread from here on: the task may not wait for long."""
+        """Do what was put off now, and watch in a thread from here on: the task may not wait."""
         self._run_deferred()
         if self._watch is not None and not self._watch.has_thread:
             try:
@@ -106,9 +106,9 @@ class Leadership(OfThisProcess):
 
     def _run_deferred(self) -> None:
         """Do what was put off now."""
-        news, self._deferred = self._deferred, None
-        if news is not None:
-            news(self)
+        deferred, self._deferred = self._deferred, None
+        if deferred is not None:
+            deferred(self)
 
     def wait(self, seconds: float) -> bool:
         """Sleep for some seconds, or until asked to stop; whether it was asked to.
@@ -135,10 +135,10 @@ class Leadership(OfThisProcess):
         """Wait; the task's thread looks out itself meanwhile, unless another one does."""
         if self._thread != get_ident():
             return self.stopping.wait(seconds)
-        lookout = self._watch
-        if lookout is None or lookout.has_thread:
+        watch = self._watch
+        if watch is None or watch.has_thread:
             return self._stopping.wait(seconds)
-        return lookout.wait(self._stopping, seconds)
+        return watch.wait(self._stopping, seconds)
 
     def beat(self) -> None:
         """Say that the task is alive, and make sure that it still leads; some 10 microseconds.
