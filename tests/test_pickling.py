@@ -167,7 +167,7 @@ p21
 NsNtp22
 b(tRp23
 ."""
-"""`Election("/tmp/x/leader.lock", lease=30, on_return="resign", backoff=(0.5, 2), on_elected=print)`."""
+"""An election of ``/tmp/x/leader.lock``, with a lease, a backoff and a callback."""
 
 
 def test_an_election_that_version_0_1_pickled_is_still_one() -> None:
