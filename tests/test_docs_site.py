@@ -26,6 +26,8 @@ from leaderlock import errors
 from tests.processes import PATIENCE
 from tests.web.conftest import chromium  # noqa: F401  (a fixture)
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 # What a browser fetches by itself; an <a> only goes somewhere if somebody clicks on it.
 FETCHED = {

@@ -170,6 +170,7 @@ def test_what_the_workers_count_is_in_the_report_and_another_one_reports_when_th
     assert example.process.wait() == 0
 
 
+@pytest.mark.slow
 def test_a_loop_that_is_stuck_is_killed_and_another_process_leads(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -262,6 +262,7 @@ def test_a_missing_directory_and_a_bad_length_are_refused(tmp_path: Path) -> Non
         PersistentReader(tmp_path / "fifo", longest=0)
 
 
+@pytest.mark.slow
 def test_the_example_survives_the_restarts_of_its_writers_and_the_deaths_of_its_leaders(
     tmp_path: Path,
 ) -> None:

@@ -31,6 +31,7 @@ def endings(path: Path) -> list[str | None]:
     return [term.ended for term in terms_of(path)]
 
 
+@pytest.mark.slow
 def test_no_acquisition_is_lost_over_a_thousand_sigkills(path: Path, tmp_path: Path) -> None:
     log = tmp_path / "terms"
     log.touch()

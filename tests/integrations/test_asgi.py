@@ -111,6 +111,7 @@ def test_a_worker_told_to_end_again_and_again_lets_the_task_stop_first(directory
         assert first.term in stopped_terms(server)
 
 
+@pytest.mark.slow
 @every_server
 def test_a_reload_moves_the_leadership_to_a_new_worker(directory: Path, kind: str) -> None:
     with AsgiServer(directory, kind) as server:

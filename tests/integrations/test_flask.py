@@ -40,6 +40,7 @@ def site(tmp_path: Path) -> Path:
     return copy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worker_class", ["sync", "gevent", "gthread"])
 @pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["lazy", "preload"])
 def test_the_example_in_gunicorn(tmp_path: Path, worker_class: str, preload: list[str]) -> None:

@@ -109,6 +109,7 @@ def test_the_end_of_a_standby_changes_nothing(directory: Path, worker_class: str
         server.check_one_leader_at_any_time()
 
 
+@pytest.mark.slow
 @every_class
 @with_and_without_preload
 def test_a_reload_moves_the_leadership_to_a_new_worker(
@@ -125,6 +126,7 @@ def test_a_reload_moves_the_leadership_to_a_new_worker(
         server.check_one_leader_at_any_time()
 
 
+@pytest.mark.slow
 @every_class
 @with_and_without_preload
 def test_an_upgrade_keeps_one_leader_over_both_arbiters(
@@ -175,6 +177,7 @@ def test_an_upgrade_of_a_daemon_can_let_go_of_the_old_workers_first(directory: P
         server.__exit__(None, None, None)
 
 
+@pytest.mark.slow
 @every_class
 def test_one_leads_while_workers_are_recycled_under_load(directory: Path, worker_class: str) -> None:
     with Server(directory, worker_class, max_requests=20, max_requests_jitter=10) as server:

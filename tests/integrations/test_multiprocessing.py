@@ -78,6 +78,7 @@ def running(processes: list[Any]) -> Iterator[list[BaseProcess]]:
             process.join()
 
 
+@pytest.mark.slow
 @by_every_method
 def test_the_example_has_one_leader_and_another_one_when_that_is_killed(
     tmp_path: Path, method: str

@@ -62,6 +62,8 @@ FOUR = """
 import pytest
 from conftest import note, together
 
+pytestmark = pytest.mark.slow
+
 @pytest.mark.parametrize("number", range(4))
 def test(number, data):
     together(4)

@@ -44,6 +44,7 @@ def lines_lost_in(runs: int, tmp_path: Path) -> list[tuple[int, str]]:
         return [outcome for outcome in pool.map(once, range(runs)) if outcome != (3, "last\n")]
 
 
+@pytest.mark.slow
 @needs_namespaces
 def test_the_last_line_reaches_the_log_sidecar_in_1_000_runs_as_pid_1(tmp_path: Path) -> None:
     assert lines_lost_in(1_000, tmp_path) == []
