@@ -27,7 +27,7 @@ def stop_at_exit() -> None:
     """Ask the tasks of this process to stop; standbys cost the exit nothing, and lead no more."""
     mine = [candidate for candidate in candidates if candidate._pid == os.getpid()]
     for candidate in mine:
-        candidate._say_that_we_exit()
+        candidate.note_exit()
         candidate._request_stop()
     myself = here()  # a task that exits by a signal handler: it cannot wait for itself
     leading = [c for c in mine if c._leadership is not None and c._thread != myself and not c._ended]
@@ -66,22 +66,27 @@ def retire() -> None:
                 wait.cancel()
 
 
-_seen_to = 0
-"""The process that `see_to_end_of_child` was called in."""
+_registered_pid = 0
+"""The process that `stop_at_multiprocessing_exit` was called in."""
 
 
-def see_to_end_of_child() -> None:
+def stop_at_multiprocessing_exit() -> None:
     """Have `stop_at_exit` called in a child of `multiprocessing` too, whatever its start method.
 
     Forked ones end by os._exit, after finalizers of multiprocessing's own: Python runs no exit handlers
     there. Nothing is imported for those who do not use it.
     """
-    global _seen_to  # noqa: PLW0603
+    global _registered_pid  # noqa: PLW0603
     process = sys.modules.get("multiprocessing.process")
     util = sys.modules.get("multiprocessing.util")
-    if process is None or util is None or process.parent_process() is None or _seen_to == os.getpid():
+    if (
+        process is None
+        or util is None
+        or process.parent_process() is None
+        or _registered_pid == os.getpid()
+    ):
         return
-    _seen_to = os.getpid()
+    _registered_pid = os.getpid()
     # Before the finalizers of queues and pools (15 at most), which a task may still need.
     util.Finalize(None, stop_at_exit, exitpriority=100)
 

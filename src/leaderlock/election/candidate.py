@@ -56,7 +56,7 @@ class Candidate(Ending, OfThisProcess):
         self._tenure: Tenure | None = None
         self._stop_requested = False
         self._exits = False
-        self._decided = False  # it leads, or never will
+        self._outcome_known = False  # it leads, or never will
         self._ended = False
         self._watchers = Watchers()
 
@@ -86,9 +86,9 @@ class Candidate(Ending, OfThisProcess):
         """
         if self._pid != os.getpid():
             return False
-        if not self._decided and timeout != 0:
+        if not self._outcome_known and timeout != 0:
             refuse_to_block("candidate.wait()", "write `await asyncio.to_thread(candidate.wait)`")
-        return self._watchers.until(lambda: self._decided, timeout) and self.state in (
+        return self._watchers.until(lambda: self._outcome_known, timeout) and self.state in (
             "leading",
             "resigned",
         )
@@ -119,7 +119,7 @@ class Candidate(Ending, OfThisProcess):
         self._stop_requested = True
         self._watchers.tell()
 
-    def _say_that_we_exit(self) -> None:
+    def note_exit(self) -> None:
         """For the history: the end of the term, which may come without us, is that of the process."""
         self._exits = True
         leadership = self._leadership
@@ -180,7 +180,7 @@ class Candidate(Ending, OfThisProcess):
                 self._end("resigned" if self._state == "resigned" else "stopped")
             self._ended = True
             if self._exits:  # and who has said so may have seen us at work still
-                self._say_that_we_exit()
+                self.note_exit()
             self._watchers.tell()
             if self._leadership is not None and self._leadership.lost:  # as the task returned
                 self._on_lost()
@@ -220,7 +220,7 @@ class Candidate(Ending, OfThisProcess):
                     raise
                 log().error("cannot lead %s: %s", self._engine.address, error)
                 return None
-        self._decided = True
+        self._outcome_known = True
         if self._watchers:
             self._watchers.tell()
         return leadership

@@ -10,7 +10,7 @@ import _thread
 import functools
 import os
 
-from leaderlock.election.at_exit import candidates, see_to_end_of_child
+from leaderlock.election.at_exit import candidates, stop_at_multiprocessing_exit
 from leaderlock.election.candidate import Candidate
 from leaderlock.election.keywords import names_near_keyword
 from leaderlock.election.placement import find_place, stand_elsewhere, take_over
@@ -218,7 +218,7 @@ class Election:
                 runner = NATIVE if self.settings.thread == "native" else LATE
             candidate = Candidate(self.settings, task, runner or runner_for(task, self.settings.thread))
         candidates.add(candidate)
-        see_to_end_of_child()
+        stop_at_multiprocessing_exit()
         start_new_thread(candidate.campaign, ())
         return candidate
 

@@ -38,7 +38,7 @@ class Ending:
     _watchers: Watchers
     _pid: int
     _state: State
-    _decided: bool
+    _outcome_known: bool
     _ended: bool
     _exits: bool
 
@@ -61,7 +61,7 @@ class Ending:
                     return
                 self._state = state
                 if state == "standby":
-                    self._decided = False
+                    self._outcome_known = False
             self._end_term(leadership, how)
         except BaseException:  # a signal handler's
             if leadership is not None:
@@ -103,6 +103,6 @@ class Ending:
 
     def _end(self, state: State) -> None:
         self._state = state
-        self._decided = True
+        self._outcome_known = True
         self._watchers.tell()
         candidates.discard(self)

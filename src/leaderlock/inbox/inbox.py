@@ -51,7 +51,7 @@ class Inbox:
         capacity: int = DEFAULT_CAPACITY,
     ) -> None:
         fifo = self._fifo = Fifo(path, mode, capacity)
-        self._here = PerProcess(lambda: _Use(Reading(fifo)))
+        self._process_state = PerProcess(lambda: _Use(Reading(fifo)))
 
     @property
     def path(self) -> str:
@@ -71,27 +71,27 @@ class Inbox:
     @property
     def sent(self) -> int:
         """Messages that this process has put into the pipe."""
-        return self._here().sent
+        return self._process_state().sent
 
     @property
     def dropped(self) -> int:
         """Messages of this process that found the pipe full."""
-        return self._here().dropped
+        return self._process_state().dropped
 
     @property
     def received(self) -> int:
         """Messages that this process has been handed."""
-        return self._here().received
+        return self._process_state().received
 
     @property
     def malformed(self) -> int:
         """Pieces in the pipe that were no messages: this process threw them away, and logged it."""
-        return self._here().malformed
+        return self._process_state().malformed
 
     @property
     def drops_reported(self) -> int:
         """Messages that found the pipe full, in all processes: each tells with its next message."""
-        return self._here().drops_reported
+        return self._process_state().drops_reported
 
     def fileno(self) -> int:
         """The descriptor: poll(2) tells by POLLOUT that the pipe has room again."""
@@ -113,17 +113,17 @@ class Inbox:
         """
         data = frame(message)
         fd = self._fifo.fileno()
-        here = self._here()
+        here = self._process_state()
         with here.mutex:
-            untold, here.untold = here.untold, 0
-            note = drops_note(untold) if untold else b""
+            unreported_drops, here.unreported_drops = here.unreported_drops, 0
+            note = drops_note(unreported_drops) if unreported_drops else b""
             if len(note) + len(data) > PIPE_BUF:  # another message will have room for it
-                here.untold, note = untold, b""
+                here.unreported_drops, note = unreported_drops, b""
             try:
                 os.write(fd, note + data)
             except BlockingIOError:
                 here.dropped += 1
-                here.untold = untold + 1
+                here.unreported_drops = unreported_drops + 1
                 return False
             here.sent += 1
             return True
@@ -140,7 +140,7 @@ class Inbox:
             RuntimeError: a loop of this process receives already.
             ValueError: the inbox was closed.
         """
-        here = self._here()
+        here = self._process_state()
         with here.reading.front(leadership) as front:
             while not here.reading.is_stopped():
                 yield from here.messages(front, self.path)
@@ -156,7 +156,7 @@ class Inbox:
         Raises:
             RuntimeError, ValueError: as `receive` does.
         """
-        here = self._here()
+        here = self._process_state()
         with here.reading.front() as front:
             end = here.taken + self.pending
             while here.taken < end and not here.reading.is_stopped() and self.pending:
@@ -164,7 +164,7 @@ class Inbox:
 
     def close(self) -> None:
         """Close it in this process, from any thread; a loop that waits ends."""
-        self._here().reading.close()
+        self._process_state().reading.close()
 
     def __enter__(self) -> Inbox:
         return self
@@ -182,7 +182,7 @@ class _Use:
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
         self.mutex = RLock()  # reentrant: a signal handler may send as well
-        self.sent = self.dropped = self.untold = 0
+        self.sent = self.dropped = self.unreported_drops = 0
         self.received = self.malformed = self.drops_reported = self.taken = 0
 
     def messages(self, front: Front, path: str) -> Iterator[object]:

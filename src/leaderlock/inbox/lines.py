@@ -149,7 +149,7 @@ class PersistentReader:
         if longest < 1:
             raise ValueError(f"longest must be a positive number of bytes, not {longest!r}")
         fifo = self._fifo = Fifo(path, mode, capacity)
-        self._here = PerProcess(lambda: _Lines(Reading(fifo), longest))
+        self._process_state = PerProcess(lambda: _Lines(Reading(fifo), longest))
 
     @property
     def path(self) -> str:
@@ -169,12 +169,12 @@ class PersistentReader:
     @property
     def received(self) -> int:
         """Lines that this process has been handed."""
-        return self._here().received
+        return self._process_state().received
 
     @property
     def truncated(self) -> int:
         """Lines among them that were longer than `longest`, and lost their ends."""
-        return self._here().truncated
+        return self._process_state().truncated
 
     def lines(self, leadership: Leadership | None = None) -> Iterator[bytes]:
         """Each line, without its newline; waits natively for the next one, without wakeups.
@@ -187,14 +187,14 @@ class PersistentReader:
             RuntimeError: a loop of this process reads already.
             ValueError: it was closed.
         """
-        return self._here().read(leadership)
+        return self._process_state().read(leadership)
 
     def __iter__(self) -> Iterator[bytes]:
         return self.lines()
 
     def close(self) -> None:
         """Close it in this process, from any thread; a loop that waits ends."""
-        self._here().reading.close()
+        self._process_state().reading.close()
 
     def __enter__(self) -> PersistentReader:
         return self

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import filelock
 
-from leaderlock.interop.patience import Patience
+from leaderlock.interop.patience import BoundedWait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ class TakesGranted(filelock.UnixFileLock):
         descriptor.forget()  # filelock closes it from now on, in forked children too
         return fd if opened else (fd, False)
 
-    def _take_back(self, descriptor: Descriptor) -> None:
+    def _withdraw(self, descriptor: Descriptor) -> None:
         """Close it, if filelock has not taken it."""
         try:
             self._granted().remove(descriptor)
@@ -127,7 +127,7 @@ class FileLock(TakesGranted):
         if poll_intervall is not None:
             warnings.warn("use poll_interval instead of poll_intervall", DeprecationWarning, 2)
             poll_interval = poll_intervall
-        patience = Patience(
+        patience = BoundedWait(
             self.lock_file,
             self.timeout if timeout is None else timeout,
             self.poll_interval if poll_interval is None else poll_interval,
@@ -153,7 +153,7 @@ class FileLock(TakesGranted):
             return super().acquire(timeout, poll_interval, blocking=blocking, cancel_check=wait)
         finally:
             if descriptor is not None:
-                self._take_back(descriptor)
+                self._withdraw(descriptor)
 
     def _poll_delay(self, poll_interval: float, attempt: int) -> float:
         return 0 if self._granted() else super()._poll_delay(poll_interval, attempt)

@@ -9,12 +9,12 @@ import filelock
 import filelock.asyncio
 
 from leaderlock.interop.filelock import TakesGranted, is_soft
-from leaderlock.interop.patience import Patience
+from leaderlock.interop.patience import BoundedWait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_patience: ContextVar[Patience | None] = ContextVar("_patience", default=None)
+_patience: ContextVar[BoundedWait | None] = ContextVar("_patience", default=None)
 
 
 class AsyncFileLock(TakesGranted, filelock.AsyncUnixFileLock):
@@ -36,7 +36,7 @@ class AsyncFileLock(TakesGranted, filelock.AsyncUnixFileLock):
 
         A coroutine that is cancelled leaves nothing behind that could hold the lock later.
         """
-        patience = Patience(
+        patience = BoundedWait(
             self.lock_file,
             self.timeout if timeout is None else timeout,
             self.poll_interval if poll_interval is None else poll_interval,
@@ -65,4 +65,4 @@ class AsyncFileLock(TakesGranted, filelock.AsyncUnixFileLock):
             try:
                 await super()._run_acquire_attempt()
             finally:
-                self._take_back(descriptor)
+                self._withdraw(descriptor)

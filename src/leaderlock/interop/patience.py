@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-class Patience:
+class BoundedWait:
     """The waiting of one acquisition.
 
     Attributes:

@@ -231,24 +231,24 @@ def leads_to(fd: int, status: os.stat_result) -> bool:
     return now.st_ino == status.st_ino and now.st_dev == status.st_dev
 
 
-def _hold_still() -> None:
+def _before_fork() -> None:
     _mutex.acquire()
 
 
-def _go_on() -> None:
+def _after_fork() -> None:
     _mutex.release()
 
 
 def _go_on_in_child() -> None:
     global _mutex  # noqa: PLW0603
-    # Not released: uWSGI's py-call-osafterfork comes here without `_hold_still`.
+    # Not released: uWSGI's py-call-osafterfork comes here without `_before_fork`.
     _mutex = RLock()
     adopt()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_hold_still,
-        after_in_parent=_go_on,
+        before=_before_fork,
+        after_in_parent=_after_fork,
         after_in_child=_go_on_in_child,
     )

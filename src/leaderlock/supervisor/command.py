@@ -1,4 +1,4 @@
-"""`Command`: the program that is supervised, from its start until nothing of it is left."""
+"""`SupervisedCommand`: the program that is supervised, from its start until nothing of it is left."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FAILED = 125
 """The exit status of a failure of leaderlock's own, as of timeout(1)."""
 
 
-class Command:
+class SupervisedCommand:
     """One command, which can be started again after it has ended.
 
     Args:

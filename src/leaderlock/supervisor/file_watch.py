@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from leaderlock.supervisor.loop import Loop
 
 
-class LookOut:
+class LockWatch:
     """Calls something when a held lock's file is deleted or replaced, or this process asked to resign.
 
     Where the kernel tells. It is called once, with what to say, how the term ends, and the seconds

@@ -31,7 +31,7 @@ class Ended(LeaderLockError):
         self.status = 128 + number
 
 
-class Queue:
+class LockWait:
     """One wait for a lock, during which signals and children are still attended to.
 
     Args:
@@ -55,8 +55,8 @@ class Queue:
         self._done = done
         self._wait = Wait(before_parking)
         self._ended = allocate_lock()
-        self._told, self._tell = os.pipe2(os.O_CLOEXEC)
-        loop.on_readable(self._told, self._end)
+        self._done_reader, self._done_writer = os.pipe2(os.O_CLOEXEC)
+        loop.on_readable(self._done_reader, self._end)
         self._lock = lock
         self._limit = limit
 
@@ -81,15 +81,15 @@ class Queue:
         except Exception as error:  # noqa: BLE001  (told to the loop's thread)
             self.error = error
         finally:
-            os.write(self._tell, b".")
+            os.write(self._done_writer, b".")
             self._ended.release()
 
     def _end(self) -> None:
-        self._loop.forget(self._told)
+        self._loop.forget(self._done_reader)
         with self._ended:
             pass
-        os.close(self._told)
-        os.close(self._tell)
+        os.close(self._done_reader)
+        os.close(self._done_writer)
         self._done()
 
     def abandon(self) -> None:

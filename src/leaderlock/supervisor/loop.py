@@ -25,7 +25,7 @@ _LONGEST_POLL = 1e9
 _PIPE_SIZE = 65536
 
 
-class Timer:
+class LoopTimer:
     """A call that is due at a time of the monotonic clock, until it is cancelled."""
 
     __slots__ = ("cancelled", "due", "function")
@@ -43,7 +43,7 @@ class Timer:
         """Seconds until it is due."""
         return max(self.due - time.monotonic(), 0)
 
-    def __lt__(self, other: Timer) -> bool:
+    def __lt__(self, other: LoopTimer) -> bool:
         return self.due < other.due
 
 
@@ -52,7 +52,7 @@ class Loop:
 
     def __init__(self) -> None:
         self._stopped = False
-        self._timers: list[Timer] = []
+        self._timers: list[LoopTimer] = []
         self._tidy_at = 64
         self._readers: dict[int, Callable[[], None]] = {}
         self._poll = select.poll()
@@ -117,9 +117,9 @@ class Loop:
         del self._readers[fd]
         self._poll.unregister(fd)
 
-    def call_later(self, seconds: float, function: Callable[[], None]) -> Timer:
+    def call_later(self, seconds: float, function: Callable[[], None]) -> LoopTimer:
         """Call a function in so many seconds."""
-        timer = Timer(time.monotonic() + seconds, function)
+        timer = LoopTimer(time.monotonic() + seconds, function)
         if len(self._timers) >= self._tidy_at:  # else each beat of a watchdog would leave one behind
             self._timers = [timer for timer in self._timers if not timer.cancelled]
             heapq.heapify(self._timers)

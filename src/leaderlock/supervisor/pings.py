@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from leaderlock.supervisor.loop import Loop, Timer
+    from leaderlock.supervisor.loop import Loop, LoopTimer
 
 STEP = 5.0
 """Seconds for each step on the network: connecting, the answer's next bytes."""
@@ -50,7 +50,7 @@ class Pings:
         self._failed: deque[tuple[str, str]] = deque()
         self._is_sending = False
         self._done: Callable[[], None] | None = None
-        self._limit: Timer | None = None
+        self._limit: LoopTimer | None = None
         self._sent_reader, self._sent_writer = os.pipe2(os.O_CLOEXEC)
         loop.on_readable(self._sent_reader, self._on_sent)
 

@@ -76,8 +76,7 @@ def import_the_rest(settings: Settings) -> None:
     from leaderlock.supervisor import family, leftovers, vigil  # noqa: F401, PLC0415
 
     if settings.lock is not None:
-        from leaderlock.supervisor import file_watch as lookout  # noqa: F401, PLC0415
-        from leaderlock.supervisor import lock_wait as queue  # noqa: F401, PLC0415
+        from leaderlock.supervisor import file_watch, lock_wait  # noqa: F401, PLC0415
     if settings.lock is not None and os.name == "posix":
         try:
             from leaderlock.kernel import control, handlers, inotify  # noqa: F401, PLC0415

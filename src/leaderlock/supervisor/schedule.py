@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from leaderlock.supervisor.loop import Loop, Timer
+    from leaderlock.supervisor.loop import Loop, LoopTimer
 
 
 class Stage:
@@ -85,7 +85,7 @@ class Stopper:
         self._rest = list(schedule.stages)
         self._send = send
         self._given_up = given_up
-        self._timer: Timer | None = None
+        self._timer: LoopTimer | None = None
         self.last_signal = 0
 
     def step(self) -> None:

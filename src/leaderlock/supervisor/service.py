@@ -15,8 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from leaderlock.supervisor.command import Command
-    from leaderlock.supervisor.loop import Loop, Timer
+    from leaderlock.supervisor.command import SupervisedCommand
+    from leaderlock.supervisor.loop import Loop, LoopTimer
     from leaderlock.supervisor.settings import Settings
 
 _PASSED_UPWARD = (
@@ -42,7 +42,7 @@ class Service:
     """
 
     def __init__(
-        self, loop: Loop, settings: Settings, command: Command, is_last: Callable[[], bool]
+        self, loop: Loop, settings: Settings, command: SupervisedCommand, is_last: Callable[[], bool]
     ) -> None:
         self._loop = loop
         self._settings = settings
@@ -60,7 +60,7 @@ class Service:
         self._interval = settings.watchdog or self._manager_interval
         self._first_manager_interval = self._manager_interval
         self._manager_is_deaf = False
-        self._beat: Timer | None = None
+        self._beat: LoopTimer | None = None
         if self._manager_interval is not None:
             self._beat_for_the_command()
 

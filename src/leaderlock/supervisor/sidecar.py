@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from leaderlock.supervisor.loop import Loop, Timer
+    from leaderlock.supervisor.loop import Loop, LoopTimer
     from leaderlock.supervisor.reaper import Reaper
 
 
@@ -40,7 +40,7 @@ class Sidecar:
         self._reaper = reaper
         self._on_exit = on_exit
         self._done: Callable[[], None] | None = None
-        self._timer: Timer | None = None
+        self._timer: LoopTimer | None = None
         self._output, self.input = os.pipe2(os.O_CLOEXEC)
 
     def start(self) -> None:

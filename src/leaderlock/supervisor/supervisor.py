@@ -12,7 +12,7 @@ import os
 
 from leaderlock.errors import LeaderLockError
 from leaderlock.kernel.signals import signal
-from leaderlock.supervisor.command import FAILED, Command
+from leaderlock.supervisor.command import FAILED, SupervisedCommand
 from leaderlock.supervisor.loop import Loop
 from leaderlock.supervisor.messages import say
 from leaderlock.supervisor.readiness import import_the_rest, prepare_process, share_group
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from leaderlock.lock.leader_lock import LeaderLock
-    from leaderlock.supervisor.file_watch import LookOut
-    from leaderlock.supervisor.lock_wait import Queue
-    from leaderlock.supervisor.loop import Timer
+    from leaderlock.supervisor.file_watch import LockWatch
+    from leaderlock.supervisor.lock_wait import LockWait
+    from leaderlock.supervisor.loop import LoopTimer
     from leaderlock.supervisor.pings import Pings
     from leaderlock.supervisor.service import Service
     from leaderlock.supervisor.settings import Settings
@@ -45,16 +45,16 @@ class Supervisor:
         self._loop = Loop()
         self._reaper = Reaper(self._on_orphan)
         self._sidecars = Sidecars(self._loop, self._reaper, settings, self._on_sidecar_exit)
-        self._command = Command(
+        self._command = SupervisedCommand(
             self._loop, self._reaper, settings, self._sidecars.pids, self._on_command_gone
         )
         self._service: Service | None = None
         self._pings: Pings | None = None
-        self._queue: Queue | None = None
-        self._queue_ended_by = 0
-        self._lookout: LookOut | None = None
+        self._lock_wait: LockWait | None = None
+        self._wait_ended_by = 0
+        self._lock_watch: LockWatch | None = None
         self._lost: tuple[str, float] | None = None
-        self._restart: Timer | None = None
+        self._restart: LoopTimer | None = None
         self._stop_wanted = False
         self._stopped_for_sidecar = False
         self._ending = False
@@ -116,8 +116,8 @@ class Supervisor:
         """Wait for what has been started, with all signals blocked; then let the lock go."""
         from leaderlock.supervisor.vigil import keep_vigil, report_bug  # noqa: PLC0415  (imported before)
 
-        if self._queue is not None:  # the command does not run, and waits for the lock
-            self._queue.abandon()
+        if self._lock_wait is not None:  # the command does not run, and waits for the lock
+            self._lock_wait.abandon()
         expected = isinstance(failure, LeaderLockError)
         if not expected:
             report_bug(failure, runs=self._command.is_running, locked=self._settings.lock is not None)
@@ -139,15 +139,15 @@ class Supervisor:
 
         self._wait_for(lock, self._settings.limit, self._loop.stop)
         self._loop.run()
-        queue, self._queue = self._queue, None
-        assert queue is not None
-        if queue.error is not None:
-            raise queue.error
-        if self._queue_ended_by:
-            if queue.acquired:
+        lock_wait, self._lock_wait = self._lock_wait, None
+        assert lock_wait is not None
+        if lock_wait.error is not None:
+            raise lock_wait.error
+        if self._wait_ended_by:
+            if lock_wait.acquired:
                 lock.release()
-            raise Ended(self._queue_ended_by)
-        if not queue.acquired:
+            raise Ended(self._wait_ended_by)
+        if not lock_wait.acquired:
             raise Conflict
 
     def _wait_for(self, lock: LeaderLock, limit: float | None, done: Callable[[], None]) -> None:
@@ -156,10 +156,10 @@ class Supervisor:
             if self._service is not None:
                 self._service.tell_manager("READY=1", f"STATUS=standing by for {lock.path}")
 
-        from leaderlock.supervisor.lock_wait import Queue  # noqa: PLC0415  (only with a lock)
+        from leaderlock.supervisor.lock_wait import LockWait  # noqa: PLC0415  (only with a lock)
 
-        self._queue = Queue(self._loop, lock, limit, done, stand_by)
-        self._queue.begin()
+        self._lock_wait = LockWait(self._loop, lock, limit, done, stand_by)
+        self._lock_wait.begin()
 
     def _start_command(self) -> None:
         self._restart = None
@@ -167,9 +167,9 @@ class Supervisor:
         if self._pings is not None:
             self._pings.started()
         if self._settings.lock is not None:
-            from leaderlock.supervisor.file_watch import LookOut  # noqa: PLC0415  (only with a lock)
+            from leaderlock.supervisor.file_watch import LockWatch  # noqa: PLC0415  (only with a lock)
 
-            self._lookout = LookOut(self._loop, self._settings.lock, self._on_lock_lost)
+            self._lock_watch = LockWatch(self._loop, self._settings.lock, self._on_lock_lost)
 
     # What happens meanwhile
 
@@ -178,8 +178,8 @@ class Supervisor:
             if self._service is not None:
                 self._service.catch_up()
             self._reaper.collect()
-        elif self._queue is not None:
-            self._on_signal_in_queue(self._queue, number)
+        elif self._lock_wait is not None:
+            self._on_signal_in_queue(self._lock_wait, number)
         elif number == signal.SIGTERM and self._settings.schedule is not None:
             self._stop()
         else:
@@ -192,10 +192,10 @@ class Supervisor:
             if self._stop_wanted and self._restart is not None:
                 self._end()
 
-    def _on_signal_in_queue(self, queue: Queue, number: int) -> None:
+    def _on_signal_in_queue(self, lock_wait: LockWait, number: int) -> None:
         if number in ENDING:
-            self._queue_ended_by = number
-            queue.cancel()
+            self._wait_ended_by = number
+            lock_wait.cancel()
         elif number == signal.SIGTSTP and os.getpid() != os.getsid(0):
             os.kill(os.getpid(), signal.SIGSTOP)  # the default, which our handler has replaced
 
@@ -217,8 +217,8 @@ class Supervisor:
             self._command.stop()
         elif self._restart is not None:
             self._end()
-        elif self._queue is not None:  # again, after it was given away
-            self._queue.cancel()
+        elif self._lock_wait is not None:  # again, after it was given away
+            self._lock_wait.cancel()
 
     def _on_lock_lost(self, text: str, how: str, pause: float) -> None:
         say(text)
@@ -234,8 +234,8 @@ class Supervisor:
         self._status = status
         if self._pings is not None:
             self._pings.ended(status)
-        if self._lookout is not None:
-            self._lookout.end()
+        if self._lock_watch is not None:
+            self._lock_watch.end()
         if self._lost and not self._stop_wanted:
             (how, pause), self._lost = self._lost, None
             self._let_go(how)
@@ -264,14 +264,14 @@ class Supervisor:
             self._wait_for(lock, None, self._on_lock_again)
 
     def _on_lock_again(self) -> None:
-        queue, self._queue = self._queue, None
-        assert queue is not None
-        if queue.error is not None:
-            say(str(queue.error))
+        lock_wait, self._lock_wait = self._lock_wait, None
+        assert lock_wait is not None
+        if lock_wait.error is not None:
+            say(str(lock_wait.error))
             self._status = FAILED
-        if self._queue_ended_by:
-            self._status = 128 + self._queue_ended_by
-        may_start = queue.acquired and not self._queue_ended_by and not self._stop_wanted
+        if self._wait_ended_by:
+            self._status = 128 + self._wait_ended_by
+        may_start = lock_wait.acquired and not self._wait_ended_by and not self._stop_wanted
         (self._start_command if may_start else self._end)()
 
     def _end(self) -> None:

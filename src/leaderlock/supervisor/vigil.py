@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from leaderlock.supervisor.command import Command
+    from leaderlock.supervisor.command import SupervisedCommand
     from leaderlock.supervisor.schedule import Stage
     from leaderlock.supervisor.settings import Settings
     from leaderlock.supervisor.sidecars import Sidecars
@@ -177,7 +177,7 @@ def report_bug(error: BaseException, *, runs: bool, locked: bool) -> None:
 
 
 def keep_vigil(
-    command: Command,
+    command: SupervisedCommand,
     sidecars: Sidecars,
     settings: Settings,
     pending: list[int],

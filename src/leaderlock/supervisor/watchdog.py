@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from leaderlock.supervisor.loop import Loop, Timer
+    from leaderlock.supervisor.loop import Loop, LoopTimer
 
 
 class Watchdog:
@@ -32,7 +32,7 @@ class Watchdog:
         self._loop = loop
         self._interval = interval
         self._on_failure = on_failure
-        self._timer: Timer | None = None
+        self._timer: LoopTimer | None = None
         self._is_over = False
         self.is_ready = ready_timeout is None
         if ready_timeout is not None:

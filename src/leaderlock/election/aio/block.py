@@ -7,7 +7,7 @@ import contextlib
 import sys
 import weakref
 
-from leaderlock.election.aio.task import Term, running_loop
+from leaderlock.election.aio.task import LoopTerm, running_loop
 from leaderlock.election.at_exit import candidates
 from leaderlock.election.candidate import Candidate
 from leaderlock.election.current import current
@@ -68,13 +68,13 @@ class Lead(contextlib.AbstractAsyncContextManager["Leadership"]):
 
     def __init__(self, election: Election) -> None:
         self._election = election
-        self._stay: _Stay | None = None
+        self._stay: _LeadBlock | None = None
 
     async def __aenter__(self) -> Leadership:
         stay = None
         try:
             loop = running_loop("lead()", "use start()")
-            stay = self._stay = _Stay(self._election, loop)
+            stay = self._stay = _LeadBlock(self._election, loop)
             return await stay.begin()
         except BaseException as error:  # cancelled, or the lock cannot be used, or a signal handler's
             if stay is not None:
@@ -90,11 +90,11 @@ class Lead(contextlib.AbstractAsyncContextManager["Leadership"]):
     __aexit__ = Leaving(leave=_leave)
 
 
-class _Stay:
+class _LeadBlock:
     """The candidate of one `lead` block."""
 
     def __init__(self, election: Election, loop: asyncio.AbstractEventLoop) -> None:
-        self._candidate = Candidate(election.settings, self._sit_out)
+        self._candidate = Candidate(election.settings, self._wait_in_thread)
         self._election = election
         self._loop = loop
         # Weakly: a coroutine that its loop has lost is collected, which ends the block.
@@ -103,7 +103,7 @@ class _Stay:
         self._elected: asyncio.Future[Leadership] = loop.create_future()
         self._thread_ended: asyncio.Future[None] = loop.create_future()
         self._thread: int | None = None
-        self._term: Term | None = None
+        self._term: LoopTerm | None = None
         self._token: Token[Leadership | None] | None = None
         self._is_over = False
         self._is_cancelled = False
@@ -137,16 +137,16 @@ class _Stay:
         with contextlib.suppress(RuntimeError):  # the loop was closed
             post(self._loop, tell, lambda: None)
 
-    def _sit_out(self, leadership: Leadership) -> None:
+    def _wait_in_thread(self, leadership: Leadership) -> None:
         def begin() -> None:
             if self._is_over or self._elected.cancelled():
                 term.end()
             elif not self._elected.done():
                 self._elected.set_result(leadership)
 
-        term = self._term = Term(self._loop, leadership, self._cancel)
+        term = self._term = LoopTerm(self._loop, leadership, self._cancel)
         if not self._is_over:  # asked after the term is known, as `end` asks in the other order
-            term.sit_out(begin)
+            term.wait_in_thread(begin)
         self._candidate._request_stop()  # nothing else is to come of it, also if it was lost
 
     def _cancel(self) -> None:
@@ -166,7 +166,7 @@ class _Stay:
 
     async def until_ended(self) -> None:
         """Wait until the candidate has ended, after `end`."""
-        self._take_back()
+        self._withdraw_cancellation()
         if self._thread is None or not self._loop.is_running():
             return
         try:
@@ -185,32 +185,33 @@ class _Stay:
             LeadershipLost: the block was cancelled since the leadership is lost, or has not noticed.
         """
         leadership = self._elected.result()
-        has_only_lost = isinstance(error, asyncio.CancelledError) and self._has_only_lost(leadership)
+        was_cancelled_by_loss = isinstance(
+            error, asyncio.CancelledError
+        ) and self._is_cancelled_by_loss(leadership)
         if self._token is not None:
-            with contextlib.suppress(
-                ValueError
-            ):  # entered in another context, as by some test fixtures
+            # ValueError: entered in another context, as some test fixtures do.
+            with contextlib.suppress(ValueError):
                 current.reset(self._token)
         if isinstance(error, GeneratorExit):  # a coroutine that nobody will run any more
             return
         await self.until_ended()
-        if has_only_lost or (error is None and leadership.lost):
+        if was_cancelled_by_loss or (error is None and leadership.lost):
             raise LeadershipLost(
                 f"the leadership of {self._candidate.address} was lost in the block, or given up on "
                 f"request"
             ) from error
 
-    def _has_only_lost(self, leadership: Leadership) -> bool:
+    def _is_cancelled_by_loss(self, leadership: Leadership) -> bool:
         """Whether the loss is why the block was cancelled, and nobody else has asked for it as well."""
         is_ours = self._is_cancelled
-        self._take_back()
+        self._withdraw_cancellation()
         return (
             is_ours
             and (leadership.lost or leadership._tenure.request.asked)
             and self._cancelling() <= self._cancellations
         )
 
-    def _take_back(self) -> None:
+    def _withdraw_cancellation(self) -> None:
         body = self._body()
         if self._is_cancelled and hasattr(body, "uncancel"):  # Python 3.11
             body.uncancel()

@@ -48,7 +48,7 @@ def running_loop(what: str, remedy: str) -> asyncio.AbstractEventLoop:
         ) from error
 
 
-class Term:
+class LoopTerm:
     """One term whose work is done in an event loop, while the candidate's thread sits it out.
 
     Args:
@@ -70,7 +70,9 @@ class Term:
         self._begun, self._ended = NativeEvent(), NativeEvent()
         self._is_dropped = False
 
-    def sit_out(self, begin: Callable[[], object], context: contextvars.Context | None = None) -> None:
+    def wait_in_thread(
+        self, begin: Callable[[], object], context: contextvars.Context | None = None
+    ) -> None:
         """In the candidate's thread: call `begin` in the loop, and wait until somebody calls `end`.
 
         Raises:
@@ -170,10 +172,10 @@ def in_loop(
             if not running:
                 running.append(task)
 
-        term = Term(loop, leadership, lambda: [task.cancel() for task in running])
+        term = LoopTerm(loop, leadership, lambda: [task.cancel() for task in running])
         own = context.copy()
         own.run(current.set, leadership)
-        term.sit_out(begin, own)
+        term.wait_in_thread(begin, own)
         if not (running and running[0].done()):  # the process exits
             return None
         if running[0].cancelled():
