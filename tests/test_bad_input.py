@@ -462,7 +462,7 @@ def test_descriptors_that_are_closed_between_two_uses_do_no_harm(path: Path) -> 
 def test_an_anonymous_lock_whose_descriptor_was_closed_says_so() -> None:
     with Child() as child:
         child.tell("lock = LeaderLock.anonymous(name='x')")
-        child.tell("os.close(lock._file._fd)")
+        child.tell("os.close(lock._file._descriptor.fd)")
         with pytest.raises(ChildError) as caught:
             child.tell("lock.acquire()")
         assert caught.value.kind == "Unsupported"
@@ -475,7 +475,7 @@ def test_an_anonymous_locks_number_that_leads_elsewhere_is_left_alone(
     precious = tmp_path / "precious"
     precious.write_bytes(b"")
     with Child(precious) as child:
-        child.tell("lock = LeaderLock.anonymous(name='x'); n = lock._file._fd; os.close(n)")
+        child.tell("lock = LeaderLock.anonymous(name='x'); n = lock._file._descriptor.fd; os.close(n)")
         assert child.tell("os.open(argv[0], os.O_RDWR) == n")
         with pytest.raises(ChildError, match="memfd:x"):
             child.tell("lock.acquire()")

@@ -261,7 +261,7 @@ def test_an_anonymous_lock_passes_from_a_killed_child_to_its_sibling() -> None:
         )
         assert parent.tell("os.read(read, 9)") == b"1"
         second = parent.tell("second = hold(write)") or parent.tell("second")
-        inode = parent.tell("os.fstat(lock._file._fd).st_ino")
+        inode = parent.tell("os.fstat(lock._file._descriptor.fd).st_ino")
         until(lambda: (second, True) in flocks(f":{inode}"), "the second child to wait")
         parent.tell("os.kill(first, signal.SIGKILL)")
         assert parent.tell("os.read(read, 9)") == b"2"

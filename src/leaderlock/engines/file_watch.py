@@ -124,7 +124,9 @@ class ReplacementWatch:
     def _sleep(self, seconds: float | None = None) -> bool:
         """Wait for news or the bell; False if there is nothing to wait for any more."""
         try:
-            if self._bell.fd < 0:  # broken off in `_open_anew`; poll(2) would wait without end
+            # Broken off in `_open_anew`, where poll(2) would wait without end; or closed by other code,
+            # and the numbers may be somebody else's by now.
+            if not (self._bell.is_open() and self._watch.is_open()):
                 raise OSError(errno.EBADF, "the look-out is not open")
             wait_readable(self._watch.fileno(), self._bell.fd, seconds=seconds)
             if self._watch.has_news():

@@ -51,7 +51,8 @@ class Reading:
             )
         try:
             self._stopping = None if leadership is None else leadership.stopping
-            front = Front(self._fifo.fileno())
+            self._fifo.fileno()  # raises, if it was closed
+            front = Front(self._fifo.fileno)
             try:
                 yield front
             finally:
@@ -67,17 +68,17 @@ class Reading:
 
     def wait(self) -> None:
         """Wait until something is in the pipe or the reader is to end; no wakeups before that."""
-        from leaderlock.kernel.pipes import Bell, wait_readable  # noqa: PLC0415  (`front` has imported it)
+        from leaderlock.kernel.pipes import Bell  # noqa: PLC0415  (`front` has imported it)
 
         refuse_to_block("receive()", "read in a thread: a plain function as the task has one")
-        if self._bell is None or self._rung_by is not self._stopping:
+        if self._bell is None or self._rung_by is not self._stopping or not self._bell.is_open():
             # One parked thread for each leadership, however many loops wait one after the other.
             self._bell, self._rung_by = Bell(), self._stopping
             if self._stopping is not None:
                 self._bell.ring_when(self._stopping)
         if self.is_stopped():  # asked after the bell is in its place, where `close` looks for it
             return
-        wait = functools.partial(wait_readable, self._fifo.fileno(), self._bell.fd)
+        wait = functools.partial(self._bell.wait_beside, self._fifo.fileno())
         hub = hub_here()
         if hub is None:
             wait()

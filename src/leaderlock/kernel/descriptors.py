@@ -5,6 +5,9 @@ as long as the child lives, the lock does, whoever has been killed. Linux has no
 every descriptor of ours stands in a table, and a forked child closes what it finds there. Opening and
 closing go together with the table's change, as seen by any fork, which waits for the mutex.
 
+Some descriptors are meant for forked children too (a FIFO, an anonymous lock's file). They stand in the
+table so that their objects know them again.
+
 Children that a C program forks without Python's at-fork handlers (uWSGI's workers) call `adopt` when
 they make or use a lock.
 """
@@ -32,9 +35,9 @@ _HIGH = 960
 FOR_WATCHES = 512
 """The numbers of those that look out for a lock begin here, below the lock's own: see `move_up`."""
 
-_MARKS = os.O_RDWR
+_MARKS = os.O_RDWR | os.O_WRONLY
 """The flags of a descriptor that open(2) has set and fcntl(2) tells: a part of its identity."""
-for _flag in ("O_NONBLOCK", "O_NOATIME", "O_NOFOLLOW", "O_APPEND"):
+for _flag in ("O_NONBLOCK", "O_NOATIME", "O_NOFOLLOW", "O_APPEND", "O_PATH"):
     _MARKS |= getattr(os, _flag, 0)
 
 _HAS_FLAGS = hasattr(fcntl, "F_GETFL")
@@ -52,7 +55,8 @@ class Descriptor:
 
     Its identity is the object in the table, under its number: whoever registers another descriptor
     under the same number takes the number over, since the kernel gives no number twice. What other
-    code has opened under the number is told apart by the file and by the flags.
+    code has opened under the number is told apart by the file and by the flags. All that has no file
+    (eventfd, inotify) shares one inode: these get a flag that does nothing there, O_APPEND.
 
     Whoever makes one has it before it is opened, and calls `close` in the end: so nothing is lost if a
     signal handler raises at any instant. No instant lies between the system call and the table: the
@@ -63,16 +67,20 @@ class Descriptor:
 
     Args:
         path, flags, mode: for `open`; nothing is opened without a path.
+        inherited: whether forked children keep it, as one of their own.
 
     Attributes:
         fd: its number; -1 when it is closed.
         status: fstat(2) of what was opened.
     """
 
-    __slots__ = ("_marks", "fd", "status")
+    __slots__ = ("_marks", "fd", "inherited", "status")
 
-    def __init__(self, path: str = "", flags: int = 0, mode: int = 0o777) -> None:
+    def __init__(
+        self, path: str = "", flags: int = 0, mode: int = 0o777, *, inherited: bool = False
+    ) -> None:
         self.fd = -1
+        self.inherited = inherited
         self.status = _NOT_KNOWN
         self._marks = -1  # not known
         if path:
@@ -99,13 +107,15 @@ class Descriptor:
             self._marks = _told_flags[flags]
         return status
 
-    def open_by(self, make: Callable[[int], int], argument: int) -> None:
+    def open_by(self, make: Callable[..., int], *arguments: object) -> None:
         """Have the descriptor that a function of C code returns, such as `os.dup`."""
+        columns = [(argument,) for argument in arguments]
         with _mutex:
-            (self.fd,) = map(make, (argument,))
+            (self.fd,) = map(make, *columns)
             if self.fd >= 0:
                 registered[self.fd] = self
                 self.status = os.fstat(self.fd)
+                self._marks = _marked(self.fd)
 
     def move_up(self, least: int = _HIGH) -> None:
         """Give it a high number, if one is to be had.
@@ -164,9 +174,13 @@ class Descriptor:
             else:
                 self.fd = -1
 
-    def close_if_open(self) -> None:
+    def has_rare_flags(self) -> bool:
+        """Whether its flags alone tell it from most files of other code."""
+        return self._marks > 0 and bool(self._marks & getattr(os, "O_NOFOLLOW", 0))
+
+    def close_if_open(self, *, on_network: bool = False) -> None:
         """`close`, unless other code has closed it: the number may be somebody else's by now."""
-        if self.status is _NOT_KNOWN or self.is_open():  # or just opened
+        if self.status is _NOT_KNOWN or self.is_open(on_network=on_network):  # or just opened
             self.close()
         else:
             self.forget()
@@ -187,11 +201,14 @@ def replace(fd: int, owner: Descriptor | None, other_fd: int) -> bool:
         other_fd: leads to the other file.
 
     Returns:
-        Whether the owner is the same.
+        Whether a call that begins again with this number finds no file of anybody else's.
     """
     with _mutex:
         if registered.get(fd) is not owner:
             return False
+        # A network's server may have gone. Hardly anybody else opens a file with our flags.
+        if owner is not None and not owner.is_open(on_network=owner.has_rare_flags()):
+            return _is_closed(fd) or are_same(fd, other_fd)  # else: a file that other code has opened
         try:
             os.dup2(other_fd, fd, inheritable=False)
         except OSError:  # EBADF: the limit has been lowered below the number, which nobody can get then
@@ -208,6 +225,31 @@ def openings(path: str, flags: int, mode: int = 0o777) -> Iterator[int]:
     return map(os.open, repeat(path), repeat(flags), repeat(mode))
 
 
+def _marked(fd: int) -> int:
+    """Give a descriptor a flag by which it is known; its flags then."""
+    if _HAS_FLAGS:
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
+    return _flags_of(fd)
+
+
+def _is_closed(fd: int) -> bool:
+    try:
+        fcntl.fcntl(fd, fcntl.F_GETFD)
+    except OSError:  # EBADF
+        return True
+    return False
+
+
+def are_same(fd: int, other_fd: int) -> bool:
+    """Whether two numbers lead to one file, opened with the same flags; False if one is closed."""
+    if fd < 0 or other_fd < 0:
+        return False
+    try:
+        return _flags_of(fd) == _flags_of(other_fd) and leads_to(fd, os.fstat(other_fd))
+    except OSError:  # EBADF
+        return False
+
+
 def adopt() -> None:
     """In a forked child: close what the parent had registered. Nothing is unlocked by that."""
     global owner_pid, _mutex  # noqa: PLW0603  (they belong to the process, which is a new one)
@@ -215,10 +257,12 @@ def adopt() -> None:
         return
     owner_pid = os.getpid()
     _mutex = RLock()
-    for fd, descriptor in registered.items():
+    for fd, descriptor in list(registered.items()):
+        if descriptor.inherited:
+            continue
         if descriptor.status is _NOT_KNOWN or descriptor.is_open():
             os.close(fd)  # and was not closed or reused by a daemoniser before us
-    registered.clear()
+        del registered[fd]
 
 
 def leads_to(fd: int, status: os.stat_result) -> bool:

@@ -8,7 +8,9 @@ import stat
 import sys
 
 from leaderlock.errors import LockFileUnusable, UnsafeLockFile, Unsupported
-from leaderlock.kernel.descriptors import leads_to
+from leaderlock.kernel.descriptors import Descriptor
+from leaderlock.kernel.threads import RLock
+from leaderlock.log import log
 
 try:
     import fcntl
@@ -40,8 +42,8 @@ class Fifo:
 
     Who holds it open so never sees end-of-file, ENXIO or SIGPIPE (fifo(7)), and what is in the pipe
     stays there as long as any process does. A forked child goes on with the descriptor that it has
-    inherited, also after it has given up the right to open the path; if a daemoniser has closed it, the
-    child opens the path anew.
+    inherited, also after it has given up the right to open the path. If other code has closed it, a
+    daemoniser, say, the path is opened anew, with a warning unless the process is a new one.
 
     Args:
         path: where it lies; the directory must exist.
@@ -54,9 +56,6 @@ class Fifo:
         Unsupported: this is not Linux.
         ValueError: an argument is not of its form.
     """
-
-    _fd: int
-    _status: os.stat_result
 
     def __init__(self, path: str | os.PathLike[str], mode: int, capacity: int) -> None:
         if not 0 <= mode <= 0o777:
@@ -74,7 +73,11 @@ class Fifo:
         self._mode = mode
         self._wanted = capacity
         self._pid = os.getpid()
-        self._open()
+        self._is_closed = False
+        # By process: a child that was forked while another thread had it would wait for ever.
+        self._mutexes = {self._pid: RLock()}
+        self._descriptor = Descriptor(inherited=True)
+        self._open(self._descriptor)
 
     def fileno(self) -> int:
         """The descriptor, open in this process.
@@ -82,14 +85,31 @@ class Fifo:
         Raises:
             ValueError: it was closed.
         """
-        if self._pid != os.getpid():
-            # Two threads may both do this: at worst one descriptor more stays open.
-            if self._fd >= 0 and not leads_to(self._fd, self._status):
-                self._open()
-            self._pid = os.getpid()
-        if self._fd < 0:
-            raise ValueError(f"{self.path} was closed")
-        return self._fd
+        descriptor = self._descriptor
+        if not descriptor.is_open():
+            descriptor = self._open_anew(descriptor)
+        self._pid = os.getpid()
+        return descriptor.fd
+
+    def _open_anew(self, lost: Descriptor) -> Descriptor:
+        with self._mutexes.setdefault(os.getpid(), RLock()):
+            if self._is_closed:
+                raise ValueError(f"{self.path} was closed")
+            if self._descriptor is not lost:  # another thread was faster
+                return self._descriptor
+            if self._pid == os.getpid():
+                log().warning(
+                    "%s: other code in process %d has closed its descriptor (os.closerange, a "
+                    "daemoniser); it is opened anew, and what waited in it is lost if no other process "
+                    "has it open",
+                    self.path,
+                    self._pid,
+                )
+            lost.forget()
+            descriptor = Descriptor(inherited=True)
+            self._open(descriptor)
+            self._descriptor = descriptor
+            return descriptor
 
     @property
     def capacity(self) -> int:
@@ -104,50 +124,47 @@ class Fifo:
 
     def close(self) -> None:
         """Close this process's descriptor, if that has not been done."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0 and leads_to(fd, self._status):  # and has not been closed or reused meanwhile
-            os.close(fd)
+        self._is_closed = True
+        self._descriptor.close_if_open()
 
-    def _open(self) -> None:
+    def _open(self, descriptor: Descriptor) -> None:
         try:
-            fd = self._open_or_make()
+            status = self._open_or_make(descriptor)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise _symlink(self.path) from error
             remedy = _REMEDIES.get(error.errno or 0, "")
             raise LockFileUnusable(error, "open the FIFO", self.path, remedy) from error
         try:
-            self._status = os.fstat(fd)
-            _require_safe(self._status, self.path)
-            _grow(fd, self._wanted)
+            _require_safe(status, self.path)
+            _grow(descriptor.fd, self._wanted)
         except BaseException:
-            os.close(fd)
+            descriptor.close()
             raise
-        self._fd = fd
 
-    def _open_or_make(self) -> int:
+    def _open_or_make(self, descriptor: Descriptor) -> os.stat_result:
         while True:
             try:
                 # Before it is opened, since opening a device may act on it.
                 _require_safe(os.lstat(self.path), self.path)
-                return os.open(self.path, _FLAGS)
+                return descriptor.open(self.path, _FLAGS)
             except FileNotFoundError:
                 pass
             try:
                 os.mkfifo(self.path, self._mode)
             except FileExistsError:
                 continue  # another process was faster: open what it made
-            fd = os.open(self.path, _FLAGS)
+            status = descriptor.open(self.path, _FLAGS)
             try:
-                _require_safe(os.fstat(fd), self.path)  # where others may write, it may be another one
-                os.fchmod(fd, self._mode)  # the umask took some of it
+                _require_safe(status, self.path)  # where others may write, it may be another one
+                os.fchmod(descriptor.fd, self._mode)  # the umask took some of it
             except BaseException:
-                os.close(fd)
+                descriptor.close()
                 raise
-            return fd
+            return status
 
     def __del__(self) -> None:
-        if hasattr(self, "_fd"):
+        if hasattr(self, "_descriptor"):
             self.close()
 
 

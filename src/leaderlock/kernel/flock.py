@@ -26,6 +26,7 @@ from leaderlock.kernel.threads import (
     start_thread_without_signals,
     threads_are_green,
 )
+from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,8 +39,7 @@ if TYPE_CHECKING:
 INTERRUPTING_SIGNALS = (59, 58, 57, 56) if sys.platform == "linux" else (16,)
 
 _shared_signal = 0
-_decoy_fd = -1
-_decoy_identity: tuple[int, int] | None = None
+_decoy = descriptors.Descriptor(inherited=True)
 
 
 class Wait:
@@ -108,7 +108,7 @@ class Wait:
         """
         if timeout is not None and sys.is_finalizing():
             return _try_once(fd)
-        if _decoy_identity is None:
+        if _decoy.fd < 0:
             _open_decoy()
         self._by_signal = True
         self._thread = get_ident()
@@ -155,8 +155,8 @@ class Wait:
     def _interrupt_flock(self) -> None:
         """Called with the mutex. The waiter may have gone, and its number may be another file's now."""
         _open_decoy()
-        if descriptors.replace(self._fd, self._descriptor, _decoy_fd):
-            signal.pthread_kill(self._thread, _install_handler())
+        if descriptors.replace(self._fd, self._descriptor, _decoy.fd):
+            signal.pthread_kill(self._thread, install_handler())
 
 
 def wait_here(fd: int, timeout: float | None) -> bool:
@@ -198,20 +198,29 @@ def _after(stopped: LockType, seconds: float, function: Callable[[], None]) -> N
 
 def _open_decoy() -> None:
     """Have the decoy open before it is needed: at the descriptor limit it could not be had then."""
-    global _decoy_fd, _decoy_identity  # noqa: PLW0603  (one decoy serves the whole process)
-    if _decoy_identity is not None:
-        try:
-            stat = os.fstat(_decoy_fd)
-        except OSError:  # EBADF: a daemoniser closed every descriptor
-            pass
-        else:
-            if (stat.st_dev, stat.st_ino) == _decoy_identity:
-                return
-    # flock answers EBADF on an O_PATH descriptor, and nobody else can hold a lock through it.
-    path_only = getattr(os, "O_PATH", os.O_RDONLY)
-    _decoy_fd = os.open("/", path_only | os.O_CLOEXEC)
-    stat = os.fstat(_decoy_fd)
-    _decoy_identity = (stat.st_dev, stat.st_ino)
+    if not _decoy.is_open():
+        _decoy.forget()  # a daemoniser may have closed every descriptor
+        # flock answers EBADF on an O_PATH descriptor, and nobody else can hold a lock through it.
+        _decoy.open("/", getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
+
+
+def close_unlocked(descriptor: descriptors.Descriptor, *, on_network: bool = False) -> None:
+    """Close a descriptor whose wait is over without the lock: it may be a decoy, or lost by now."""
+    if descriptors.are_same(descriptor.fd, _decoy.fd):
+        descriptor.close()
+    else:
+        descriptor.close_if_open(on_network=on_network)
+
+
+def forget_lost(descriptor: descriptors.Descriptor, path: str) -> None:
+    """Other code has closed a descriptor during its wait: leave the number alone, and say so."""
+    descriptor.forget()
+    log().warning(
+        "%s: other code in process %d has closed the descriptor that waited for the lock "
+        "(os.closerange, a daemoniser); it queues up again",
+        path,
+        os.getpid(),
+    )
 
 
 def share_signal(number: int) -> None:
@@ -220,7 +229,7 @@ def share_signal(number: int) -> None:
     _shared_signal = number
 
 
-def _install_handler() -> int:
+def install_handler() -> int:
     """Give a signal a handler that does nothing, and return its number."""
     if _shared_signal:
         return _shared_signal

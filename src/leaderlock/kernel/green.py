@@ -13,6 +13,7 @@ import os
 import sys
 from collections import deque
 
+from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.threads import get_ident, threads_are_green
 
 TYPE_CHECKING = False
@@ -157,18 +158,19 @@ class _EventletHub(Hub):
 
         self.new_event = Event
         # eventlet can be woken by a descriptor alone. An eventfd, since it patches os.write.
-        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        native.add(native.READ, self._bell, self._answer, lambda _: None, None)
+        self._bell = Descriptor(inherited=True)  # a forked child's hub watches it too
+        self._bell.open_by(os.eventfd, 0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        native.add(native.READ, self._bell.fd, self._answer, lambda _: None, None)
 
     def _ring(self) -> None:
-        try:
-            os.eventfd_write(self._bell, 1)
-        except OSError as error:  # EBADF: other code has closed it
-            raise HubIsGone from error
+        if not self._bell.is_open():  # other code has closed it
+            raise HubIsGone
+        os.eventfd_write(self._bell.fd, 1)
 
     def _answer(self, *_: object) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._bell)
+        if self._bell.is_open():
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._bell.fd)
         super()._answer()
 
     def is_current(self) -> bool:

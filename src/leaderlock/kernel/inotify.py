@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 
@@ -55,6 +56,10 @@ class Inotify:
     def fileno(self) -> int:
         """The descriptor to poll."""
         return self._descriptor.fd
+
+    def is_open(self) -> bool:
+        """Whether no other code has closed it."""
+        return self._descriptor.is_open()
 
     def add(self, path: str, mask: int) -> int:
         """Watch a path; the number that its events come with.
@@ -131,6 +136,10 @@ class FileWatch:
         """The descriptor to poll."""
         return self._inotify.fileno()
 
+    def is_open(self) -> bool:
+        """Whether no other code has closed it."""
+        return self._inotify.is_open()
+
     def has_news(self) -> bool:
         """Whether something may have happened since this was asked last, by any thread.
 
@@ -140,6 +149,8 @@ class FileWatch:
             OSError: EBADF, other code has closed the descriptor.
         """
         with self._mutex:
+            if not self.is_open():
+                raise OSError(errno.EBADF, "other code has closed the watch")
             if not wait_readable(self.fileno(), seconds=0):
                 return False
             self._inotify.read()

@@ -12,11 +12,15 @@ import math
 import os
 
 from leaderlock.errors import Unsupported
-from leaderlock.kernel.threads import start_thread_without_signals
+from leaderlock.kernel.descriptors import Descriptor
+from leaderlock.kernel.flock import install_handler
+from leaderlock.kernel.signals import signal
+from leaderlock.kernel.threads import RLock, get_ident, start_thread_without_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _poll = _libc.poll
@@ -45,47 +49,95 @@ class Front:
 
     A look shows at least what one atomic write has brought: Linux puts that into one buffer of the
     pipe, and a look shows sixteen, or two if the user has many pipes (pipe(7), pipe-user-pages-soft).
+
+    Args:
+        fileno: gives the descriptor to read from, each time.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fileno: Callable[[], int]) -> None:
         if not hasattr(_libc, "tee"):
             raise Unsupported("reading messages one by one needs tee(2), which only Linux has")
-        self._fd = fd
-        self._reader, self._writer = os.pipe()
+        self._fileno = fileno
+        self._reader, self._writer = Descriptor(), Descriptor()
 
     def look(self) -> bytes:
         """What waits first, or nothing; it stays where it is."""
-        size = _libc.tee(self._fd, self._writer, ctypes.c_size_t(1 << 30), _SPLICE_F_NONBLOCK)
+        if not (self._reader.is_open() and self._writer.is_open()):  # or other code has closed them
+            self._open_pair()
+        size = _libc.tee(self._fileno(), self._writer.fd, ctypes.c_size_t(1 << 30), _SPLICE_F_NONBLOCK)
         if size < 0:
             number = ctypes.get_errno()
             if number == errno.EAGAIN:  # the pipe is empty
                 return b""
             raise OSError(number, f"tee: {os.strerror(number)}")
-        return os.read(self._reader, size) if size else b""
+        return os.read(self._reader.fd, size) if size else b""
+
+    def _open_pair(self) -> None:
+        self.close()
+        reader, writer = os.pipe()
+        try:
+            self._reader.open_by(os.dup, reader)
+            self._writer.open_by(os.dup, writer)
+        finally:
+            os.close(reader)
+            os.close(writer)
 
     def take(self, size: int) -> bytes:
         """Take so many bytes: those of the last look, unless somebody else reads, too."""
         try:
-            return os.read(self._fd, size)
+            return os.read(self._fileno(), size)
         except BlockingIOError:  # somebody does
             return b""
 
     def close(self) -> None:
         """Close what is needed for looking; the pipe stays open."""
-        os.close(self._reader)
-        os.close(self._writer)
+        self._reader.close_if_open()
+        self._writer.close_if_open()
 
 
 class Bell:
-    """What a thread that waits for descriptors can be woken by: one that becomes readable for good."""
+    """What one thread that waits for a descriptor is woken by, for good.
+
+    It is an eventfd. If other code has closed that, the thread is woken by a signal, whose handler does
+    nothing: its poll(2) goes on with what the numbers led to as it began.
+    """
 
     def __init__(self) -> None:
-        self._pid = os.getpid()
-        self.fd, self._writer = os.pipe()
+        self._descriptor = Descriptor()
+        self._mutex = RLock()
+        self._thread = 0
+        self._has_rung = False
+        self._descriptor.open_by(os.eventfd, 0)
+
+    def is_open(self) -> bool:
+        """Whether it can wake a wait that begins now."""
+        return self._descriptor.is_open()
+
+    def wait_beside(self, fd: int) -> None:
+        """Wait until there is something to read from `fd`, or until it rings; or end without either."""
+        self._thread = get_ident()
+        try:
+            if self._may_wait():
+                wait_readable(fd, self._descriptor.fd, go_on=self._may_wait)
+        except OSError as error:
+            if error.errno != errno.EBADF:  # closed by other code: the caller looks at its descriptor
+                raise
+        finally:
+            with self._mutex:  # no signal is sent to a thread that has left
+                self._thread = 0
+
+    def _may_wait(self) -> bool:
+        return not self._has_rung and self.is_open()
 
     def ring(self) -> None:
-        """Make it readable."""
-        os.write(self._writer, b"!")
+        """End the wait, and all later ones."""
+        self._has_rung = True
+        if self.is_open():
+            os.eventfd_write(self._descriptor.fd, 1)
+            return
+        with self._mutex:
+            if self._thread and self._thread != get_ident():
+                signal.pthread_kill(self._thread, install_handler())
 
     def ring_when(self, event: threading.Event) -> None:
         """Ring when the event is set: a native thread is parked there until then."""
@@ -96,16 +148,19 @@ class Bell:
         self.ring()
 
     def __del__(self) -> None:
-        if self._pid == os.getpid():  # in a forked child the numbers may be somebody else's by now
-            os.close(self.fd)
-            os.close(self._writer)
+        self._descriptor.close_if_open()
 
 
-def wait_readable(*fds: int, seconds: float | None = None) -> bool:
+def wait_readable(
+    *fds: int, seconds: float | None = None, go_on: Callable[[], bool] = lambda: True
+) -> bool:
     """Wait until there is something to read from one of the descriptors, or for some seconds.
 
     The seconds end a millisecond late at most, or early: by a signal, or as they are too many. No
     wakeups else. Signal handlers run meanwhile, and end the wait if they raise.
+
+    Args:
+        go_on: asked after a signal, where there are no seconds.
 
     Returns:
         Whether there is something to read.
@@ -116,7 +171,7 @@ def wait_readable(*fds: int, seconds: float | None = None) -> bool:
         number = ctypes.get_errno()
         if number != errno.EINTR:  # a signal: its handler has run by now
             raise OSError(number, f"poll: {os.strerror(number)}")
-        if seconds is not None:
+        if seconds is not None or not go_on():
             return False
     if any(entry.revents & _POLLNVAL for entry in entries):
         raise OSError(errno.EBADF, "poll: a descriptor was closed by other code of this process")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
+
+from leaderlock.kernel.descriptors import Descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +28,26 @@ class Notifier:
         if not address.startswith(("/", "@")) or len(address) < 2:
             raise ValueError(f"NOTIFY_SOCKET must be a path or begin with '@', not {address!r}")
         self._address = "\0" + address[1:] if address.startswith("@") else address
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._descriptor = Descriptor(inherited=True)
+        self._is_closed = False
+        self._open()
+
+    def _open(self) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as made:
+            made.setblocking(False)  # before its flags are looked at, which are a part of its identity
+            self._descriptor.open_by(os.dup, made.fileno())
+        self._socket = socket.socket(fileno=self._descriptor.fd)
         self._socket.setblocking(False)
+
+    def _own_socket(self) -> socket.socket:
+        """The socket; a new one if other code has closed it, as the number may be anybody's now."""
+        if self._is_closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        if not self._descriptor.is_open():
+            self._socket.detach()
+            self._descriptor.forget()
+            self._open()
+        return self._socket
 
     @classmethod
     def from_environment(cls) -> Notifier | None:
@@ -46,15 +67,21 @@ class Notifier:
         """
         message = "\n".join(states).encode(errors="surrogateescape")
         if not descriptors:
-            self._socket.sendto(message, self._address)
+            self._own_socket().sendto(message, self._address)
             return
         rights = struct.pack(f"{len(descriptors)}i", *descriptors)
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
-        self._socket.sendmsg([message], ancillary, 0, self._address)
+        self._own_socket().sendmsg([message], ancillary, 0, self._address)
 
     def close(self) -> None:
         """Close the socket; the manager's is its own."""
-        self._socket.close()
+        self._is_closed = True
+        self._socket.detach()
+        self._descriptor.close_if_open()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_socket"):
+            self.close()
 
 
 def watchdog_interval() -> float | None:

@@ -10,7 +10,7 @@ import time
 from leaderlock.errors import NotHeld
 from leaderlock.kernel import descriptors
 from leaderlock.kernel.descriptors import Descriptor
-from leaderlock.kernel.flock import Wait, wait_here
+from leaderlock.kernel.flock import Wait, close_unlocked, forget_lost, wait_here
 from leaderlock.lock import journal, record
 from leaderlock.lock.file import write_record
 from leaderlock.lock.remedies import refusal, unusable
@@ -77,7 +77,7 @@ class Hold:
     def take(self, timeout: float | None, wait: Wait | None) -> bool:
         """Queue for the lock; False after `timeout` seconds (0: at once) or if `wait` is called off.
 
-        If the file has been replaced meanwhile, the wait starts over on the new one.
+        The wait starts over if the file was replaced, or the descriptor closed by other code.
         """
         file, descriptor = self._file, self.descriptor
         deadline = None if not timeout else time.monotonic() + timeout
@@ -88,11 +88,15 @@ class Hold:
             try:
                 locked = self._lock(descriptor.fd, timeout, wait)
             except OSError as error:
-                raise refusal(error, file.path) from error
+                if error.errno != errno.EBADF or not self.waited or self.is_open():
+                    raise refusal(error, file.path) from error
+                locked = True
             if not locked:
-                descriptor.close()
+                close_unlocked(descriptor, on_network=file.is_network)
                 return False
-            if file.is_current(descriptor.status):
+            if self.waited and not self.is_open():
+                forget_lost(descriptor, file.path)
+            elif file.is_current(descriptor.status):
                 break
             descriptor.close()
             if deadline is not None:
@@ -268,8 +272,8 @@ class Hold:
     def close(self) -> None:
         """Let go of what there is of it yet, or still, if the descriptor is not closed yet."""
         descriptor = self.descriptor
-        if not self._is_locked:  # the number may lead to a decoy (`Wait`)
-            descriptor.close()
+        if not self._is_locked:
+            close_unlocked(descriptor, on_network=self._file.is_network)
         elif descriptor.is_open():  # broken off by an exception
             fcntl.flock(descriptor.fd, fcntl.LOCK_UN)
             descriptor.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from leaderlock.errors import Unsupported
-from leaderlock.kernel.descriptors import Descriptor, leads_to
+from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.lock.file import LockedFile
 from leaderlock.lock.record import host_and_name
 from leaderlock.lock.remedies import unusable
@@ -26,8 +26,8 @@ class MemoryFile(LockedFile):
         self.shown = f"path={self.path!r}"
         self.label = host_and_name(name)
         try:
-            (self._fd,) = map(os.memfd_create, (name,), (os.MFD_CLOEXEC,))  # see `Descriptor`
-            self._status = os.fstat(self._fd)
+            self._descriptor = Descriptor(inherited=True)
+            self._descriptor.open_by(os.memfd_create, name, os.MFD_CLOEXEC)
         except OSError as error:
             raise unusable(error, "make the memory file", self.path) from error
 
@@ -37,7 +37,7 @@ class MemoryFile(LockedFile):
         try:
             # O_NONBLOCK changes nothing for a file: it is a mark by which the descriptor is known.
             flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK
-            descriptor.open(f"/proc/self/fd/{self._fd}", flags)
+            descriptor.open(f"/proc/self/fd/{self._descriptor.fd}", flags)
         except FileNotFoundError as error:
             raise Unsupported(
                 f"{self.path} cannot be opened in this process, since /proc is not mounted here: mount "
@@ -53,16 +53,17 @@ class MemoryFile(LockedFile):
     def open_for_reading(self) -> int | None:
         """A descriptor to read the record from; not registered."""
         self._require_descriptor()
-        return os.dup(self._fd)
+        return os.dup(self._descriptor.fd)
 
     def _require_descriptor(self) -> None:
         """Other code may have closed the descriptor: the number may lead anywhere now."""
-        if not leads_to(self._fd, self._status):
+        if not self._descriptor.is_open():
             raise Unsupported(
                 f"{self.path} is lost: other code in process {os.getpid()} has closed its descriptor "
-                f"{self._fd} (os.closerange, a daemoniser); make the lock after that, or use a path"
+                f"{self._descriptor.fd} (os.closerange, a daemoniser); make the lock after that, or "
+                f"use a path"
             )
 
     def __del__(self) -> None:
-        if hasattr(self, "_status") and leads_to(self._fd, self._status):
-            os.close(self._fd)
+        if hasattr(self, "_descriptor"):
+            self._descriptor.close_if_open()

@@ -8,6 +8,7 @@ import select
 import socket
 import time
 
+from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.web.feed import HEARTBEAT, LONGEST, TooManyStreamsError
 from leaderlock.web.site import HEADERS, STREAMS, Request, Site
 
@@ -106,9 +107,10 @@ class _Stream:
 
     def __init__(self, feed: Feed, first: bytes, client: socket.socket | None) -> None:
         self._feed = feed
-        self._news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._news = Descriptor()
+        self._news.open_by(os.eventfd, 0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
-        self._poll.register(self._news, select.POLLIN)
+        self._poll.register(self._news.fd, select.POLLIN)
         self._client = client
         if client is not None:
             # Readable is a connection at its end, too; gevent's poll(2) knows nothing but that.
@@ -116,7 +118,7 @@ class _Stream:
         try:
             feed.join(self._wake)
         except BaseException:
-            os.close(self._news)
+            self._news.close_if_open()
             raise
         self._pieces = self._made(first)
 
@@ -136,8 +138,10 @@ class _Stream:
                 if self._has_gone(self._client, ready[self._client.fileno()]):
                     return
                 continue
-            if self._news in ready:
-                os.eventfd_read(self._news)
+            if not self._news.is_open():  # other code has closed it; the browser asks again
+                return
+            if self._news.fd in ready:
+                os.eventfd_read(self._news.fd)
             elif time.monotonic() < until:
                 yield b": still here\n\n"
 
@@ -153,12 +157,12 @@ class _Stream:
         return False
 
     def _wake(self) -> None:
-        os.eventfd_write(self._news, 1)
+        if self._news.is_open():
+            os.eventfd_write(self._news.fd, 1)
 
     def close(self) -> None:
         """Leave the feed: the server calls it, however the response has ended."""
-        if self._news >= 0:
+        if self._news.fd >= 0:
             self._feed.leave(self._wake)
             self._pieces.close()  # type: ignore[attr-defined]
-            news, self._news = self._news, -1
-            os.close(news)
+            self._news.close_if_open()

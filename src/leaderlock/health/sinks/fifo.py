@@ -11,6 +11,7 @@ import select
 import stat
 import termios
 
+from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.signals import signal
 
 TYPE_CHECKING = False
@@ -36,8 +37,7 @@ class fifo:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = os.path.abspath(os.fsdecode(path))
         self.__qualname__ = f"sinks.fifo({self._path!r})"
-        self._fd = -1
-        self._pid = os.getpid()
+        self._descriptor = Descriptor()
 
     def __call__(self, report: Mapping[str, Any]) -> None:
         """Write the report.
@@ -47,12 +47,13 @@ class fifo:
                 (EAGAIN), or the line is longer than the system lets a pipe grow (EMSGSIZE).
         """
         line = json.dumps(report, separators=(",", ":")).encode() + b"\n"
-        if self._fd < 0 or self._pid != os.getpid():
-            self._fd, self._pid = self._open(), os.getpid()
+        if not self._descriptor.is_open():  # or a forked child's, or closed by other code
+            self._descriptor.forget()
+            self._open()
         if len(line) > select.PIPE_BUF:
             self._make_room(len(line))
         try:
-            written = _write_without_sigpipe(self._fd, line)
+            written = _write_without_sigpipe(self._descriptor.fd, line)
         except BrokenPipeError:
             self.stop()
             raise self._error(errno.EPIPE, "its reader has gone") from None
@@ -63,32 +64,30 @@ class fifo:
 
     def stop(self) -> None:
         """Close the FIFO."""
-        if self._fd >= 0 and self._pid == os.getpid():
-            os.close(self._fd)
-        self._fd = -1
+        self._descriptor.close_if_open()
 
-    def _open(self) -> int:
+    def _open(self) -> None:
         try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            status = self._descriptor.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             raise self._error(errno.ENOENT, "there is no such FIFO; make it by mkfifo") from None
         except OSError as error:
             if error.errno != errno.ENXIO:  # fifo(7)
                 raise
             raise self._error(errno.ENXIO, "nobody reads it; start its reader") from None
-        if not stat.S_ISFIFO(os.fstat(fd).st_mode):
-            os.close(fd)
+        if not stat.S_ISFIFO(status.st_mode):
+            self._descriptor.close()
             raise self._error(errno.EINVAL, "it is not a FIFO; make one by mkfifo")
-        return fd
 
     def _make_room(self, size: int) -> None:
         waiting = array.array("i", [0])
-        fcntl.ioctl(self._fd, termios.FIONREAD, waiting)
+        fd = self._descriptor.fd
+        fcntl.ioctl(fd, termios.FIONREAD, waiting)
         if waiting[0]:
             raise self._error(errno.EAGAIN, "its reader is behind, so a long line might be torn")
         try:
-            if fcntl.fcntl(self._fd, fcntl.F_GETPIPE_SZ) < size:
-                fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, size)
+            if fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) < size:
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, size)
         except (AttributeError, PermissionError):  # macOS and the BSDs; over /proc/sys/fs/pipe-max-size
             text = f"a line of {size} bytes is more than it can hold; use fewer checks, or sinks.file()"
             raise self._error(errno.EMSGSIZE, text) from None
