@@ -17,6 +17,8 @@ import pytest
 from leaderlock.integrations.pytest import once_per_run
 from tests.processes import PATIENCE, flocks, until, wakeups_of
 
+pytestmark = pytest.mark.slow
+
 CONFTEST = """
 import os, signal, time, pytest
 from pathlib import Path
@@ -61,8 +63,6 @@ NOTHING = "def work(count): pass"
 FOUR = """
 import pytest
 from conftest import note, together
-
-pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("number", range(4))
 def test(number, data):
