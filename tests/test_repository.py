@@ -25,15 +25,15 @@ ROWS: list[tuple[str, ...]] = [
     ("health", "integrations", "interop"),
     ("supervisor",),
     (FACADE,),
-    ("fifo", "once"),
+    ("fifo", "leading", "once"),
     ("election", "inbox", "status"),
     ("diagnosis", "engines", "history"),
-    ("deadman", "lock", "ping"),
+    ("deadman", "lock"),
     ("kernel",),
     ("_version", "errors", "lazy", "log", "wording"),
 ]
 LEVELS = [set(row) for row in reversed(ROWS)]
-NOT_DRAWN = {"__main__", FACADE, "_version", "fifo", "lazy"}
+NOT_DRAWN = {"__main__", FACADE, "_version", "fifo", "lazy", "leading"}
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 
 LONGEST_FILE = 300

@@ -250,7 +250,7 @@ def command_words(text: str) -> list[str]:
 
 def web_address(text: str) -> str:
     """A URL that can be pinged."""
-    from leaderlock.ping import place_of  # noqa: PLC0415  (needs urllib.parse)
+    from leaderlock.supervisor.ping import place_of  # noqa: PLC0415  (needs urllib.parse)
 
     place_of(text)
     return text

@@ -10,8 +10,8 @@ import os
 from collections import deque
 
 from leaderlock.kernel.threads import start_thread_without_signals
-from leaderlock.ping import import_client, ping, place_of
 from leaderlock.supervisor.messages import say
+from leaderlock.supervisor.ping import import_client, ping, place_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import time
 
 from leaderlock._version import __version__
 from leaderlock.health.checks.check import Check, CheckResult, check, positive_seconds
-from leaderlock.ping import import_client
+from leaderlock.supervisor.ping import import_client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

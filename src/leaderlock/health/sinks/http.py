@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from leaderlock.ping import import_client, ping, place_of, send
+from leaderlock.supervisor.ping import import_client, ping, place_of, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
