@@ -26,7 +26,7 @@ OF_VERSION_0_1 = [
     "from leaderlock.kernel import experiments, filesystem, lock_table",
     "from leaderlock.leading import every",
     "from leaderlock.status import all_locks, status_of",
-    "import leaderlock.web.asgi, leaderlock.web.wsgi",
+    "import leaderlock.web; leaderlock.web.asgi, leaderlock.web.wsgi",
     "import leaderlock.health; leaderlock.health.checks.http, leaderlock.health.sinks.file",
 ]
 
