@@ -1,1 +1,1 @@
-"""`leaderlock run`: waits for the lock, runs a command, and does a parent's duties by it."""
+"""`leaderlock run`: waits for the lock, then runs one command as a good PID 1 would."""

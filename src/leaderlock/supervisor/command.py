@@ -1,4 +1,4 @@
-"""`SupervisedCommand`: the program that is supervised, from its start until nothing of it is left."""
+"""`SupervisedCommand`: the supervised program, from its start until all its processes have ended."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from leaderlock.supervisor.settings import Settings
 
 FAILED = 125
-"""The exit status of a failure of leaderlock's own, as of timeout(1)."""
+"""The exit status when leaderlock itself fails, as in timeout(1)."""
 
 
 class SupervisedCommand:
-    """One command, which can be started again after it has ended.
+    """One command. It can be started again after it has ended.
 
     Args:
-        loop, reaper: tell of time and ends.
-        settings: what to run, and how to stop it.
-        sidecars: tells the sidecars' process IDs, which are not the command's.
-        done: called with the exit status when the command and all that it left behind are gone.
+        loop, reaper: report elapsed time and ended children.
+        settings: the program to run, and how to stop it.
+        sidecars: returns the process IDs of the sidecars, which do not belong to the command.
+        done: called with the exit status when the command and all its leftovers have ended.
 
     Attributes:
-        is_running: whether it, or something of it, may be there: true from just before the fork, until
-            the kernel has told of its end and has shown that nothing of it is left. While that is so,
-            nobody lets the lock go.
-        ran: for how many seconds it ran.
+        is_running: whether a process of the command may exist: true from just before the fork until
+            the kernel has reported its end and shown that no process is left. The lock is not released
+            while this is true.
+        ran: how many seconds the last run took.
     """
 
     def __init__(
@@ -72,26 +72,26 @@ class SupervisedCommand:
 
     @property
     def main_pid(self) -> int:
-        """The process whose end is the command's; 0 if there is none."""
+        """The process whose end is the command's end; 0 if there is none."""
         return self._main.pid
 
     @property
     def ended_as_told(self) -> bool:
-        """Whether it died of a signal that we have asked it to end by."""
+        """Whether the command died of a signal that its stop schedule sent."""
         schedule = self._settings.schedule
         stages = schedule.stages if self._stopped_by_us and schedule is not None else ()
         return self._status - 128 in {stage.signal for stage in stages} - {signal.SIGKILL}
 
     def serve(self, service: Service) -> None:
-        """Let the command tell a service how it is."""
+        """Connect the command to the service that receives its notifications."""
         self._service = service
 
     def start(self, lock: LeaderLock | None, stdio: Mapping[int, int]) -> None:
-        """Start it, with the term in its environment if there is a lock."""
+        """Start the command; with a lock, its environment contains the term."""
         variables = environment(lock)
         if self._service is not None:
             for inherited in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
-                variables.pop(inherited, None)  # they are addressed to us
+                variables.pop(inherited, None)  # these variables are addressed to us
             variables.update(self._service.environment())
         in_child = binding() if lock is not None else None
         self._stopper = self._leftovers = None
@@ -116,13 +116,13 @@ class SupervisedCommand:
             self._service.command_started()
 
     def forward(self, number: int) -> None:
-        """Send it a signal."""
+        """Send the command a signal."""
         if self._main.pid:
             say(f"forwarding {signal_name(number)} to {self._main.pid}", 2)
             whole_group = self._settings.whole_group
             if number == signal.SIGCONT and self._is_stopped:
                 self._is_stopped = False
-                whole_group = True  # as Ctrl-Z has stopped it
+                whole_group = True  # Ctrl-Z stopped the whole group
                 if not self._settings.shares_group:
                     give_terminal(self._main.first)
             self._send_to(number, whole_group)
@@ -132,12 +132,12 @@ class SupervisedCommand:
             send(self._main.pid, number)
         elif self._main.pid == self._main.first and not self._settings.shares_group:
             send(self._main.pid, number, group=True)
-        else:  # its number, which is the group's, may be another one's once the first has ended
+        else:  # once the first process has ended, another group may get its ID
             for pid in {self._main.pid, *self._left_behind()}:
                 send(pid, number)
 
     def stop(self) -> None:
-        """Stop it by the schedule; a stop that is under way goes on as it is."""
+        """Stop the command by the schedule; a stop that is already under way continues unchanged."""
         if self._leftovers is not None:
             self._leftovers.stop()
         if self._stopper is not None or not self._main.pid:
@@ -161,30 +161,30 @@ class SupervisedCommand:
         say(f"sending {signal_name(number)} to {self._main.pid}", 0 if kill else 1)
         self._send_to(number, kill or self._settings.whole_group)
         if self._is_stopped and number not in SUSPENDING:
-            self.forward(signal.SIGCONT)  # or it would not act upon it
+            self.forward(signal.SIGCONT)  # a stopped process does not act on the signal
 
     def extend_stop(self, seconds: float) -> None:
-        """Lengthen the stage of a stop that is under way."""
+        """Lengthen the current stage of a stop that is under way."""
         if self._stopper is not None and not self._failed:
             self._stopper.extend(seconds)
 
     def fail(self, _reason: str) -> None:
-        """It hangs: end it so that it can leave a trace, and then by force."""
+        """The command hangs: send SIGABRT first, so that it can leave a trace, then kill it."""
         self._failed = True
         self._stop_by(Schedule(ABORT))
 
     def belongs(self, pid: int) -> bool:
-        """Whether a process is the command's."""
+        """Whether a process belongs to the command."""
         from leaderlock.supervisor.family import belongs  # noqa: PLC0415  (imported before)
 
         first = self._main.first
         return self.is_running and belongs(pid, first, self._sidecars(), reaper=self._is_reaper)
 
     def set_main_process(self, pid: int) -> None:
-        """Another process of the command is its main one, whose end is the command's."""
+        """Make another process of the command its main process, whose end is the command's end."""
         if pid not in (self._main.pid, os.getpid()) and self.belongs(pid):
             self._main.change(pid)
-            if self._main.pid == pid and self._stopper is not None:  # the one before got the signal
+            if self._main.pid == pid and self._stopper is not None:  # the old one got the signal
                 self._send(self._stopper.last_signal)
 
     def _on_main_end(self, status: int) -> None:
@@ -227,7 +227,7 @@ class SupervisedCommand:
             )
 
     def _is_followed_by_another(self, status: int) -> bool:
-        """Whether it was a daemon's parent, and the daemon is the command from now on (--follow)."""
+        """Whether it was a daemon's parent; with --follow, the daemon is the command from now on."""
         if not self._settings.follow or status != 0 or self._stopped_by_us or self._failed:
             return False
         from leaderlock.supervisor.family import children_left  # noqa: PLC0415  (imported before)
@@ -247,7 +247,7 @@ class SupervisedCommand:
         assert self._stopper is not None
         last = self._stopper.last_signal
         if self._settings.lock is not None:
-            # The next one must not begin while this one still does the work.
+            # The next leader must not begin while this command still does the work.
             if last != signal.SIGKILL:
                 self._stop_by(Schedule(LAST))
                 return
@@ -281,19 +281,19 @@ class SupervisedCommand:
         self._done(self._status)
 
     def _on_stop(self, number: int) -> None:
-        """It was stopped (Ctrl-Z): stop too, so that the shell takes over; then go on together."""
+        """The command was stopped (Ctrl-Z): stop too, let the shell take over, then continue both."""
         self._is_stopped = True
         if self._stopper is not None:
             if self._stopper.last_signal not in SUSPENDING:
-                self.forward(signal.SIGCONT)  # it is to end
+                self.forward(signal.SIGCONT)  # a stop is under way: the command must end
             return
-        # A leader of its session, as PID 1 is, nobody could continue; nor without a terminal. And a
-        # watchdog must not be put to sleep by what makes the command hang.
+        # Nobody could continue us if we lead our session, as PID 1 does, or have no terminal. And
+        # SIGSTOP makes the command hang: the watchdog must keep running to notice that.
         hangs = self._service is not None and number == signal.SIGSTOP
         if hangs or os.getpid() == os.getsid(0) or not has_terminal():
             return
         take_terminal_back(self._main.first)
         os.kill(os.getpid(), signal.SIGSTOP)
-        # The SIGCONT that ends this is forwarded, once: a second one could undo the next Ctrl-Z.
+        # The SIGCONT that continues us is forwarded once: a second one could undo the next Ctrl-Z.
         if self._service is not None:
             self._service.command_continued()

@@ -1,4 +1,4 @@
-"""What a command finds when it starts: its environment, and a bond to us."""
+"""The environment that a command gets at its start, and the parent-death signal that binds it to us."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def environment(lock: LeaderLock | None) -> dict[str, str]:
 
 
 def inherited_environment() -> dict[str, str]:
-    """Our environment as we have found it.
+    """Our environment as it was when we were started.
 
-    In the C locale, Python sets ``LC_CTYPE`` for itself and its children (PEP 538). That is no wish of
-    whoever has started us: /proc/self/environ shows what was there at the exec.
+    In the C locale, Python sets ``LC_CTYPE`` for itself and its children (PEP 538). The command should
+    not inherit that: /proc/self/environ shows whether ``LC_CTYPE`` was set at the exec.
     """
     variables = dict(os.environ)
     if variables.get("LC_CTYPE") in ("C.UTF-8", "C.utf8", "UTF-8"):
@@ -58,14 +58,14 @@ _ADDRESSED_TO_US = (
 
 
 def sidecar_environment() -> dict[str, str]:
-    """A sidecar's environment: ours, without what a service manager means for the command alone."""
+    """A sidecar's environment: ours, without a service manager's variables, which are the command's."""
     return {
         name: value for name, value in inherited_environment().items() if name not in _ADDRESSED_TO_US
     }
 
 
 def passed_sockets() -> list[int]:
-    """The descriptors that a service manager has passed (sd_listen_fds(3)): they are the command's."""
+    """The descriptors that a service manager has passed to the command (sd_listen_fds(3))."""
     count = os.environ.get("LISTEN_FDS", "")
     if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isascii() or not count.isdecimal():
         return []
@@ -73,28 +73,29 @@ def passed_sockets() -> list[int]:
 
 
 def with_own_pid(variables: dict[str, str], pid: int) -> dict[str, str]:
-    """The environment of a child that we have started in our place.
+    """The environment of a child that replaces us as the receiver of the variables.
 
-    ``LISTEN_PID`` and ``WATCHDOG_PID`` say for whom the rest is meant. If that is us, it is the child.
+    ``LISTEN_PID`` and ``WATCHDOG_PID`` name the process that the other variables are meant for. Where
+    they name us, the result names the child.
 
     Args:
         variables: the environment.
-        pid: our process ID, which it may name; this is called in the child.
+        pid: our process ID, which the variables may contain; the child calls this function.
     """
     for name in named_by_pid(variables, pid):
         variables[name] = str(os.getpid())
         if name == "LISTEN_PID":
-            variables.pop("LISTEN_PIDFDID", None)  # of systemd 258: a pidfd's inode, of ours
+            variables.pop("LISTEN_PIDFDID", None)  # systemd 258: the inode of our pidfd
     return variables
 
 
 def named_by_pid(variables: Mapping[str, str], pid: int) -> list[str]:
-    """Which of these variables name a process ID."""
+    """The names of the variables whose value is this process ID."""
     return [name for name in ("LISTEN_PID", "WATCHDOG_PID") if variables.get(name) == str(pid)]
 
 
 def binding() -> Callable[[], None] | None:
-    """To be called in the child: under a lock it must not outlive us, or two would do the job."""
+    """A function for the child to call: under a lock it must die with us, or two could do the job."""
     if sys.platform != "linux":
         return None
     from leaderlock.kernel.control import die_with_parent  # noqa: PLC0415  (needs ctypes)

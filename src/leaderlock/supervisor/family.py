@@ -1,4 +1,4 @@
-"""Which processes are the command's: its group, and as a reaper all that descends from us."""
+"""Which processes belong to the command: its group; as a reaper, also all our descendants."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from leaderlock.kernel.proc.processes import process_of, process_table
 
 
 def left_behind(group: int, sidecars: set[int], *, reaper: bool) -> set[int]:
-    """The living processes of the command's group, and as a reaper all that descends from us.
+    """The living processes of the command's group; as a reaper, also all our descendants.
 
-    As a reaper, children of ours that have ended and were not taken in yet count as left: the table is
-    not read in one instant, and such a child may have forked another one behind our back. That one is
-    ours, and is seen, once its parent is taken in. So an empty set means that nothing is left.
+    As a reaper, this includes our children that have ended and are not reaped yet: the process table is
+    not read in one instant, and such a child may have forked meanwhile. Its child becomes ours, and is
+    seen, once the parent is reaped. So an empty set means that nothing is left.
 
     Args:
         group: the process group of the command.
-        sidecars: processes that are not meant, nor what descends from them.
-        reaper: whether orphans become this process's children, as they do PID 1's.
+        sidecars: processes to leave out, with their descendants.
+        reaper: whether orphans become this process's children, as with PID 1.
     """
     table = process_table()
     meant = {pid for pid, process in table.items() if process.group == group}
@@ -36,9 +36,9 @@ def left_behind(group: int, sidecars: set[int], *, reaper: bool) -> set[int]:
 
 
 def children_left(sidecars: set[int]) -> list[int]:
-    """Our own children, orphans that have become ours included: the living first, the oldest first.
+    """Our own children, including adopted orphans: the living first, then by process ID.
 
-    Those that have ended and were not taken in yet are among them, as in `left_behind`.
+    Children that have ended and are not reaped yet are included, like in `left_behind`.
     """
     ours = os.getpid()
     table = process_table()
@@ -47,15 +47,15 @@ def children_left(sidecars: set[int]) -> list[int]:
 
 
 def belongs(pid: int, command: int, sidecars: set[int], *, reaper: bool) -> bool:
-    """Whether a process is the command, of its group, or descends from it.
+    """Whether a process is the command, is in its group, or descends from it.
 
     Args:
         pid: the process.
-        command: the command's process ID, which is its group's too.
-        sidecars, reaper: as for `left_behind`.
+        command: the command's process ID, which is also its group's ID.
+        sidecars, reaper: the same as for `left_behind`.
     """
     if pid == os.getpid():
-        return True  # systemd-notify, run as root by the command itself, signs as its parent
+        return True  # a command that is systemd-notify, run as root, sends with its parent's PID
     while pid > 0:
         if pid == command:
             return True
@@ -65,24 +65,24 @@ def belongs(pid: int, command: int, sidecars: set[int], *, reaper: bool) -> bool
         if process.group == command:
             return True
         if process.parent == os.getpid():
-            return reaper  # an orphan of the command's that has become ours
+            return reaper  # an orphan of the command that became our child
         pid = process.parent
     return False
 
 
 def may_have_left_any(group: int, *, reaper: bool) -> bool:
-    """False if nothing of a command that has ended can be there any more: as nearly always.
+    """False if certainly no process of an ended command is left, which is the usual case.
 
     Args:
-        group, reaper: as for `left_behind`.
+        group, reaper: the same as for `left_behind`.
     """
     try:
-        if reaper:  # whose children are all there is; `left_behind` sees which of them are meant
+        if reaper:  # every process left is our child; `left_behind` picks the command's
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
         else:
             os.killpg(group, 0)
     except (ChildProcessError, ProcessLookupError):
         return False
-    except PermissionError:  # somebody else's, set-user-ID
+    except PermissionError:  # a process of another user (set-user-ID)
         return True
     return True

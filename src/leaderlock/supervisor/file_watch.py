@@ -1,4 +1,4 @@
-"""Noticing, in the event loop, that a command's lock file is replaced, or that it is to resign."""
+"""Notices in the event loop that the lock file was replaced, or that this process should resign."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class LockWatch:
-    """Calls something when a held lock's file is deleted or replaced, or this process asked to resign.
+    """Calls `lost` when a held lock's file is deleted or replaced, or this process is asked to resign.
 
-    Where the kernel tells. It is called once, with what to say, how the term ends, and the seconds
-    until this process may stand again.
+    Works only where inotify is available. `lost` is called once, with a message, how the term ends, and
+    the seconds until this process may stand again.
     """
 
     def __init__(self, loop: Loop, lock: LeaderLock, lost: Callable[[str, str, float], None]) -> None:
@@ -44,12 +44,12 @@ class LockWatch:
     def _look(self) -> None:
         try:
             self._lock.check()
-            mend_record(self._lock)  # others may have overwritten the record
+            mend_record(self._lock)  # other processes may have overwritten the record
         except LockFileReplaced as error:
             self.end()
             text = f"{error}; the command is stopped, and started again under the new file's lock"
             self._lost(text, "lost", 0)
-        except LeaderLockError:  # the path cannot be looked at: nothing is known, and nothing done
+        except LeaderLockError:  # the path cannot be examined: assume no change
             return
         if self._watch is not None and resigning.is_asked(self._lock):
             self.end()
@@ -60,7 +60,7 @@ class LockWatch:
             self._lost(text, resigning.ON_REQUEST, resigning.PAUSE)
 
     def end(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         if self._watch is not None:
             self._loop.forget(self._watch.fileno())
             self._watch.close()

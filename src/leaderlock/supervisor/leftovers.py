@@ -1,4 +1,4 @@
-"""Stopping what a command leaves behind when it ends, before anything kills it unasked."""
+"""Stops the processes that a command leaves behind, before anything kills them without a warning."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 
 class Leftovers:
-    """Stops a changing set of processes by a schedule, and tells when none is left.
+    """Stops a changing set of processes by a schedule, and reports when none is left.
 
-    With a reaper's rights, each of them becomes our child before its end, so that SIGCHLD tells of the
-    last one. Without, their ends are heard of by pidfds, or, where these are forbidden or missing, by
-    SIGCHLD too, since we have become a subreaper then.
+    If we are a reaper, each process becomes our child before it ends, and SIGCHLD reports the last end.
+    Otherwise pidfds report the ends. Where pidfds are forbidden or missing, we have become a subreaper,
+    and SIGCHLD reports them too.
 
     Args:
-        loop, reaper: tell of time and ends.
-        find: the processes that are left now.
+        loop, reaper: report elapsed time and ended children.
+        find: returns the processes that are left now.
         schedule: how to stop them.
-        by_pidfd: whether their ends are heard of by pidfds.
-        found: called, once, with the names of the first that are asked to end.
-        done: called, once, when none is left.
-        given_up: called if some outlive the schedule. True: `done` is called all the same; False: they
-            are still waited for, and `stop` begins the schedule again.
+        by_pidfd: whether pidfds report the ends of these processes.
+        found: called once, with the names of the first processes that are asked to end.
+        done: called once, when no process is left.
+        given_up: called if some processes outlive the schedule. If it returns True, `done` is
+            called anyway; if False, we keep waiting, and `stop` begins the schedule again.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Leftovers:
         self._is_over = False
 
     def stop(self) -> None:
-        """Begin, also again; `done` is called, perhaps at once, when all have ended."""
+        """Begin, or begin again, to stop them; `done` is called, perhaps at once, when all ended."""
         if self._stopper is not None:
             return
         if not self._is_any_left():
@@ -84,7 +84,7 @@ class Leftovers:
         for pid in pids - set(self._pidfds):
             try:
                 fd = os.pidfd_open(pid)
-            except ProcessLookupError:  # it has ended since
+            except ProcessLookupError:  # the process has ended meanwhile
                 continue
             self._pidfds[pid] = fd
             self._loop.on_readable(fd, lambda pid=pid: self._on_end(pid))  # type: ignore[misc]
@@ -95,7 +95,7 @@ class Leftovers:
             self._look()
 
     def _look(self) -> None:
-        """Something has ended: none is left, or some were born meanwhile and were not asked yet."""
+        """After an end: finish if no process is left; ask those forked meanwhile to end too."""
         if self._is_over or (self._by_pidfd and self._pidfds):
             return
         if not self._is_any_left():
@@ -109,19 +109,19 @@ class Leftovers:
         os.close(fd)
 
     def _send(self, number: int) -> None:
-        if number not in SUSPENDING:  # those ask a command to take no more work; these have none
+        if number not in SUSPENDING:  # these ask a command to take no more work; leftovers get none
             self._ask(self._find(), number)
 
     def _ask(self, pids: set[int], number: int) -> None:
         if self._by_pidfd:
-            self._watch(pids)  # also what they have started meanwhile
+            self._watch(pids)  # also the processes that they forked meanwhile
             pids = set(self._pidfds)
         self._asked |= pids
         if not self._has_named and (names := name_of(pids)):
             self._has_named = True
             self._found(names)
         for pid in pids:
-            for one in (number, signal.SIGCONT):  # a stopped one acts upon nothing before it
+            for one in (number, signal.SIGCONT):  # a stopped process acts on the signal after SIGCONT
                 send(pid, one, pidfd=self._pidfds.get(pid, -1))
 
     def _end_schedule(self) -> None:
@@ -143,7 +143,7 @@ class Leftovers:
 
 
 def name_of(pids: set[int]) -> str:
-    """The living ones, as a line names them: the first one with its command line."""
+    """A text that names the living processes: the first one's command line, the others' number."""
     lines = {pid: line for pid in sorted(pids) if (line := command_line(pid))}
     if not lines:
         return ""

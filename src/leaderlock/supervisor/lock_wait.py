@@ -1,4 +1,4 @@
-"""Waiting for the lock beside the event loop: a parked thread, which the loop hears of by a pipe."""
+"""Waits for the lock beside the event loop: a thread blocks, and reports to the loop by a pipe."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Ended(LeaderLockError):
 
 
 class LockWait:
-    """One wait for a lock, during which signals and children are still attended to.
+    """One wait for a lock, during which the loop still handles signals and children.
 
     Args:
-        loop: hears of its end.
-        lock, limit: what to wait for, and the longest wait in seconds; None without end, 0 not at all.
+        loop: runs `done` when the thread has written to its pipe.
+        lock, limit: the lock, and the longest wait in seconds; None for ever, 0 does not wait.
         done: called when the wait is over.
         before_parking: called, in another thread, if the lock is not free.
     """
@@ -61,10 +61,10 @@ class LockWait:
         self._limit = limit
 
     def begin(self) -> None:
-        """Start to wait; from here on `abandon` ends what was begun, whatever is raised meanwhile."""
-        # A handler of the loop's is as good as none to end a wait by.
+        """Begin to wait. Afterwards `abandon` ends the wait, even if this call raised an exception."""
+        # The loop's handler does no harm, so the wait may use the same signal to interrupt flock(2).
         share_signal(INTERRUPTING_SIGNALS[0])
-        # Signals are the main thread's: a parked one would be taken out of the queue by each of them.
+        # Signals go to the main thread: each one would take a waiting thread out of the lock's queue.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             self._ended.acquire()
@@ -78,7 +78,7 @@ class LockWait:
     def _park(self, lock: LeaderLock, limit: float | None) -> None:
         try:
             self.acquired = acquire_for(lock, limit, self._wait)
-        except Exception as error:  # noqa: BLE001  (told to the loop's thread)
+        except Exception as error:  # noqa: BLE001  (passed to the loop's thread)
             self.error = error
         finally:
             os.write(self._done_writer, b".")
@@ -93,21 +93,21 @@ class LockWait:
         self._done()
 
     def abandon(self) -> None:
-        """After an exception of the loop's: leave the queue, and wait until that has happened."""
+        """After an exception in the loop: leave the queue, and wait until the thread has left it."""
         self._wait.cancel()
         with self._ended:
             pass
 
     def cancel(self) -> None:
-        """Leave the queue; the loop is told when that has happened."""
+        """Leave the queue; the pipe reports to the loop when that has happened."""
         self._wait.cancel()
 
 
 def let_go(lock: LeaderLock, how: str) -> None:
-    """Release the lock, and say what failed.
+    """Release the lock, and log a failure.
 
     Args:
-        how: what the history says of the end.
+        how: the word that the history records for the end of the term.
     """
     try:
         release_as(lock, how)

@@ -1,4 +1,4 @@
-"""Signals, timers and readable descriptors in one poll(2), which never wakes up for nothing."""
+"""Signals, timers and readable descriptors in one poll(2), which wakes up only for an event."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 _NEVER_IGNORED = (*IGNORED_BY_PYTHON, signal.SIGCHLD)
 
 _LONGEST_POLL = 1e9
-"""Milliseconds: poll(2) takes an int. A timer beyond that costs one more wakeup in eleven days."""
+"""Milliseconds, since poll(2) takes an int. A later timer costs one more wakeup every eleven days."""
 
 _PIPE_SIZE = 65536
 
@@ -36,11 +36,11 @@ class LoopTimer:
         self.cancelled = False
 
     def cancel(self) -> None:
-        """Do not call it."""
+        """Do not call the function."""
         self.cancelled = True
 
     def left(self) -> float:
-        """Seconds until it is due."""
+        """Seconds until the timer is due."""
         return max(self.due - time.monotonic(), 0)
 
     def __lt__(self, other: LoopTimer) -> bool:
@@ -48,7 +48,7 @@ class LoopTimer:
 
 
 class Loop:
-    """Calls back, in the main thread, for what happens; nothing else runs in between."""
+    """Calls functions in the main thread when events happen, one at a time."""
 
     def __init__(self) -> None:
         self._stopped = False
@@ -62,16 +62,16 @@ class Loop:
 
     def on_signals(self, numbers: Iterable[int], callback: Callable[[int], None]) -> None:
         """Have `callback` called with the number of each signal that arrives."""
-        # First: of a signal whose handler was set before, nothing would come.
+        # Before the handlers: a signal that arrived between the two calls would not wake the loop.
         signal.set_wakeup_fd(self._signals_in, warn_on_full_buffer=False)
         for number in numbers:
-            # What was ignored when we started stays so, here and in the command: nohup(1)'s SIGHUP.
-            # But not SIGCHLD: the kernel would then take in our children itself, status and all.
+            # A signal that was ignored when we started stays ignored, here and in the command:
+            # nohup(1)'s SIGHUP. But not SIGCHLD: the kernel would reap our children, status and all.
             if signal.getsignal(number) != signal.SIG_IGN or number in _NEVER_IGNORED:
                 signal.signal(number, self._notice)
         if arrived := early.arrived():
             os.write(self._signals_in, bytes(arrived))
-        # A parent may have started us with some of them blocked.
+        # A parent may have started us with some of these signals blocked.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
         self._on_signal = callback
         self._poll.register(self._signals, select.POLLIN)  # `run` reads it in every round
@@ -82,45 +82,45 @@ class Loop:
         except BlockingIOError:
             return
         self._unread.difference_update(numbers)
-        if len(numbers) == _PIPE_SIZE:  # it was full: what came then is not in it
+        if len(numbers) == _PIPE_SIZE:  # the pipe was full: later signals are only in `_unread`
             numbers += bytes(self._unread)
             self._unread.clear()
-        # SIGCHLD last: of two that are pending, the kernel runs the later one's handler first, and a
+        # SIGCHLD last: if two signals are pending, the kernel runs the later one's handler first, and a
         # stop that was asked for before the command ended must count.
         for number in sorted(merged(numbers), key=lambda number: number == signal.SIGCHLD):
             self._on_signal(number)
 
     def unread_signals(self) -> list[int]:
-        """Take those that have arrived and were not called back, after an exception."""
+        """After an exception: take the signals that arrived but were not called back."""
         numbers = set(self._unread)
         self._unread.clear()
         try:
             numbers.update(os.read(self._signals, _PIPE_SIZE))
-        except OSError:  # EAGAIN: all were
+        except OSError:  # EAGAIN: the pipe is empty
             pass
         return sorted(numbers)
 
     def _notice(self, number: int, _frame: object) -> None:
-        """Python's handler: its C part has written the number to the pipe, or found that full.
+        """Python's handler: its C part has written the number to the pipe, or found the pipe full.
 
-        It comes later than that, and once for several of a number; but it comes for each number.
+        Python calls this later than the C part, at least once for each number that arrived.
         """
         self._unread.add(number)
 
     def on_readable(self, fd: int, callback: Callable[[], None]) -> None:
-        """Have `callback` called whenever the descriptor can be read, or is at its end."""
+        """Have `callback` called whenever the descriptor is readable or at end of file."""
         self._readers[fd] = callback
         self._poll.register(fd, select.POLLIN)
 
     def forget(self, fd: int) -> None:
-        """Watch the descriptor no more."""
+        """Stop watching the descriptor."""
         del self._readers[fd]
         self._poll.unregister(fd)
 
     def call_later(self, seconds: float, function: Callable[[], None]) -> LoopTimer:
-        """Call a function in so many seconds."""
+        """Call a function after this many seconds."""
         timer = LoopTimer(time.monotonic() + seconds, function)
-        if len(self._timers) >= self._tidy_at:  # else each beat of a watchdog would leave one behind
+        if len(self._timers) >= self._tidy_at:  # each beat of a watchdog cancels one timer
             self._timers = [timer for timer in self._timers if not timer.cancelled]
             heapq.heapify(self._timers)
             self._tidy_at = 2 * len(self._timers) + 64
@@ -128,18 +128,18 @@ class Loop:
         return timer
 
     def stop(self) -> None:
-        """Let `run` return when what has happened by now has been called back."""
+        """Let `run` return after it has called back for all events of this round."""
         self._stopped = True
 
     def run(self) -> None:
-        """Wait and call back, until `stop`, which may have been called already."""
+        """Wait and call back until `stop` is called; return at once if `stop` was called before."""
         while not self._stopped:
             ready = self._poll.poll(self._milliseconds_to_next_timer())
-            # A signal's byte may have been written after the kernel had looked what is ready, and the
-            # signal may have been sent before that.
+            # Read in every round: a signal may be sent before poll(2) looks, and its byte written
+            # only afterwards.
             self._read_signals()
             for fd, _ in ready:
-                if fd in self._readers:  # else another callback of this round has forgotten it
+                if fd in self._readers:  # another callback of this round may have forgotten it
                     self._readers[fd]()
             self._call_due_timers()
         self._stopped = False
@@ -160,10 +160,10 @@ class Loop:
 
 
 def merged(numbers: bytes) -> list[int]:
-    """The signals to act upon, of those that have arrived since the last look, in order.
+    """The signals to act on, of those that have arrived since the last look, in order.
 
-    An ordinary signal that came several times counts once, where it came last: so it is with one that
-    is pending (signal(7)), and a storm of them is dealt with before the pipe is full. Real-time signals
+    An ordinary signal that came several times counts once, at its last place. A pending signal behaves
+    the same (signal(7)), and a burst of signals is handled before the pipe is full. Real-time signals
     are queued, and each of them counts.
     """
     last = {number: place for place, number in enumerate(numbers)}
@@ -175,4 +175,4 @@ def merged(numbers: bytes) -> list[int]:
 
 
 def _ignore(_number: int) -> None:
-    """Before anybody asks for signals, none comes."""
+    """Stand in for the callback until `on_signals` sets one."""

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 class MainProcess:
-    """The process that was started, or another one that was named in its place (``MAINPID=``).
+    """The process that was started, or another one that ``MAINPID=`` named in its place.
 
     Args:
-        loop, reaper: tell of ends.
+        loop, reaper: report ended processes.
         ended: called with the exit status when the main process has ended.
-        stopped: called with the signal that has stopped the first process (Ctrl-Z).
+        stopped: called with the number of the signal that stopped the first process (Ctrl-Z).
 
     Attributes:
-        first: the process that was started; 0 before, and when nothing of the command is left.
+        first: the process that was started; 0 before the start, and when no process is left.
         pid: the main process; 0 when it has ended.
     """
 
@@ -45,7 +45,7 @@ class MainProcess:
         self.pid = 0
 
     def begin(self, pid: int) -> None:
-        """The command has just been started."""
+        """Take the process of a command that has just been started."""
         self.first = self.pid = pid
         self._first_has_ended = False
         self._reaper.expect(pid, lambda status: self._on_first_end(pid, status), self._stopped)
@@ -54,14 +54,14 @@ class MainProcess:
         """Make another process of the command the main one."""
         try:
             fd = os.pidfd_open(pid)
-        except ProcessLookupError:  # it has ended since
+        except ProcessLookupError:  # the process has ended meanwhile
             return
         except OSError as error:  # ENOSYS: Linux before 5.3; EPERM: a seccomp profile
             process = process_of(pid)
             if process is None or process.parent != os.getpid():
                 say(f"MAINPID={pid} is ignored: leaderlock cannot watch for its end ({error.strerror})")
                 return
-            fd = -1  # a child of ours: SIGCHLD tells, and its number is not given away before
+            fd = -1  # our child: SIGCHLD reports its end, and its PID is not reused before
         say(f"the main process is {pid} now", 1)
         self._close()
         self.pid = pid
@@ -75,12 +75,12 @@ class MainProcess:
             self._loop.on_readable(fd, lambda: self._on_other_gone(pid))
 
     def follow(self, pid: int) -> None:
-        """The main process has ended; a child of ours that it has left behind takes its place."""
+        """The main process has ended: take a child of ours that it left behind as the main process."""
         self.pid = pid
         self._reaper.expect(pid, lambda status: self._on_other_end(pid, status))
 
     def forget(self) -> None:
-        """Nothing of the command is left, or it is left to itself."""
+        """Forget the processes: none is left, or leaderlock no longer waits for them."""
         self._close()
         self.first = self.pid = 0
 
@@ -91,7 +91,7 @@ class MainProcess:
             os.close(fd)
 
     def _on_first_end(self, pid: int, status: int) -> None:
-        if pid != self.first:  # one that was left to itself
+        if pid != self.first:  # a process that leaderlock stopped waiting for
             return
         self._first_has_ended = True
         if self.pid == pid:
@@ -99,7 +99,7 @@ class MainProcess:
 
     def _on_other_gone(self, pid: int) -> None:
         self._reaper.collect()
-        # If it was not, or has not become, our child, its status is another one's to know.
+        # If the process is not our child, only its own parent can read its exit status.
         self._on_other_end(pid, 0)
 
     def _on_other_end(self, pid: int, status: int) -> None:

@@ -1,4 +1,4 @@
-"""What the supervisor tells its operator, on standard error."""
+"""Messages of the supervisor to its operator, on standard error."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _stderr = select.poll()
 _stderr.register(2, select.POLLOUT)
 
 verbosity = 0
-"""0 tells what went wrong, 1 also what is done, 2 each signal and orphan."""
+"""0 logs failures, 1 also each action, 2 also each signal and orphan."""
 
 
 def say(text: str, level: int = 0) -> None:
-    """Write a line, if that much is wanted.
+    """Write a line, if the verbosity is at least `level`.
 
-    Nothing is raised, and the line is lost, if standard error is closed or is a pipe that is full: a
-    supervisor that waited for its reader would forward no signal meanwhile.
+    Nothing is raised, and the line is lost, if standard error is closed or is a full pipe: while a
+    supervisor waits for its reader, it cannot forward signals.
     """
     if level > verbosity:
         return
-    # A command may call itself anything.
+    # The text may contain a command's name, which can contain any character.
     line = f"leaderlock: {printable(text)}".encode()[:_LONGEST] + b"\n"
     try:
         if _stderr.poll(0) == [(2, select.POLLOUT)]:
             os.write(2, line)
-    except OSError:  # EBADF, EPIPE, EAGAIN, ENOSPC: there is nowhere to say that, either
+    except OSError:  # EBADF, EPIPE, EAGAIN, ENOSPC: there is no other place to report to
         return

@@ -1,4 +1,4 @@
-"""The manager's side of sd_notify(3): a socket to which the command tells how it is."""
+"""The manager's side of sd_notify(3): a socket on which the command reports its state."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
     from leaderlock.supervisor.loop import Loop
 
 LONGEST = 4096
-"""Bytes of a message, as in systemd; longer ones are ignored."""
+"""The longest message in bytes, as in systemd; longer messages are ignored."""
 
 _MOST_DESCRIPTORS = 253
-"""With one message: SCM_MAX_FD (unix(7))."""
+"""The most descriptors in one message: SCM_MAX_FD (unix(7))."""
 
 _AT_ONCE = 200
-"""Messages read before signals and timers have their turn again."""
+"""The most messages read in one round of the loop, before signals and timers are handled again."""
 
 _COMPLAINTS = 10
-"""Messages of which it is said that they were ignored; the rest are only counted."""
+"""How many ignored messages are logged; further ones are only counted."""
 
 
 class NotifySocket:
-    """Receives states from the command and its descendants, and from nobody else.
+    """Receives states from the command and its descendants, and from no other process.
 
-    An abstract socket, so that no writable directory is needed. The sender is known by the
-    credentials that the kernel attaches (SCM_CREDENTIALS, unix(7)). One that has ended before its
-    message is read cannot be placed, and is ignored; systemd-notify waits for that (``BARRIER=1``).
+    An abstract socket, so that no writable directory is needed. The credentials that the kernel
+    attaches (SCM_CREDENTIALS, unix(7)) identify the sender. A message is ignored if its sender has
+    ended before the message is read; systemd-notify waits until it was read (``BARRIER=1``).
 
     Args:
-        loop: tells when there is something to read.
-        is_ours: whether a process belongs to the command.
-        on_states: called with each message's states, ``{"READY": "1"}``, its sender, and the
-            descriptors that came with it, which are closed afterwards.
+        loop: calls `read` when a message has arrived.
+        is_ours: returns whether a process belongs to the command.
+        on_states: called with a message's states, ``{"READY": "1"}``, the process ID of its
+            sender, and the descriptors that came with it, which are closed afterwards.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class NotifySocket:
         loop.on_readable(self._socket.fileno(), self.read)
 
     def read(self) -> None:
-        """Take what is there, up to a round's worth."""
-        known: dict[int, bool] = {}  # for this round: a process ID may be another one's in the next
+        """Read the waiting messages, at most `_AT_ONCE` of them."""
+        known: dict[int, bool] = {}  # only for this round: a PID may be reused before the next
         for _ in range(_AT_ONCE):
             try:
                 message, ancillary, flags, _ = self._socket.recvmsg(
@@ -80,7 +80,7 @@ class NotifySocket:
                 else:
                     self.ignore(f"it comes from process {sender}, which is not the command's")
             finally:
-                for fd in descriptors:  # closing them is the answer to BARRIER=1
+                for fd in descriptors:  # closing the descriptors answers BARRIER=1
                     os.close(fd)
 
     def _take(self, message: bytes, sender: int, descriptors: list[int], truncated: bool) -> None:
@@ -99,7 +99,7 @@ class NotifySocket:
             self.ignore("it has no KEY=VALUE line")
 
     def ignore(self, reason: str) -> None:
-        """Say why a message is ignored, but not each time: a flood of them must not flood the log."""
+        """Log why a message is ignored, but only the first few times: messages may come in a flood."""
         self._ignored += 1
         if self._ignored <= _COMPLAINTS:
             last = "; further ones are not mentioned" if self._ignored == _COMPLAINTS else ""
@@ -107,7 +107,7 @@ class NotifySocket:
 
 
 def _opened(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, list[int]]:
-    """The sender's process ID, 0 if it is not told, and the descriptors that came along."""
+    """The sender's process ID, 0 if unknown, and the descriptors that came with the message."""
     sender = 0
     descriptors = array.array("i")
     for level, kind, data in ancillary:

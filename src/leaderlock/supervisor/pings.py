@@ -1,7 +1,7 @@
-"""`Pings`: a monitoring service is told of each run of the command, when it starts and when it ends.
+"""`Pings`: tells a monitoring service about each run of the command, at its start and at its end.
 
-A thread sends them, one after the other, so that a service that does not answer delays neither the
-command nor a signal. What the thread finds out, the loop is told by a pipe.
+A thread sends the pings one after another, so that a service that does not answer delays neither the
+command nor a signal. The thread reports each result to the loop by a pipe.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ if TYPE_CHECKING:
     from leaderlock.supervisor.loop import Loop, LoopTimer
 
 STEP = 5.0
-"""Seconds for each step on the network: connecting, the answer's next bytes."""
+"""Timeout in seconds of each network step: connecting, and each read of the answer."""
 
 LAST_GRACE = 10.0
-"""Seconds that leaderlock goes on for its last pings when all the rest is done."""
+"""Seconds that leaderlock waits at its end for its last pings."""
 
 _MOST_WAITING = 20
-"""Pings that wait to be sent. More mean a service that hangs, and a command that is often restarted."""
+"""The most pings that wait. More mean that the service hangs and the command restarts often."""
 
 
 class Pings:
-    """Sends ``URL/start`` when the command starts, ``URL`` when it ends with 0, else ``URL/fail``.
+    """Sends ``URL/start`` when the command starts; when it ends, ``URL`` (status 0) or ``URL/fail``.
 
-    Made before the wait for the lock, so that all that a ping needs has been imported by then.
+    Create it before the wait for the lock, so that everything a ping needs is imported by then.
 
     Args:
-        loop: hears of what was sent.
-        url: the check's own; `place_of` must have accepted it.
+        loop: calls back after each ping.
+        url: the URL of the check; `place_of` must have accepted it.
     """
 
     def __init__(self, loop: Loop, url: str) -> None:
-        from http.client import HTTPException  # noqa: PLC0415  (10 MB, and only with a ping)
+        from http.client import HTTPException  # noqa: PLC0415  (needs 10 MB; imported only with a ping)
 
         import_client()
-        self._failures = (OSError, HTTPException, ValueError)  # ValueError: a host that is no name
+        self._failures = (OSError, HTTPException, ValueError)  # ValueError: an invalid host name
         self._loop = loop
         self._url = url
         self._waiting: deque[tuple[str, str]] = deque()
@@ -59,11 +59,11 @@ class Pings:
         self._send("/start", "the command starts")
 
     def ended(self, status: int) -> None:
-        """Ping how the command has ended."""
+        """Ping that the command has ended, with its exit status."""
         self._send("" if status == 0 else "/fail", f"the command ended with status {status}")
 
     def finish(self, done: Callable[[], None]) -> None:
-        """Call `done` when all pings are sent, or when they have taken too long."""
+        """Call `done` when all pings are sent, or after `LAST_GRACE` seconds."""
         self._done = done
         if not self._is_sending:
             done()
@@ -116,5 +116,5 @@ class Pings:
         self._done()
 
     def _complain(self, ending: str, reason: str) -> None:
-        # Without the URL's path, which is a secret.
+        # Without the URL's path: the path is a secret.
         say(f"the ping {ending or 'of success'} to {place_of(self._url)} failed: {reason}")

@@ -1,4 +1,4 @@
-"""What a supervisor does before anything waits or runs: rights, dispositions, and imports."""
+"""Prepares a supervisor before it waits or runs anything: rights, signal dispositions, imports."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def share_group(settings: Settings) -> None:
-    """Settle whether the command stays in our process group; its own are found by descent then."""
+    """Decide whether the command stays in our group; if so, its processes are found by descent."""
     settings.shares_group = shares_terminal()
     if settings.shares_group and settings.schedule is not None and sys.platform == "linux":
         settings.subreaper = True
 
 
 def prepare_process(settings: Settings) -> None:
-    """Ask the kernel for orphans and for a signal when our parent ends; let no terminal stop us.
+    """Ask the kernel for orphans and for a parent-death signal, and ignore SIGTTIN and SIGTTOU.
 
     Raises:
         Unsupported: the kernel refuses.
@@ -52,7 +52,7 @@ def prepare_process(settings: Settings) -> None:
 def can_watch_by_pidfd() -> bool:
     """Whether pidfd_open(2) and pidfd_send_signal(2) work here.
 
-    Linux before 5.3 lacks them (ENOSYS), and seccomp profiles that are older than they are forbid them
+    Linux before 5.3 lacks them (ENOSYS). Seccomp profiles that are older than these calls forbid them
     (EPERM).
     """
     try:
@@ -69,9 +69,9 @@ def can_watch_by_pidfd() -> bool:
 
 
 def import_the_rest(settings: Settings) -> None:
-    """Import all that a run may need later, since the package may be replaced or removed meanwhile.
+    """Import all that a run may need later: the package may be replaced or removed during the run.
 
-    Called before the wait for the lock; without a lock while the command already runs.
+    With a lock, this is called before the wait; without one, after the command was started.
     """
     from leaderlock.supervisor import family, leftovers, vigil  # noqa: F401, PLC0415
 

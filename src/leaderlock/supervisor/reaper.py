@@ -1,4 +1,4 @@
-"""Taking in children that have ended: our own, and orphans that the kernel has made ours."""
+"""Reaps children that have ended: our own, and orphans that the kernel has given to us."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 class Reaper:
-    """Knows which children are awaited; all others are orphans, and only taken in.
+    """Calls back for each child that is expected; reaps all others as orphans.
 
     Args:
-        on_orphan: told the process ID and the exit status of each orphan.
+        on_orphan: called with the process ID and the exit status of each orphan.
 
     Attributes:
-        when_collected: called when all that had ended were taken in.
+        when_collected: called after `collect` has reaped all children that had ended.
     """
 
     def __init__(self, on_orphan: Callable[[int, int], None]) -> None:
@@ -28,17 +28,17 @@ class Reaper:
     def expect(
         self, pid: int, ended: Callable[[int], None], stopped: Callable[[int], None] | None = None
     ) -> None:
-        """Have `ended` called with the exit status, and `stopped` with the signal that stopped it."""
+        """Call `ended` with the child's exit status, and `stopped` with each signal that stops it."""
         self._ended[pid] = ended
         if stopped is not None:
             self._stopped[pid] = stopped
 
     def forget(self, pid: int) -> None:
-        """Await it no more: should it end, it is taken in as an orphan."""
+        """Stop expecting the child: if it ends, it is reaped as an orphan."""
         self._ended.pop(pid, None)
 
     def collect(self) -> None:
-        """Take in all that have ended by now; SIGCHLD says when, once for any number of them."""
+        """Reap all children that have ended; one SIGCHLD may stand for any number of them."""
         self._collect()
         if self.when_collected is not None:
             self.when_collected()
@@ -64,6 +64,6 @@ class Reaper:
 
 
 def exit_status(status: int) -> int:
-    """The shell's exit status for one of waitpid(2): 128 + N for an end by signal N."""
+    """The shell's exit status for a status from waitpid(2): 128 + N if signal N ended the child."""
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code

@@ -1,4 +1,4 @@
-"""When a command that has ended is started again, and after how long."""
+"""Decides whether a command that has ended is started again, and after which delay."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ LONGEST_DELAY = 30.0
 
 
 class RestartPolicy:
-    """Decides about one command's restarts.
+    """Decides about the restarts of one command.
 
     Args:
         when: ``"never"``, ``"on-failure"`` (the status is not 0) or ``"always"``.
-        limit: at most so many restarts...
-        seconds: ...in so many seconds; then the command's status is final.
+        limit: the most restarts...
+        seconds: ...within this many seconds; after that the command's status is final.
     """
 
     def __init__(self, when: str = "never", limit: int = 5, seconds: float = 60) -> None:
@@ -33,14 +33,14 @@ class RestartPolicy:
         return self._when == "never"
 
     def delay_before_restart(self, status: int, ran: float) -> float | None:
-        """Seconds to wait before the restart; None if there is to be none.
+        """Seconds to wait before the restart; None for no restart.
 
-        The delay doubles from 1 s to 30 s, and is 1 s again once the command has run for longer than
+        The delay doubles from 1 s to 30 s. It is 1 s again once the command has run for longer than
         the limit's time.
 
         Args:
-            status: how the command ended.
-            ran: for how many seconds it had run.
+            status: the command's exit status.
+            ran: how many seconds the command ran.
         """
         if self._when == "never" or (self._when == "on-failure" and status == 0):
             return None
@@ -59,7 +59,7 @@ def restart_limit(text: str) -> tuple[int, float]:
     """``5/60``: a number of restarts, and a time in seconds.
 
     Raises:
-        ValueError: it is not of that form.
+        ValueError: the text does not have that form.
     """
     count, _, seconds = text.partition("/")
     try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Stage:
-    """One signal, and the seconds to wait after it; None to wait until the target has ended."""
+    """One signal, and the seconds to wait after it; None waits until the target has ended."""
 
     __slots__ = ("seconds", "signal")
 
@@ -27,11 +27,11 @@ class Schedule:
     """Signals with waits between them.
 
     Args:
-        text: signals and seconds by turns, with slashes between: ``TERM/25/KILL``. Seconds left out
-            after a signal count as none, after the last one as no end; ``TERM`` alone waits for ever.
+        text: signals and seconds in turn, separated by slashes: ``TERM/25/KILL``. Without seconds
+            the next signal follows at once; after the last one the wait has no end, as in ``TERM``.
 
     Raises:
-        ValueError: it cannot be read.
+        ValueError: the text is not a schedule.
     """
 
     def __init__(self, text: str) -> None:
@@ -53,11 +53,11 @@ class Schedule:
 
 
 def _seconds(word: str) -> float | None:
-    """The number in a word, or None if it names a signal, as -15 does for start-stop-daemon."""
+    """The number in a word, or None if the word names a signal, such as start-stop-daemon's -15."""
     if not word:
         raise ValueError("a part of it is empty; it is written like TERM/25/KILL")
     if not set(word) <= set("0123456789.") or word.count(".") > 1 or word == ".":
-        return None  # also "nan" and "1_000", which float() takes
+        return None  # also for "nan" and "1_000", which float() accepts
     seconds = float(word)
     if not math.isfinite(seconds):
         raise ValueError(f"{word!r} is not a number of seconds")
@@ -65,13 +65,13 @@ def _seconds(word: str) -> float | None:
 
 
 class Stopper:
-    """A schedule under way: each stage sends its signal, the next one follows unless it is cancelled.
+    """A schedule under way: sends each stage's signal and waits, stage by stage, until cancelled.
 
     Args:
-        loop: calls the stages.
-        schedule: what to do.
-        send: sends a signal to what is to be stopped.
-        given_up: called if the last stage's time has passed, too.
+        loop: runs the timers of the stages.
+        schedule: the stages.
+        send: sends a signal to the target.
+        given_up: called when the last stage's time has passed too.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Stopper:
         self.last_signal = 0
 
     def step(self) -> None:
-        """Begin the next stage, and those that follow it without a wait."""
+        """Begin the next stage, and all stages that follow without a wait."""
         while self._rest:
             stage = self._rest.pop(0)
             self.last_signal = stage.signal
@@ -102,20 +102,20 @@ class Stopper:
         self._given_up()
 
     def extend(self, seconds: float) -> None:
-        """Let the present stage last for at least so many seconds from now on."""
+        """Let the current stage last at least this many seconds from now on."""
         if self._timer is not None and not self._timer.cancelled:
             self._timer.cancel()
             self._timer = self._loop.call_later(max(seconds, self._timer.left()), self.step)
 
     def cancel(self) -> None:
-        """Send nothing more."""
+        """Send no more signals."""
         self._rest.clear()
         if self._timer is not None:
             self._timer.cancel()
 
 
 ABORT = "ABRT/5/KILL/5"
-"""For a command that has missed its beat: a core dump or traceback if it can, else its end."""
+"""For a command that missed its beat: ABRT for a core dump or traceback, then KILL."""
 
 LAST = "KILL/5"
-"""For a command under a lock that has outlived its schedule."""
+"""For a command that runs under a lock and has outlived its schedule."""

@@ -1,7 +1,7 @@
-"""Between the command and a service manager: we are the one's manager, and the other's service.
+"""Between the command and a service manager: we are the command's manager, and a service ourselves.
 
-The command tells us how it is (`NotifySocket`), and must beat if a watchdog was asked for. Under
-systemd what it tells is passed upward, so that ``Type=notify`` and ``WatchdogSec=`` mean the command.
+The command reports its state to us (`NotifySocket`), and must beat if a watchdog was asked for. Under
+systemd we pass its reports upward, so that ``Type=notify`` and ``WatchdogSec=`` mean the command.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Service:
     """The command as a service.
 
     Args:
-        loop: tells of messages and time.
-        settings: the watchdog's and the ready timeout.
-        command: it, to be asked who belongs to it, and told when it has missed its time.
-        is_last: whether leaderlock ends with the command that runs now.
+        loop: calls back for messages and timers.
+        settings: for the watchdog and the ready timeout.
+        command: asked which processes belong to it; informed when it has missed a deadline.
+        is_last: returns whether leaderlock ends when the current command ends.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Service:
         self._manager: Notifier | None = None
         try:
             self._manager = Notifier.from_environment()
-        except ValueError as error:  # the command is worth more than what is said of it
+        except ValueError as error:  # the command must run even without notifications
             say(f"the service manager gets no notifications: {error}")
         self._manager_interval = watchdog_interval() if self._manager else None
         self._interval = settings.watchdog or self._manager_interval
@@ -65,38 +65,38 @@ class Service:
             self._beat_for_the_command()
 
     def environment(self) -> dict[str, str]:
-        """What the command finds of it in its environment."""
+        """The variables that the command needs to report to us."""
         variables = {"NOTIFY_SOCKET": self._socket.address}
         if self._interval is not None:
             variables["WATCHDOG_USEC"] = str(int(self._interval * 1e6))
         return variables
 
     def catch_up(self) -> None:
-        """Read what has been said: whoever has said it is known only until it is taken in."""
+        """Read the waiting messages: a sender can be identified only until it is reaped."""
         self._socket.read()
 
     def command_started(self) -> None:
-        """Its times begin to run."""
+        """Start the command's deadlines."""
         settings = self._settings
         self._watchdog = Watchdog(
             self._loop, settings.watchdog, settings.ready_timeout, self._command.fail
         )
 
     def command_stopping(self) -> None:
-        """It need not beat any more."""
+        """Stop the watchdog: a command that is being stopped need not beat."""
         if self._watchdog is not None:
             self._watchdog.disarm()
 
     def command_continued(self) -> None:
-        """It was stopped, and we with it: that was no time to beat in."""
+        """Restart the interval: the command and we were stopped, and nobody could beat."""
         if self._watchdog is not None:
             self._watchdog.beat()
 
     def command_ended(self) -> None:
-        """It is gone; as to the manager, we beat ourselves again."""
+        """Stop the watchdog: the command is gone. We beat for the manager again."""
         self.command_stopping()
         self._watchdog = None
-        if self._manager_interval != self._first_manager_interval:  # the next one finds the first one
+        if self._manager_interval != self._first_manager_interval:  # back to the first interval
             self._manager_interval = self._first_manager_interval
             if self._manager_interval is not None:
                 self.tell_manager(f"WATCHDOG_USEC={int(self._manager_interval * 1e6)}")
@@ -104,7 +104,7 @@ class Service:
             self._beat_for_the_command()
 
     def say_stopping(self) -> None:
-        """Tell the manager, once, that we are about to end. A command's end alone is not ours."""
+        """Tell the manager once that we are about to end. The end of a command alone is not our end."""
         if not self._has_said_stopping:
             self._has_said_stopping = True
             self.tell_manager("STOPPING=1")
@@ -115,7 +115,7 @@ class Service:
             return
         try:
             self._manager.send(*states, descriptors=descriptors)
-        except OSError as error:  # it is gone, or its queue is full; said once, until it hears again
+        except OSError as error:  # manager gone, or its queue full; log once, until it works again
             if not self._manager_is_deaf:
                 say(f"cannot send {states[0]} to the service manager: {error.strerror}")
             self._manager_is_deaf = True
@@ -123,7 +123,7 @@ class Service:
             self._manager_is_deaf = False
 
     def _beat_for_the_command(self) -> None:
-        """Until the command has spoken for itself, and while there is none."""
+        """Beat for the manager until the command beats itself, and while there is no command."""
         assert self._manager_interval is not None
         self.tell_manager("WATCHDOG=1")
         self._beat = self._loop.call_later(self._manager_interval / 2, self._beat_for_the_command)
@@ -142,7 +142,7 @@ class Service:
         self._obey(states)
 
     def _store(self, states: dict[str, str], descriptors: list[int]) -> None:
-        """Descriptors that the command asks the manager to keep for its next start."""
+        """Pass on descriptors that the command asks the manager to keep for its next start."""
         if self._manager is None:
             say("FDSTORE=1 is refused: there is no service manager that could keep the descriptors")
         elif descriptors:
@@ -153,7 +153,7 @@ class Service:
         passed = [key for key in _PASSED_UPWARD if key in states]
         if "FDSTOREREMOVE" in states and "FDNAME" in states:
             passed.append("FDNAME")
-        # A trigger, and beats that we watch over, are ours to act upon.
+        # We act on a trigger and on the beats that we watch; they are not passed on.
         if states.get("WATCHDOG", "1") != "1":
             passed.remove("WATCHDOG")
         self.tell_manager(*[f"{key}={states[key]}" for key in passed])
@@ -185,10 +185,10 @@ class Service:
             if self._is_last():
                 self.say_stopping()
             elif self._manager_interval is not None and self._beat is None:
-                self._beat_for_the_command()  # it need not any more, and the manager waits for beats
+                self._beat_for_the_command()  # the command need not beat, but the manager still waits
 
     def _change_interval(self, seconds: float, watchdog: Watchdog) -> None:
-        """Ours is changed; the manager's by as much, and where we have none, the manager's alone."""
+        """Change our interval and the manager's by the same amount; without one, only the manager's."""
         margin = 0.0
         if self._settings.watchdog is not None or self._manager is None:
             watchdog.set_interval(seconds)

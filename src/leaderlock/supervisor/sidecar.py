@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 class Sidecar:
-    """One of them.
+    """One sidecar.
 
-    Its standard input is a pipe that is closed when it is to end. For a log sidecar it is the pipe to
-    which the command writes, so that its end comes after the command's last line.
+    Its standard input is a pipe; closing the pipe asks the sidecar to end. For a log sidecar the
+    command writes to this pipe, so that the end of file comes after the command's last line.
 
     Args:
-        loop, reaper: tell of time and ends.
+        loop, reaper: report elapsed time and ended children.
         words: the program and its arguments.
-        on_exit: called with the exit status if it ends before it is asked to.
+        on_exit: called with the exit status if the sidecar ends before it is asked to.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Sidecar:
         self._output, self.input = os.pipe2(os.O_CLOEXEC)
 
     def start(self) -> None:
-        """Start it; also again."""
+        """Start the sidecar, or start it again."""
         try:
             spawn(
                 self.words,
@@ -54,7 +54,7 @@ class Sidecar:
                 foreground=False,
                 without=passed_sockets(),
             )
-        except OSError as error:  # EAGAIN, ENOMEM: there is no process to be had
+        except OSError as error:  # EAGAIN, ENOMEM: no process could be started
             say(f"cannot start sidecar {self.words[0]}: {error.strerror}")
             self._loop.call_later(0, self._not_started)
 
@@ -76,20 +76,20 @@ class Sidecar:
             self._done()
 
     def has_unread(self) -> bool:
-        """Whether something in its pipe waits to be read."""
+        """Whether the sidecar's pipe contains unread data."""
         pipe = select.poll()
         pipe.register(self._output, select.POLLIN)
         return self.input >= 0 and bool(pipe.poll(0))
 
     def hang_up(self) -> None:
-        """Close our ends of its pipe: it reads what is left, and then an end of file."""
+        """Close our ends of the pipe: the sidecar reads the remaining data, and then end of file."""
         if self.input >= 0:
             os.close(self.input)
             os.close(self._output)
             self.input = -1
 
     def end(self, grace: float, done: Callable[[], None]) -> None:
-        """Let it end by itself; after `grace` seconds ask it to, and after as many again kill it."""
+        """Let the sidecar end by itself; after `grace` seconds send TERM, after as many again KILL."""
         self._done = done
         self.hang_up()
         if not self.pid:
@@ -106,7 +106,7 @@ class Sidecar:
             self._timer = self._loop.call_later(max(grace, 1), self._leave)
 
     def _leave(self) -> None:
-        """Not even KILL has ended it: it is another user's, or in uninterruptible sleep."""
+        """Stop waiting: SIGKILL had no effect (another user's process, or an uninterruptible sleep)."""
         say(f"sidecar {self.words[0]} still runs after SIGKILL: leaderlock no longer waits for it")
         self._reaper.forget(self.pid)
         self._ended(128 + signal.SIGKILL)

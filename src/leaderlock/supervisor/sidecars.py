@@ -25,9 +25,9 @@ class Sidecars:
     """All sidecars of a run.
 
     Args:
-        loop, reaper: tell of time and ends.
-        settings: their commands, and what to do if one ends first.
-        stop: called if the command is to be stopped because one has ended.
+        loop, reaper: report elapsed time and ended children.
+        settings: the sidecars' commands, and what to do if one ends first.
+        stop: called if the command must be stopped because a sidecar has ended.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Sidecars:
         self._left = len(self._all)
 
     def require_found(self) -> None:
-        """Raise LeaderLockError if one of their programs does not exist, before anything starts."""
+        """Raise LeaderLockError if a sidecar's program does not exist, before anything starts."""
         for sidecar in self._all:
             program = sidecar.words[0]
             places = [""] if "/" in program else os.get_exec_path()
@@ -54,27 +54,27 @@ class Sidecars:
                 raise LeaderLockError(f"sidecar {program} is not found, or is not a program")
 
     def start(self) -> None:
-        """Start all of them."""
+        """Start all sidecars."""
         for sidecar in self._all:
             sidecar.start()
 
     def pids(self) -> set[int]:
-        """The process IDs of those that run."""
+        """The process IDs of the running sidecars."""
         return {sidecar.pid for sidecar in self._all if sidecar.pid}
 
     def hang_up(self) -> None:
-        """Close our ends of all their pipes."""
+        """Close our ends of all sidecars' pipes."""
         for sidecar in self._all:
             sidecar.hang_up()
 
     def stdio(self) -> dict[int, int]:
-        """What the command is to write to: the log sidecar's pipe, if there is one that reads it."""
+        """Descriptors for the command's output: the log sidecar's pipe, if a process reads it."""
         if self._logger is None or self._logger.input < 0:
             return {}
         return {1: self._logger.input, 2: self._logger.input}
 
     def end(self, done: Callable[[], None]) -> None:
-        """End all of them, and call `done` when they have."""
+        """End all sidecars, and call `done` when all have ended."""
         self._ending = True
         if not self._all:
             done()
@@ -86,7 +86,7 @@ class Sidecars:
                 done()
 
         for sidecar in self._all:
-            if not sidecar.pid and sidecar.has_unread():  # its restart was due in a moment
+            if not sidecar.pid and sidecar.has_unread():  # it waited for its restart
                 sidecar.start()
             sidecar.end(self._settings.sidecar_grace, one_ended)
 
@@ -107,12 +107,12 @@ class Sidecars:
             sidecar.hang_up()
 
     def _stand_in(self, logger: Sidecar) -> None:
-        """Let what the command still writes go to our own output.
+        """Start cat(1) in the log sidecar's place: it copies the command's output to our own.
 
-        Else it would block as soon as the pipe is full, perhaps for the whole of its stop, or die of
-        SIGPIPE if the pipe were closed.
+        Without a reader, the command would block as soon as the pipe is full, perhaps for its whole
+        stop. If the pipe were closed, SIGPIPE would kill the command.
         """
-        if logger.words is _STAND_IN:  # that has ended, too: our output is closed
+        if logger.words is _STAND_IN:  # cat has ended too: our output is closed
             logger.hang_up()
         else:
             logger.words = _STAND_IN

@@ -1,4 +1,4 @@
-"""Signals: their names, which of them are forwarded or end a wait, and sending them."""
+"""Signals: names, which ones are forwarded or end a wait, and how to send them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from leaderlock.kernel.signals import signal
 from leaderlock.supervisor.messages import say
 from leaderlock.wording import suggestion
 
-# What the kernel raises for a process's own instructions is that process's alone; KILL and STOP
-# cannot be caught; CHLD, TTIN and TTOU mean the supervisor itself.
+# The kernel raises the first seven for a process's own instructions: no other process gets them. KILL
+# and STOP cannot be caught. CHLD, TTIN and TTOU concern the supervisor itself.
 _NOT_FORWARDED = {
     signal.SIGSEGV,
     signal.SIGBUS,
@@ -27,20 +27,20 @@ _NOT_FORWARDED = {
 }
 
 FORWARDED: frozenset[int] = frozenset(signal.valid_signals() - _NOT_FORWARDED)
-"""Sent on to the command."""
+"""The signals that we forward to the command."""
 
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
-"""They end the wait for the lock."""
+"""The signals that end the wait for the lock."""
 
 STOPPING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
-"""Whoever sends them wants an end: the command is not started again after one."""
+"""The sender of these wants an end: afterwards the command is not started again."""
 
 
 FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH})
-"""A terminal sends them to its whole foreground process group."""
+"""The signals that a terminal sends to its whole foreground process group."""
 
 SUSPENDING = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
-"""A process that does not catch them is stopped, and acts on nothing but KILL until it is continued."""
+"""The signals that stop a process unless it catches them: only KILL acts before it is continued."""
 
 
 def signal_number(text: str) -> int:
@@ -73,7 +73,7 @@ def _no_signal(text: str) -> ValueError:
 
 
 def signal_name(number: int) -> str:
-    """``SIGTERM`` for 15; real-time signals that have no name of their own as ``SIGRTMIN+3``."""
+    """``SIGTERM`` for 15; ``SIGRTMIN+3`` for a real-time signal without a name of its own."""
     return _NAMES.get(number) or f"SIGRTMIN+{number - signal.SIGRTMIN}"
 
 
@@ -87,17 +87,17 @@ _refused: set[int] = set()
 
 
 def send(pid: int, number: int, *, group: bool = False, pidfd: int = -1) -> None:
-    """Send a process a signal, or its whole group; nothing happens if it has ended.
+    """Send a signal to a process or to its whole group; do nothing if the target has ended.
 
-    Whether it can be sent at all is not ours to choose: a command may have become another user's
-    (EPERM, kill(2)), or a seccomp profile may forbid it. No failure is raised, since whoever sends is
-    about to wait for an end, and must still do so.
+    We cannot always send: a command may have changed to another user (EPERM, kill(2)), or a seccomp
+    profile may forbid the call. A failure is logged and not raised: the caller is about to wait for the
+    target's end, and must still do so.
 
     Args:
-        pid: the process, or the group's ID.
+        pid: the ID of the process or group.
         number: the signal.
-        group: whether to send it to the whole process group.
-        pidfd: a pidfd of the process, which is used in place of its number.
+        group: whether to send the signal to the whole process group.
+        pidfd: a pidfd of the process, which is used in place of its ID.
     """
     try:
         if group:

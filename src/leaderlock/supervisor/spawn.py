@@ -1,4 +1,4 @@
-"""Starting a program as a child: its own process group, default signals, no descriptor of ours."""
+"""Starts a program as a child: own process group, default signals, none of our descriptors."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _SET_BY_US = [
     *IGNORED_BY_PYTHON,
     *(one for one in (signal.SIGTTIN, signal.SIGTTOU) if signal.getsignal(one) != signal.SIG_IGN),
 ]
-"""Ignored by Python or by us, and not by who has started us: the command gets their defaults.
+"""Ignored by Python or by us, but not by our parent: the command gets the default actions.
 
-Nobody can say whether SIGPIPE and SIGXFSZ were ignored before: Python has set them by now.
+Whether SIGPIPE and SIGXFSZ were ignored before cannot be known: Python has already set them.
 """
 
 NOT_FOUND = 127
@@ -43,17 +43,17 @@ def spawn(
     """Start the command, in a process group of its own unless `own_group` is false.
 
     A command that cannot be started ends with 127 or 126, as in a shell. No signal handler runs between
-    the fork and `born`: whatever one raises, the child is known by then.
+    the fork and `born`: even if a handler raises, the child is already known.
 
     Args:
         command: the program and its arguments.
-        environment: the whole of it.
+        environment: the child's whole environment.
         born: called with the process ID.
-        stdio: descriptors of ours that it gets as 0, 1 and 2; those not named, it shares with us.
+        stdio: our descriptors that the child gets as 0, 1 and 2; it shares those not named with us.
         foreground: whether its group becomes the terminal's foreground group in place of ours, so that
             Ctrl-C and Ctrl-Z reach the command alone, and once.
-        in_child: called in the child just before the program takes its place.
-        without: inheritable descriptors that it is not to get.
+        in_child: called in the child just before the program replaces it.
+        without: inheritable descriptors that the child must not get.
 
     Raises:
         OSError: EAGAIN, ENOMEM: no process could be started.
@@ -85,7 +85,7 @@ def _spawn_at_once(
     stdio: Mapping[int, int],
     without: Sequence[int],
 ) -> int:
-    """By posix_spawn(3), which does not copy this process's page tables as fork(2) does: 2 ms less."""
+    """Use posix_spawn(3): unlike fork(2) it does not copy our page tables, which saves 2 ms."""
     try:
         return os.posix_spawnp(
             command[0],
@@ -102,7 +102,7 @@ def _spawn_at_once(
     except OSError as error:
         if (script := script_without_interpreter(command, error)) is not None:
             return _spawn_at_once(script, environment, mask, stdio, without)
-        # A child that ends with the status that says so: as if it had found out by itself.
+        # Fork a child that only ends with this status, as if the child had failed to run the program.
         status = report_failed_start(command, error)
         pid = os.fork()
         if pid == 0:
@@ -132,7 +132,7 @@ def _become(
         for fd in without:
             try:
                 os.close(fd)
-            except OSError:  # EBADF: there was none
+            except OSError:  # EBADF: the descriptor is not open
                 pass
         if in_child is not None:
             in_child()
@@ -141,14 +141,14 @@ def _become(
         replace(command, with_own_pid(dict(environment), os.getppid()))
     except OSError as error:
         status = report_failed_start(command, error)
-    except BaseException as error:  # noqa: BLE001  (there is nobody above to raise it to)
+    except BaseException as error:  # noqa: BLE001  (there is no caller to raise it to)
         say(f"cannot run {command[0]}: {error}")
     finally:
         os._exit(status)
 
 
 def replace(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
-    """Let the program take the place of this process; OSError if it cannot be started."""
+    """Replace this process by the program; OSError if the program cannot be started."""
     try:
         os.execvpe(command[0], list(command), dict(environment))
     except OSError as error:
@@ -159,11 +159,11 @@ def replace(command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
 
 
 def script_without_interpreter(command: Sequence[str], error: OSError) -> list[str] | None:
-    """The words that run a script which has no ``#!`` line, as execvp(3) and shells run it: by /bin/sh.
+    """The words that run a script without a ``#!`` line by /bin/sh, as execvp(3) and shells do.
 
     Args:
-        command: what could not be started.
-        error: why; anything but ENOEXEC gives None.
+        command: the command that could not be started.
+        error: the reason; the result is None for any other than ENOEXEC.
     """
     if error.errno != errno.ENOEXEC or command[0] == _SHELL:
         return None
@@ -176,14 +176,14 @@ def script_without_interpreter(command: Sequence[str], error: OSError) -> list[s
 
 
 def report_failed_start(command: Sequence[str], error: OSError) -> int:
-    """Say why the program could not be started, and return the exit status that says so too."""
+    """Log why the program could not be started, and return the matching exit status."""
     missing = isinstance(error, FileNotFoundError | NotADirectoryError)
     say(f"cannot run {command[0]}: {error.strerror}")
     return NOT_FOUND if missing else CANNOT_RUN
 
 
 def restore_default_signals() -> None:
-    """Undo what Python and we have set: a caught signal must not run a handler of ours any more."""
+    """Undo the dispositions that Python and we have set: the child must not run our handlers."""
     ours = set(_SET_BY_US)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         if callable(signal.getsignal(number)) or number in ours:
@@ -196,7 +196,7 @@ def _take_terminal() -> None:
 
 
 def take_terminal_back(child: int) -> None:
-    """In the parent: become the foreground group again, if the child's group still is."""
+    """In the parent: make our group the foreground group again, if the child's group still is."""
     _hand_terminal(child, os.getpgrp())
 
 
@@ -206,10 +206,10 @@ def give_terminal(child: int) -> None:
 
 
 def shares_terminal() -> bool:
-    """Whether we have a terminal, and others stand in our process group: a pipeline's, or a script.
+    """Whether we have a terminal and share our process group with others: a pipeline or a script.
 
-    A command with a group of its own would then take the terminal from them, or could not read it. So
-    it stays in our group, as it would under flock(1).
+    In a group of its own, the command would take the terminal from them, or could not read it. So the
+    command stays in our group, as it would under flock(1).
     """
     if not has_terminal():
         return False
@@ -222,14 +222,14 @@ def shares_terminal() -> bool:
 
 
 def end_by_interrupt() -> None:
-    """Die of SIGINT, as the command has: by that a shell knows that its script is to end, too."""
+    """Die of SIGINT, as the command did: a shell then knows that its script must end too."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     os.kill(os.getpid(), signal.SIGINT)
 
 
 def has_terminal() -> bool:
-    """Whether we have a terminal, in the foreground or not."""
+    """Whether we have a terminal, whether or not we are in its foreground group."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY))
     except OSError:  # ENXIO or ENOENT: no controlling terminal
@@ -245,15 +245,15 @@ def is_foreground() -> bool:
         return False
     try:
         return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:  # EIO: it has been hung up
+    except OSError:  # EIO: the terminal has been hung up
         return False
     finally:
         os.close(terminal)
 
 
 def _hand_terminal(old_group: int, new_group: int) -> None:
-    # SIGTTOU, by which the kernel stops a background process that does this, is ignored by us and
-    # blocked in the child.
+    # The kernel stops a background process that does this with SIGTTOU. We ignore SIGTTOU, and the
+    # child blocks it.
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError:  # ENXIO or ENOENT: no controlling terminal
@@ -261,7 +261,7 @@ def _hand_terminal(old_group: int, new_group: int) -> None:
     try:
         if os.tcgetpgrp(terminal) == old_group:
             os.tcsetpgrp(terminal, new_group)
-    except OSError:  # EIO, ENOTTY: the terminal has been hung up; EPERM: another session's by now
+    except OSError:  # EIO, ENOTTY: the terminal has been hung up; EPERM: now another session's
         return
     finally:
         os.close(terminal)

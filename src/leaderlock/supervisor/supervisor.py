@@ -1,9 +1,9 @@
-"""`Supervisor`: a parent's duties by one command, from the wait for the lock to the exit status.
+"""`Supervisor`: runs one command as a good PID 1 would, from the wait for the lock to the exit status.
 
-The course of a run, each step called back by the loop when the one before it is over:
+The steps of a run; the loop starts each when the previous one ends:
 
     wait for the lock - start the sidecars - start the command - it ends - stop what it left behind
-    - perhaps start it again - let the lock go - end the sidecars - exit with the command's status
+    - perhaps start it again - release the lock - end the sidecars - exit with the command's status
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ class Supervisor:
     def run(self) -> int:
         """Run the command, and return its exit status: 128 + N if signal N ended it.
 
-        Whatever is raised at any instant, the lock is kept until nothing of the command is left.
+        The lock is kept until no process of the command is left, even if an exception is raised.
 
         Raises:
             Conflict: the lock could not be acquired in time.
-            Ended: SIGTERM, SIGINT, SIGQUIT or SIGHUP arrived during the wait for it.
+            Ended: SIGTERM, SIGINT, SIGQUIT or SIGHUP arrived during the wait for the lock.
             LeaderLockError: the lock cannot be used, or the system lacks something.
         """
         failure: BaseException | None = None
@@ -93,10 +93,10 @@ class Supervisor:
         try:
             try:
                 status = self._run()
-            except BaseException as error:  # noqa: BLE001  (raised, or said, by `_after_failure`)
+            except BaseException as error:  # noqa: BLE001  (raised, or logged, by `_after_failure`)
                 failure = error
                 signal.pthread_sigmask(signal.SIG_BLOCK, _EVERY_SIGNAL)
-        except BaseException:  # noqa: BLE001  (a handler's that was due; the mask is set by now)
+        except BaseException:  # noqa: BLE001  (a pending handler raised; signals are blocked by now)
             pass
         return status if failure is None else self._after_failure(failure)
 
@@ -113,10 +113,10 @@ class Supervisor:
         return 0 if self._status in self._settings.expected_statuses else self._status
 
     def _after_failure(self, failure: BaseException) -> int:
-        """Wait for what has been started, with all signals blocked; then let the lock go."""
+        """Wait, with all signals blocked, for every process that was started; then release the lock."""
         from leaderlock.supervisor.vigil import keep_vigil, report_bug  # noqa: PLC0415  (imported before)
 
-        if self._lock_wait is not None:  # the command does not run, and waits for the lock
+        if self._lock_wait is not None:  # the command does not run; we wait for the lock
             self._lock_wait.abandon()
         expected = isinstance(failure, LeaderLockError)
         if not expected:
@@ -134,7 +134,7 @@ class Supervisor:
         return FAILED
 
     def acquire(self, lock: LeaderLock) -> None:
-        """Wait in the lock's queue, and attend to signals and children; raises as `run` does."""
+        """Wait in the lock's queue, and handle signals and children; raises the same as `run`."""
         from leaderlock.supervisor.lock_wait import Conflict, Ended  # noqa: PLC0415  (only with a lock)
 
         self._wait_for(lock, self._settings.limit, self._loop.stop)
@@ -152,7 +152,7 @@ class Supervisor:
 
     def _wait_for(self, lock: LeaderLock, limit: float | None, done: Callable[[], None]) -> None:
         def stand_by() -> None:
-            # A standby does what it is there for, and the manager's patience is limited.
+            # A standby is ready: to wait is its job, and the manager would time out otherwise.
             if self._service is not None:
                 self._service.tell_manager("READY=1", f"STATUS=standing by for {lock.path}")
 
@@ -171,7 +171,7 @@ class Supervisor:
 
             self._lock_watch = LockWatch(self._loop, self._settings.lock, self._on_lock_lost)
 
-    # What happens meanwhile
+    # During the run
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGCHLD:
@@ -185,10 +185,10 @@ class Supervisor:
         else:
             if number in STOPPING:
                 self._stop_wanted = True
-            if number == signal.SIGCONT:  # it may overtake the news of what it is to continue
+            if number == signal.SIGCONT:  # SIGCONT may arrive before the SIGCHLD of the stop
                 self._reaper.collect()
             if not (number in FROM_TERMINAL and self._settings.shares_group and is_foreground()):
-                self._command.forward(number)  # the terminal has not sent it to the command, too
+                self._command.forward(number)  # the terminal has not sent it to the command
             if self._stop_wanted and self._restart is not None:
                 self._end()
 
@@ -197,7 +197,7 @@ class Supervisor:
             self._wait_ended_by = number
             lock_wait.cancel()
         elif number == signal.SIGTSTP and os.getpid() != os.getsid(0):
-            os.kill(os.getpid(), signal.SIGSTOP)  # the default, which our handler has replaced
+            os.kill(os.getpid(), signal.SIGSTOP)  # the default action, which our handler has replaced
 
     def _on_orphan(self, pid: int, status: int) -> None:
         say(
@@ -217,13 +217,13 @@ class Supervisor:
             self._command.stop()
         elif self._restart is not None:
             self._end()
-        elif self._lock_wait is not None:  # again, after it was given away
+        elif self._lock_wait is not None:  # a new wait, after the lock was released for a restart
             self._lock_wait.cancel()
 
     def _on_lock_lost(self, text: str, how: str, pause: float) -> None:
         say(text)
         self._lost = how, pause
-        if self._command.is_running:  # else it could not be started, and its end is about to be told
+        if self._command.is_running:  # otherwise the start failed, and `_on_command_gone` follows
             self._command.stop()
 
     # After the command
@@ -275,7 +275,7 @@ class Supervisor:
         (self._start_command if may_start else self._end)()
 
     def _end(self) -> None:
-        """The command will not run again: let the next leader begin, then end the sidecars."""
+        """End: the command will not run again. Let the next leader begin, then end the sidecars."""
         if self._ending:
             return
         self._ending = True

@@ -1,7 +1,7 @@
-"""`Vigil`: what a supervisor does after an unexpected exception, so that the lock is kept meanwhile.
+"""`Vigil`: keeps the lock after an unexpected exception in the supervisor, until the command ends.
 
-It does not trust what the supervisor remembers. The kernel says which children there are, and signals
-are taken one by one with sigtimedwait(2), all blocked, so that no handler runs any more.
+It does not trust the supervisor's memory. The kernel reports which children exist. Signals are taken
+one by one with sigtimedwait(2); all are blocked, so that no handler runs any more.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from leaderlock.supervisor.sidecars import Sidecars
 
 _FOREVER = 1e6
-"""Seconds: sigtimedwait(2) takes no more than time_t holds; one more wakeup in eleven days."""
+"""Seconds, since sigtimedwait(2) takes a time_t; costs one more wakeup every eleven days."""
 
 
 class Vigil:
     """Waits for the end of the command, forwards signals to it, and stops it by its schedule.
 
     Args:
-        main: tells the command's main process, 0 if it has ended or is not known.
-        sidecars: those of the run, which are not waited for.
+        main: returns the command's main process, 0 if that has ended or is not known.
+        sidecars: the sidecars of the run; the vigil does not wait for them.
         schedule: how the command is stopped; None only forwards signals.
-        reaper: whether all that descends from us becomes our child.
-        for_ever: whether what outlives the schedule is waited for all the same.
+        reaper: whether all our descendants become our children when orphaned.
+        for_ever: whether to keep waiting for processes that outlive the schedule.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Vigil:
         self._main_has_ended = False
 
     def keep(self, pending: list[int], *, stopping: bool) -> None:
-        """Return when nothing of the command is left, whatever else fails.
+        """Return when no process of the command is left, even if anything here fails.
 
         Args:
-            pending: signals that have arrived and were not dealt with.
-            stopping: whether the command is to end.
+            pending: signals that have arrived and were not handled.
+            stopping: whether the command must end.
         """
         try:
             for number in pending:
@@ -72,12 +72,12 @@ class Vigil:
                 self._begin_to_stop()
             while self._step():
                 pass
-        except Exception:  # noqa: BLE001  (not even that works here: the bare minimum)
+        except Exception:  # noqa: BLE001  (not even these steps work here: only wait)
             self._sidecars.hang_up()
             wait_for_every_child()
 
     def end_sidecars(self, grace: float) -> None:
-        """Let the sidecars end by themselves, then ask them to, then kill them."""
+        """Let the sidecars end by themselves; after `grace` seconds send TERM, then KILL."""
         self._sidecars.hang_up()
         self._stages = Schedule(f"TERM/{grace:f}/KILL/1").stages
         self._due = time.monotonic() + grace
@@ -88,12 +88,12 @@ class Vigil:
             self._wait_for_signal()
 
     def _step(self) -> bool:
-        """One round; whether anything is left to wait for."""
+        """Do one round; return whether to go on waiting."""
         left = self._left() if self._take_in() else set()
         main = self._main()
         if main not in left and not self._main_has_ended:
             self._main_has_ended = True
-            self._is_stopping = False  # the schedule begins anew, for what the command has left behind
+            self._is_stopping = False  # the schedule begins again, for the leftovers
             self._begin_to_stop()
         over = self._is_stopping and self._due is None and not self._stages
         if not left or (main not in left and self._schedule is None) or (over and not self._for_ever):
@@ -141,7 +141,7 @@ class Vigil:
 
     @staticmethod
     def _take_in() -> bool:
-        """Take in all children that have ended; False if there are no others."""
+        """Reap all children that have ended; return False if no child is left."""
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -151,23 +151,23 @@ class Vigil:
 
 
 def wait_for_every_child() -> None:
-    """Return when we have no child any more."""
+    """Return when we have no child left."""
     while True:
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:
             return
-        except OSError:  # whatever forbids waitpid(2): a child's end is the next occasion to try again
+        except OSError:  # waitpid(2) is forbidden: try again at the next end of a child
             signal.sigwait({signal.SIGCHLD})
 
 
 def report_bug(error: BaseException, *, runs: bool, locked: bool) -> None:
-    """Say what has happened, and what follows, in one line.
+    """Log what happened, and what follows, in one line.
 
     Args:
-        error: what was raised.
+        error: the exception.
         runs: whether the command runs.
-        locked: whether it runs under a lock.
+        locked: whether the command runs under a lock.
     """
     text = f"a bug in leaderlock, or a failure of the system: {type(error).__name__}: {error}"
     if runs:
@@ -185,7 +185,7 @@ def keep_vigil(
     stopping: bool,
     let_go: Callable[[], None],
 ) -> None:
-    """Wait for the command's end, let the lock go, and end the sidecars."""
+    """Wait for the command's end, release the lock, and end the sidecars."""
     vigil = Vigil(
         lambda: command.main_pid,
         sidecars,

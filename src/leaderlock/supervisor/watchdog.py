@@ -1,4 +1,4 @@
-"""The command's watchdog: it must say that it is ready, and then beat in time."""
+"""The command's watchdog: the command must report that it is ready, and then beat in time."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Watchdog:
     """The deadlines of one start of the command.
 
     Args:
-        loop: calls when they pass.
-        interval: seconds from beat to beat; None if it need not beat.
-        ready_timeout: seconds until ``READY=1``; None if it need not say so, and then its beats are due
-            from the start.
-        on_failure: called, once, with what was missed.
+        loop: runs the timers.
+        interval: the longest time in seconds between beats; None if the command need not beat.
+        ready_timeout: seconds until ``READY=1``; None if the command need not send it. Its beats are
+            then due from the start.
+        on_failure: called once, with the reason.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class Watchdog:
             self.beat()
 
     def ready(self) -> None:
-        """It is ready: from now on it must beat."""
+        """Note that the command is ready: from now on it must beat."""
         if not self.is_ready:
             self.is_ready = True
             self.beat()
 
     def beat(self) -> None:
-        """Rewind."""
+        """Restart the interval."""
         if not self.is_ready or self._is_over:
             return
         self._cancel()
@@ -58,23 +58,23 @@ class Watchdog:
             self._timer = self._loop.call_later(interval, lambda: self._fail(reason))
 
     def set_interval(self, seconds: float) -> None:
-        """The command wishes another interval (``WATCHDOG_USEC=``)."""
+        """Set another interval, as the command asked for (``WATCHDOG_USEC=``)."""
         self._interval = seconds
         self.beat()
 
     def extend(self, seconds: float) -> None:
-        """Wait for ``READY=1`` for at least so many seconds from now on (``EXTEND_TIMEOUT_USEC=``)."""
+        """Wait for ``READY=1`` for at least this many seconds from now (``EXTEND_TIMEOUT_USEC=``)."""
         if not self.is_ready and self._timer is not None and self._timer.left() < seconds:
             function = self._timer.function
             self._timer.cancel()
             self._timer = self._loop.call_later(seconds, function)
 
     def trigger(self) -> None:
-        """The command asks to be treated as if it had missed a beat (``WATCHDOG=trigger``)."""
+        """Act as if the command had missed a beat, as it asked for (``WATCHDOG=trigger``)."""
         self._fail("it asked for it (WATCHDOG=trigger)")
 
     def disarm(self) -> None:
-        """Watch no more, whatever it says: it is being stopped, and beats are no part of that."""
+        """Stop watching and ignore further beats: a command that is being stopped need not beat."""
         self._is_over = True
         self._cancel()
 
@@ -84,7 +84,7 @@ class Watchdog:
             self._timer = None
 
     def _fail(self, reason: str) -> None:
-        if self._is_over:  # it is being ended already, and asks for it again and again
+        if self._is_over:  # the command is being stopped already, and sends more triggers
             return
         self.disarm()
         say(f"the command seems to hang, so leaderlock stops it: {reason}")
@@ -92,7 +92,7 @@ class Watchdog:
 
 
 def microseconds(text: str) -> float | None:
-    """A state's number of microseconds in seconds, or None if it is not a positive number."""
+    """Convert a state's microseconds to seconds; None if the text is not a positive number."""
     if text.isascii() and text.isdecimal() and 0 < len(text) < 19 and int(text) > 0:
         return int(text) / 1e6
     return None
