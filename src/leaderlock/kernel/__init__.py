@@ -1,7 +1,7 @@
-"""What the operating system tells and does: the lock table, file systems, flock, native threads.
+"""Facts and calls of the operating system: the lock table, file systems, flock, native threads.
 
-For users: `filesystem` (what flock is worth behind a path), `lock_table` (who holds what, and who
-waits), `experiments` (see for yourself).
+For users: `filesystem` (whether flock can be trusted behind a path), `lock_table` (all file locks, with
+holders and waiters), `experiments` (tests of flock in a directory).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Filesystem", "Lock", "Result", "experiments", "filesystem", "lock_table"]
 
-# The lock needs none of it.
+# Imported on first use: `LeaderLock` needs none of these modules.
 _MODULE_OF = {
     "Filesystem": "filesystems.mounted",
     "Lock": "proc.locks",

@@ -14,12 +14,12 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
 def die_with_parent(signal_number: int, parent: int) -> None:
-    """In a child: have the kernel send it a signal when its parent ends.
+    """In a child: have the kernel send this process a signal when its parent ends.
 
-    It outlasts exec(2), but not that of a set-user-ID program, and is not inherited by children.
+    The setting survives exec(2), except of a set-user-ID program. Children do not inherit it.
     """
     ask_for_parent_death_signal(signal_number)
-    if os.getppid() != parent:  # it ended before
+    if os.getppid() != parent:  # the parent ended before the call
         os.kill(os.getpid(), signal_number)
 
 
@@ -29,12 +29,12 @@ def ask_for_parent_death_signal(signal_number: int) -> None:
 
 
 def become_subreaper() -> None:
-    """Become the parent of all orphans among our descendants, as PID 1 otherwise would."""
+    """Become the parent of all orphans among our descendants, in place of PID 1."""
     _control(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def is_subreaper() -> bool:
-    """Whether this process takes in orphans though it is not PID 1."""
+    """Whether this process is a subreaper: its orphaned descendants become its children."""
     answer = ctypes.c_int()
     return _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(answer), 0, 0, 0) == 0 and answer.value != 0
 

@@ -1,15 +1,15 @@
 """Descriptors that a forked child must not keep.
 
-A flock belongs to the open file description, and fork(2) gives the child a second descriptor of it:
-as long as the child lives, the lock does, whoever has been killed. Linux has no close-on-fork flag, so
-every descriptor of ours stands in a table, and a forked child closes what it finds there. Opening and
-closing go together with the table's change, as seen by any fork, which waits for the mutex.
+A flock belongs to the open file description, and fork(2) gives the child a second descriptor of the
+same description: the lock lasts as long as the child, even if the parent is killed. Linux has no
+close-on-fork flag, so a table lists every descriptor of ours, and a forked child closes those. A fork
+waits for the mutex, so no child sees a descriptor that is open but not in the table, or the reverse.
 
-Some descriptors are meant for forked children too (a FIFO, an anonymous lock's file). They stand in the
-table so that their objects know them again.
+Forked children keep some descriptors (a FIFO, an anonymous lock's file). These are in the table as
+well, so that their objects notice if other code closes them.
 
-Children that a C program forks without Python's at-fork handlers (uWSGI's workers) call `adopt` when
-they make or use a lock.
+A C program may fork without Python's at-fork handlers (uWSGI's workers): such children call `adopt`
+when they make or use a lock.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _HIGH = 960
-"""Below 1024, which is many a process's limit, and the most that select(2) takes."""
+"""Below 1024, a common limit of processes, and the limit of select(2)."""
 
 FOR_WATCHES = 512
-"""The numbers of those that look out for a lock begin here, below the lock's own: see `move_up`."""
+"""Descriptors of file watches are numbered from here, below those of locks: see `move_up`."""
 
 _MARKS = os.O_RDWR | os.O_WRONLY
-"""The flags of a descriptor that open(2) has set and fcntl(2) tells: a part of its identity."""
+"""The flags that open(2) sets and fcntl(2) returns: a part of a descriptor's identity."""
 for _flag in ("O_NONBLOCK", "O_NOATIME", "O_NOFOLLOW", "O_APPEND", "O_PATH"):
     _MARKS |= getattr(os, _flag, 0)
 
@@ -46,32 +46,32 @@ _NOT_KNOWN = os.stat_result((0,) * 10)
 
 _mutex = RLock()  # reentrant: a signal handler may fork while its thread is inside
 registered: dict[int, Descriptor] = {}
-_told_flags: dict[int, int] = {}  # by those given to open(2), as a system may keep other ones
+_told_flags: dict[int, int] = {}  # from flags for open(2) to those that fcntl(2) returns
 owner_pid = os.getpid()
 
 
 class Descriptor:
     """An open file, which is closed in forked children.
 
-    Its identity is the object in the table, under its number: whoever registers another descriptor
-    under the same number takes the number over, since the kernel gives no number twice. What other
-    code has opened under the number is told apart by the file and by the flags. All that has no file
-    (eventfd, inotify) shares one inode: these get a flag that does nothing there, O_APPEND.
+    A descriptor owns its number while the table has it under that number. A newly registered descriptor
+    takes its number over from an older one, since the kernel gives out no number that is in use. If
+    other code has opened a file under the number, the file or the flags differ. Descriptors without a
+    file (eventfd, inotify) share one inode: these get O_APPEND, a flag that does nothing there.
 
-    Whoever makes one has it before it is opened, and calls `close` in the end: so nothing is lost if a
-    signal handler raises at any instant. No instant lies between the system call and the table: the
-    interpreter calls handlers after a call and at a jump back (CPython 3.10 to 3.13), and none is in
-    between, as the iterator of `map`, which is C code, makes the call, and the loop over it ends before
-    its jump back. For the same reason the steps after a look at the table are plain assignments, up to
-    the call of close(2).
+    The caller makes the object first, then opens it, and calls `close` in the end: nothing is lost even
+    if a signal handler raises at any instant. No handler can run between the system call and the change
+    of the table: the interpreter runs handlers after a call and at a jump back (CPython 3.10 to 3.13).
+    Here the iterator of `map`, which is C code, makes the call, and the loop over it ends before the
+    jump back. For the same reason only plain assignments stand between a look at the table and the call
+    of close(2).
 
     Args:
         path, flags, mode: for `open`; nothing is opened without a path.
-        inherited: whether forked children keep it, as one of their own.
+        inherited: whether forked children keep the descriptor as their own.
 
     Attributes:
-        fd: its number; -1 when it is closed.
-        status: fstat(2) of what was opened.
+        fd: the descriptor's number; -1 when it is closed.
+        status: fstat(2) of the opened file.
     """
 
     __slots__ = ("_marks", "fd", "inherited", "status")
@@ -91,11 +91,11 @@ class Descriptor:
                 raise
 
     def open(self, path: str, flags: int, mode: int = 0o777) -> os.stat_result:
-        """Open a file; its fstat(2). It must not be open yet."""
+        """Open a file and return its fstat(2). The descriptor must not be open yet."""
         return self.open_next(openings(path, flags, mode), flags)
 
     def open_next(self, opens: Iterator[int], flags: int) -> os.stat_result:
-        """`open`, by what `openings` has returned for these flags."""
+        """Do the same as `open`, with an iterator that `openings` has returned for these flags."""
         with _mutex:
             for self.fd in opens:
                 break
@@ -108,7 +108,7 @@ class Descriptor:
         return status
 
     def open_by(self, make: Callable[..., int], *arguments: object) -> None:
-        """Have the descriptor that a function of C code returns, such as `os.dup`."""
+        """Take the descriptor that a C function such as `os.dup` returns for the argument."""
         columns = [(argument,) for argument in arguments]
         with _mutex:
             (self.fd,) = map(make, *columns)
@@ -118,19 +118,19 @@ class Descriptor:
                 self._marks = _marked(self.fd)
 
     def move_up(self, least: int = _HIGH) -> None:
-        """Give it a high number, if one is to be had.
+        """Move the descriptor to a high number, if the limit of open files allows one.
 
-        The kernel closes what a dying process has open from the highest number down, and takes some 10
-        ms for an inotify (tests/test_split_brain.py). Who waits for the lock need not wait for that.
-        And a number that other code has closed is not soon used again: poll(2) looks a number up anew
-        when it is woken, and would sleep on by the new file.
+        The kernel closes the descriptors of a dying process from the highest number down, and takes
+        some 10 ms for an inotify (tests/test_split_brain.py). A lock with a high number is released
+        before that. And a high number is not soon reused after other code has closed it: poll(2) looks
+        the number up again when it is woken, and would go on to wait for the new file.
         """
         with _mutex:
             if registered.get(self.fd) is not self:
                 return
             try:
                 (high,) = map(fcntl.fcntl, (self.fd,), (fcntl.F_DUPFD_CLOEXEC,), (least,))
-            except OSError:  # EINVAL: the limit (RLIMIT_NOFILE) is lower; EMFILE
+            except OSError:  # EINVAL: RLIMIT_NOFILE is lower; EMFILE
                 return
             low = self.fd
             registered[high] = self
@@ -139,10 +139,10 @@ class Descriptor:
             os.close(low)
 
     def is_open(self, *, on_network: bool = False) -> bool:
-        """Whether the number still leads to the file: no other code has closed or reused it.
+        """Whether the number still leads to the file: no other code has closed or reused the number.
 
-        On a network file system fstat(2) may wait for a server that has gone, so the descriptor's flags
-        have to do.
+        On a network file system fstat(2) may wait for a server that does not answer, so only the
+        descriptor's flags are compared there.
         """
         try:
             return (on_network or leads_to(self.fd, self.status)) and self.is_ours()
@@ -150,43 +150,43 @@ class Descriptor:
             return False
 
     def is_ours(self) -> bool:
-        """`is_open`, for who knows already that the number leads to the file.
+        """Do the same as `is_open`, for a caller who knows that the number leads to the file.
 
         Raises:
-            OSError: EBADF, the number leads nowhere.
+            OSError: EBADF, the number is not open.
         """
-        # The flags as `_flags_of` tells them, without a call: every release comes here.
+        # The same as `_flags_of`, inlined: every release runs this line.
         return registered.get(self.fd) is self and (
             self._marks < 0 or fcntl.fcntl(self.fd, _GET_FLAGS) & _MARKS == self._marks
         )
 
     def close(self) -> None:
-        """Close it, if that has not been done; broken off by an exception, it can be called again."""
+        """Close the descriptor, if it is open. If an exception interrupts this, call it again."""
         with _mutex:
-            if registered.get(self.fd) is self:  # it was not closed, here or at a fork, or taken over
+            if registered.get(self.fd) is self:  # not closed here or at a fork, and not taken over
                 fd = self.fd
                 del registered[fd]
                 self.fd = -1
-                try:  # not contextlib.suppress, which takes longer than all the rest
+                try:  # not contextlib.suppress, which takes longer than all other lines here
                     os.close(fd)
-                except OSError:  # EBADF: a wait was called off that way (`Wait`)
+                except OSError:  # EBADF: `replace` closed the number when it cancelled a wait (`Wait`)
                     pass
             else:
                 self.fd = -1
 
     def has_rare_flags(self) -> bool:
-        """Whether its flags alone tell it from most files of other code."""
+        """Whether the descriptor's flags alone distinguish it from most files of other code."""
         return self._marks > 0 and bool(self._marks & getattr(os, "O_NOFOLLOW", 0))
 
     def close_if_open(self, *, on_network: bool = False) -> None:
-        """`close`, unless other code has closed it: the number may be somebody else's by now."""
+        """Close the descriptor, unless other code has closed it: the number may have a new owner."""
         if self.status is _NOT_KNOWN or self.is_open(on_network=on_network):  # or just opened
             self.close()
         else:
             self.forget()
 
     def forget(self) -> None:
-        """Leave it unclosed: the number is somebody else's by now."""
+        """Drop the number from the table and do not close it: it belongs to other code by now."""
         with _mutex:
             if registered.get(self.fd) is self:
                 del registered[self.fd]
@@ -194,24 +194,24 @@ class Descriptor:
 
 
 def replace(fd: int, owner: Descriptor | None, other_fd: int) -> bool:
-    """Point a number at another file by dup2(2), unless the number has passed to a new owner.
+    """Point a descriptor number at another file by dup2(2), unless the number has a new owner.
 
     Args:
-        fd, owner: the number, and the descriptor that stood in the table under it; None if none did.
-        other_fd: leads to the other file.
+        fd, owner: the number, and the descriptor that the table had under the number; None for none.
+        other_fd: a descriptor of the other file.
 
     Returns:
-        Whether a call that begins again with this number finds no file of anybody else's.
+        Whether a system call may start again with this number: no other code has opened a file there.
     """
     with _mutex:
         if registered.get(fd) is not owner:
             return False
-        # A network's server may have gone. Hardly anybody else opens a file with our flags.
+        # Compare the flags only, if they are rare: fstat(2) may wait for a network server that is gone.
         if owner is not None and not owner.is_open(on_network=owner.has_rare_flags()):
-            return _is_closed(fd) or are_same(fd, other_fd)  # else: a file that other code has opened
+            return _is_closed(fd) or are_same(fd, other_fd)  # False: other code has opened a file there
         try:
             os.dup2(other_fd, fd, inheritable=False)
-        except OSError:  # EBADF: the limit has been lowered below the number, which nobody can get then
+        except OSError:  # EBADF: the limit is below the number now, so nobody can get the number again
             os.close(fd)
         return True
 
@@ -221,12 +221,12 @@ def _flags_of(fd: int) -> int:
 
 
 def openings(path: str, flags: int, mode: int = 0o777) -> Iterator[int]:
-    """What opens a file anew at each step, for `Descriptor.open_next`; any thread may use it."""
+    """An iterator for `Descriptor.open_next`: each step opens the file. Any thread may use it."""
     return map(os.open, repeat(path), repeat(flags), repeat(mode))
 
 
 def _marked(fd: int) -> int:
-    """Give a descriptor a flag by which it is known; its flags then."""
+    """Set O_APPEND on a descriptor, to recognise it later; return its flags."""
     if _HAS_FLAGS:
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
     return _flags_of(fd)
@@ -241,7 +241,7 @@ def _is_closed(fd: int) -> bool:
 
 
 def are_same(fd: int, other_fd: int) -> bool:
-    """Whether two numbers lead to one file, opened with the same flags; False if one is closed."""
+    """Whether two descriptors lead to the same file, with the same flags; False if one is closed."""
     if fd < 0 or other_fd < 0:
         return False
     try:
@@ -251,8 +251,8 @@ def are_same(fd: int, other_fd: int) -> bool:
 
 
 def adopt() -> None:
-    """In a forked child: close what the parent had registered. Nothing is unlocked by that."""
-    global owner_pid, _mutex  # noqa: PLW0603  (they belong to the process, which is a new one)
+    """In a forked child: close the descriptors that the parent had registered. This unlocks nothing."""
+    global owner_pid, _mutex  # noqa: PLW0603  (both belong to the process, and this process is new)
     if os.getpid() == owner_pid:
         return
     owner_pid = os.getpid()
@@ -261,16 +261,16 @@ def adopt() -> None:
         if descriptor.inherited:
             continue
         if descriptor.status is _NOT_KNOWN or descriptor.is_open():
-            os.close(fd)  # and was not closed or reused by a daemoniser before us
+            os.close(fd)  # a daemoniser has not closed or reused the number before us
         del registered[fd]
 
 
 def leads_to(fd: int, status: os.stat_result) -> bool:
-    """Whether a descriptor is open and leads to the file with this fstat(2)."""
+    """Whether a descriptor is open and leads to the file that has this fstat(2)."""
     try:
         now = os.fstat(fd)
     except OSError as error:
-        # ESTALE: it is open, and another client of the network file system has deleted the file.
+        # ESTALE: the descriptor is open; another client of the network file system deleted the file.
         return error.errno == errno.ESTALE
     return now.st_ino == status.st_ino and now.st_dev == status.st_dev
 
@@ -285,7 +285,7 @@ def _after_fork() -> None:
 
 def _go_on_in_child() -> None:
     global _mutex  # noqa: PLW0603
-    # Not released: uWSGI's py-call-osafterfork comes here without `_before_fork`.
+    # A new mutex, not a release: uWSGI's py-call-osafterfork calls this without `_before_fork`.
     _mutex = RLock()
     adopt()
 

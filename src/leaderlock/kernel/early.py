@@ -1,4 +1,4 @@
-"""What `run` and `init` do before anything else is imported: keep signals, and distrust PYTHONPATH."""
+"""The first steps of `run` and `init`, before other imports: keep signals, and distrust PYTHONPATH."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _arrived: list[int] = []
 def begin(arguments: Sequence[str]) -> None:
     """Prepare the process, if it is to run a command.
 
-    - As PID 1, a signal without a handler is lost (pid_namespaces(7)), also a TERM that comes while we
-      are still imported: it is kept. Before Python has started, nothing can keep it.
-    - What ``PYTHONPATH`` names is meant for the command. A `socket.py` there must not be imported in
-      place of Python's own, so these directories are searched last.
+    - The kernel drops a signal to PID 1 that has no handler (pid_namespaces(7)), even a TERM that comes
+      during our imports: a handler keeps it. Nothing can keep a signal from before Python's start.
+    - The directories in ``PYTHONPATH`` are meant for the command. A `socket.py` there must not replace
+      Python's own module, so these directories are searched last.
 
     Args:
-        arguments: the program's, as in `sys.argv`.
+        arguments: the program's arguments, as in `sys.argv`.
     """
     if len(arguments) < 2 or arguments[1] not in ("run", "init"):
         return
@@ -40,7 +40,7 @@ def begin(arguments: Sequence[str]) -> None:
 
 
 def arrived() -> list[int]:
-    """Take the signals that have been kept."""
+    """Return the signals that were kept, and forget them."""
     taken = _arrived[:]
     _arrived.clear()
     return taken

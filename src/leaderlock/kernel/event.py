@@ -14,26 +14,28 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Waiter(Protocol):
-        """A lock, or whatever else can be released."""
+        """A lock, or another object that can be released."""
 
         def release(self) -> object:
-            """Called in the thread that sets the event; again, if that was broken off. See `set`."""
+            """`set` calls this in its own thread, and again if an exception interrupted `set`."""
 
     _Event = threading.Event
 else:
-    # gevent puts a class of its own in place of Event, which a native thread must not inherit from.
+    # gevent replaces Event by a class of its own, which must not be the base of an event for native
+    # threads.
     _Event = threading.Event if threading.Event.__module__ == "threading" else object
 
 
 class NativeEvent(_Event):
     """The interface of `threading.Event`, built on native locks alone.
 
-    A green thread of gevent or eventlet waits by its hub, which runs on. Any thread may set the event.
+    A green thread of gevent or eventlet waits through its hub, which keeps running. Any thread may set
+    the event.
 
-    No step needs a mutex: a waiter queues up before it looks whether the event is set, and `set` marks
-    it before it wakes the queue. So a signal handler may call anything here, wherever it interrupts.
-    A waiter stays in the queue until it leaves by itself: if a handler raises in `set`, another `set`
-    wakes all that the first one has not woken.
+    No step needs a mutex: a waiter enters the queue before it checks whether the event is set, and
+    `set` marks the event before it wakes the queue. So a signal handler may call any method, wherever
+    the handler interrupts. Only the waiter removes itself from the queue: if a handler raises in `set`,
+    another `set` wakes the waiters that the first one has not woken.
     """
 
     _is_set = False
@@ -46,11 +48,11 @@ class NativeEvent(_Event):
         return f"<{type(self).__qualname__} at {id(self):#x}: {state}>"
 
     def is_set(self) -> bool:
-        """Whether it is set."""
+        """Whether the event is set."""
         return self._is_set
 
     def set(self) -> None:
-        """Set it, and wake all who wait."""
+        """Set the event, and wake all waiters."""
         self._is_set = True
         for waiter in list(self._waiters):
             try:
@@ -59,11 +61,11 @@ class NativeEvent(_Event):
                 pass
 
     def clear(self) -> None:
-        """Unset it."""
+        """Unset the event."""
         self._is_set = False
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set, or for `timeout` seconds; whether it is set."""
+        """Wait until the event is set, for at most `timeout` seconds; return whether it is set."""
         if self._is_set:
             return True
         hub = hub_here()
@@ -76,7 +78,7 @@ class NativeEvent(_Event):
 
     @contextlib.contextmanager
     def releasing(self, waiter: Waiter) -> Iterator[None]:
-        """Release the waiter when the event is set meanwhile, or at once if it is set."""
+        """Release the waiter if the event is set inside the block, or at once if it is set already."""
         self._waiters.append(waiter)
         try:
             if self._is_set:
@@ -84,10 +86,10 @@ class NativeEvent(_Event):
                     waiter.release()
             yield
         finally:
-            with contextlib.suppress(ValueError):  # it was cleared in a forked child
+            with contextlib.suppress(ValueError):  # `set_in_forked_child` emptied the list
                 self._waiters.remove(waiter)
 
     def set_in_forked_child(self) -> None:
-        """Set it where no thread but this one is left, and so none that waits."""
+        """Set the event in a forked child, which has only this thread, and so no waiter."""
         self._waiters = []
         self._is_set = True

@@ -1,4 +1,4 @@
-"""Whether an event loop runs in the calling thread, which a call that blocks would stop."""
+"""Whether the calling thread runs an event loop, which a blocking call would stop."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from leaderlock.kernel.green import hub_here
 
 
 def running_library() -> str | None:
-    """``"asyncio"`` or ``"trio"``, if a loop of its kind (uvloop's too) runs in this thread.
+    """``"asyncio"`` or ``"trio"``, if a loop of that library (or of uvloop) runs in this thread.
 
-    Nothing is imported here: the library of a loop that runs is imported.
+    Nothing is imported here: a running loop has imported its library.
     """
     asyncio = sys.modules.get("asyncio")
     running = getattr(asyncio, "_get_running_loop", None)
     if running is not None and running() is not None:
-        # Green threads share their thread with the loop: they may wait, by their hub.
+        # Green threads share a native thread with the loop, and may wait through their hub.
         return "asyncio" if hub_here() is None else None
     trio = getattr(sys.modules.get("trio"), "lowlevel", None)
     in_trio_run = getattr(trio, "in_trio_run", None)
@@ -26,14 +26,14 @@ def running_library() -> str | None:
 
 
 def refuse_to_block(call: str, remedy: str) -> None:
-    """Raise, if an event loop runs in this thread, which the call would block.
+    """Raise if this thread runs an event loop, which the call would block.
 
     Args:
-        call: as it is written.
-        remedy: what to write instead; ``{library}`` stands for the loop's.
+        call: the call, as the user writes it.
+        remedy: the call to write instead; ``{library}`` stands for the loop's library.
 
     Raises:
-        BlocksEventLoop: one does.
+        BlocksEventLoop: this thread runs a loop.
     """
     library = running_library()
     if library is not None:

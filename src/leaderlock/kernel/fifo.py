@@ -19,7 +19,7 @@ except ImportError:  # Windows and WASM, where `Fifo` refuses
     fcntl = None  # type: ignore[assignment]
 
 DEFAULT_CAPACITY = 1 << 20
-"""Bytes: what /proc/sys/fs/pipe-max-size lets everybody have."""
+"""Bytes: the default of /proc/sys/fs/pipe-max-size, the limit for users without privileges."""
 
 _FLAGS = 0
 for _flag in ("O_RDWR", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"):
@@ -40,21 +40,22 @@ _REMEDIES = {
 class Fifo:
     """A FIFO, made if it is missing and held open for reading and writing.
 
-    Who holds it open so never sees end-of-file, ENXIO or SIGPIPE (fifo(7)), and what is in the pipe
-    stays there as long as any process does. A forked child goes on with the descriptor that it has
-    inherited, also after it has given up the right to open the path. If other code has closed it, a
-    daemoniser, say, the path is opened anew, with a warning unless the process is a new one.
+    A process that holds the FIFO open in both ways never gets end-of-file, ENXIO or SIGPIPE (fifo(7)).
+    The pipe keeps its content as long as any process holds it open. A forked child uses the descriptor
+    that it has inherited, even after it has lost the right to open the path. If other code (a
+    daemoniser) has closed the descriptor, the path is opened again; a warning is logged unless that
+    happened at a fork.
 
     Args:
-        path: where it lies; the directory must exist.
-        mode: the permission bits of a new one, whatever the umask; those of an old one stay.
+        path: the FIFO's path; the directory must exist.
+        mode: the permission bits of a new FIFO, regardless of the umask; an old FIFO keeps its bits.
         capacity: bytes that the pipe is to hold (see `Inbox`).
 
     Raises:
-        UnsafeLockFile: the path is a symlink, no FIFO, or neither ours nor root's.
+        UnsafeLockFile: the path is a symlink, is no FIFO, or belongs to neither this user nor root.
         LockFileUnusable: the system refused; also an `OSError`.
         Unsupported: this is not Linux.
-        ValueError: an argument is not of its form.
+        ValueError: an argument is malformed.
     """
 
     def __init__(self, path: str | os.PathLike[str], mode: int, capacity: int) -> None:
@@ -74,7 +75,7 @@ class Fifo:
         self._wanted = capacity
         self._pid = os.getpid()
         self._is_closed = False
-        # By process: a child that was forked while another thread had it would wait for ever.
+        # By process: if another thread holds the mutex at a fork, the child could never acquire it.
         self._mutexes = {self._pid: RLock()}
         self._descriptor = Descriptor(inherited=True)
         self._open(self._descriptor)
@@ -83,7 +84,7 @@ class Fifo:
         """The descriptor, open in this process.
 
         Raises:
-            ValueError: it was closed.
+            ValueError: the FIFO was closed.
         """
         descriptor = self._descriptor
         if not descriptor.is_open():
@@ -113,7 +114,7 @@ class Fifo:
 
     @property
     def capacity(self) -> int:
-        """Bytes that the pipe holds; small messages fill each page (4096) to its last that fits."""
+        """Bytes that the pipe can hold; a small message is never split between two pages (4096)."""
         return fcntl.fcntl(self.fileno(), fcntl.F_GETPIPE_SZ)
 
     @property
@@ -123,7 +124,7 @@ class Fifo:
         return int.from_bytes(answer, sys.byteorder)
 
     def close(self) -> None:
-        """Close this process's descriptor, if that has not been done."""
+        """Close this process's descriptor, if it is open."""
         self._is_closed = True
         self._descriptor.close_if_open()
 
@@ -145,7 +146,7 @@ class Fifo:
     def _open_or_make(self, descriptor: Descriptor) -> os.stat_result:
         while True:
             try:
-                # Before it is opened, since opening a device may act on it.
+                # Check the file before opening it, since opening a device may act on the device.
                 _require_safe(os.lstat(self.path), self.path)
                 return descriptor.open(self.path, _FLAGS)
             except FileNotFoundError:
@@ -153,11 +154,11 @@ class Fifo:
             try:
                 os.mkfifo(self.path, self._mode)
             except FileExistsError:
-                continue  # another process was faster: open what it made
+                continue  # another process was faster: open the file that it made
             status = descriptor.open(self.path, _FLAGS)
             try:
-                _require_safe(status, self.path)  # where others may write, it may be another one
-                os.fchmod(descriptor.fd, self._mode)  # the umask took some of it
+                _require_safe(status, self.path)  # others who may write here may have replaced it
+                os.fchmod(descriptor.fd, self._mode)  # the umask may have removed bits
             except BaseException:
                 descriptor.close()
                 raise
@@ -197,7 +198,7 @@ def _symlink(path: str) -> UnsafeLockFile:
 
 
 def _grow(fd: int, wanted: int) -> None:
-    """Let the pipe hold what is wanted, or as near to it as this user may go; never shrink it."""
+    """Grow the pipe to the wanted size, or halve that until this user may have it; never shrink."""
     size = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
     while size < wanted:
         try:

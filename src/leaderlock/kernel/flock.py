@@ -1,12 +1,12 @@
-"""A blocking flock that another thread can call off, at no cost while it waits.
+"""A blocking flock that another thread can cancel, at no cost while it waits.
 
-flock(2) takes no timeout, and nothing but a signal ends its wait; Python's `fcntl.flock` starts it
-again after one. So a wait is called off in two steps: the waiter's descriptor number is first pointed
-at a decoy by dup2(2), then its thread is sent a signal. The kernel (or Python) starts the call again,
-finds the decoy, and returns. The order makes it free of races: a thread that has not entered the call
-yet finds the decoy without any signal, and a lock that is granted at that very moment dies with the
-last reference to the real description, which is the one that the interrupted call holds.
-(`tests/test_wait.py` shows each.)
+flock(2) takes no timeout, and only a signal interrupts its wait; Python's `fcntl.flock` then starts the
+call again. So a wait is cancelled in two steps: dup2(2) points the waiter's descriptor number at a
+decoy, then a signal interrupts the waiter's thread. The kernel (or Python) starts the call again, finds
+the decoy, and returns. This order prevents races: a thread that has not entered the call yet finds the
+decoy without any signal. If the lock is granted at that very moment, the kernel releases the lock with
+the last reference to the real description, which the interrupted call holds.
+(`tests/test_wait.py` shows each case.)
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from _thread import LockType
     from collections.abc import Callable
 
-# Real-time signals that nobody has a use for; the first one without a handler is taken. A handler is
-# needed (an ignored signal wakes nobody) and does nothing. macOS has no real-time signals: SIGURG,
-# which is ignored by default.
+# Real-time signals that are rarely used; the first one without a handler is taken. The signal gets a
+# handler that does nothing, since an ignored signal interrupts no call. macOS has no real-time signals:
+# SIGURG there, which is ignored by default.
 INTERRUPTING_SIGNALS = (59, 58, 57, 56) if sys.platform == "linux" else (16,)
 
 _shared_signal = 0
@@ -43,9 +43,9 @@ _decoy = descriptors.Descriptor(inherited=True)
 
 
 class Wait:
-    """One wait that can be called off from any thread; used once.
+    """One wait that any thread can cancel; used once.
 
-    `before_parking` is called just before the wait blocks.
+    The wait calls `before_parking` just before it blocks.
     """
 
     __slots__ = (
@@ -62,20 +62,20 @@ class Wait:
     def __init__(self, before_parking: Callable[[], None] | None = None) -> None:
         self.cancelled = False
         self.before_parking = before_parking
-        self._mutex = RLock()  # a signal handler may call off what its thread is just calling off
+        self._mutex = RLock()  # a signal handler may call `cancel` while its thread is inside `cancel`
         self._interrupt: Callable[[], object] | None = None
         self._by_signal = False
 
     def cancel(self) -> None:
-        """End the wait, or the next one: `blocking` and `flock` return False."""
+        """Cancel the wait, or the next one if none runs: `blocking` and `flock` return False."""
         self.cancelled = True
         if self._by_signal:
-            # In a thread of its own, where no signal handler can run half way: one that calls this off
-            # as well, and then waits for the waiter, would wait for what it has interrupted.
+            # In a new thread, where no signal handler can run: a handler that interrupts this half way,
+            # calls `cancel` too, and then waits for the waiter, would wait for the code it interrupted.
             try:
                 start_new_thread(self._call_off, ())
                 return
-            except RuntimeError:  # no thread is to be had
+            except RuntimeError:  # the system has no thread left
                 pass
         self._call_off()
 
@@ -86,7 +86,7 @@ class Wait:
                 self._interrupt()
 
     def blocking(self, call: Callable[[], object], interrupt: Callable[[], None]) -> bool:
-        """Run `call`, which `cancel` ends by calling `interrupt`; False if it was called off."""
+        """Run `call`, which `cancel` ends by calling `interrupt`; False if the wait was cancelled."""
         with self._mutex:
             if self.cancelled:
                 return False
@@ -94,17 +94,17 @@ class Wait:
         try:
             call()
         finally:
-            self._interrupt = None  # first: another exception may break off the wait for the mutex
+            self._interrupt = None  # first: another exception may interrupt the wait for the mutex
             with self._mutex:
                 pass
         return not self.cancelled
 
     def flock(self, fd: int, timeout: float | None = None) -> bool:
-        """Wait for the exclusive lock of `fd`; False if it was called off or `timeout` seconds passed.
+        """Wait for the exclusive lock of `fd`; False if cancelled or after `timeout` seconds.
 
-        After False the descriptor may be a decoy: the caller closes it and uses it for nothing else.
-        Once the interpreter has begun to end, no new thread can time a wait (CPython ends it before its
-        first line): the lock is then tried once.
+        After False the descriptor may be a decoy: the caller must close the descriptor and do nothing
+        more with it. Once the interpreter has begun to end, no new thread can time a wait (CPython ends
+        the thread before its first line): this then tries the lock once, without waiting.
         """
         if timeout is not None and sys.is_finalizing():
             return _try_once(fd)
@@ -118,11 +118,11 @@ class Wait:
         if timeout is not None:
             stopped = allocate_lock()
             stopped.acquire()
-        # Asked first, for a handler that raises takes the result of the change with it.
+        # Read first: if a handler raises in the call that changes the mask, its result is lost.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         if blocked:
             blocked = blocked.intersection(INTERRUPTING_SIGNALS)
-        # All in one function: each one more costs a standby a page or two (`Hold`).
+        # All in one function: each further function costs a standby a page or two (`Hold`).
         try:
             if blocked:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
@@ -137,37 +137,37 @@ class Wait:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX)
             except OSError:
-                if self.cancelled:  # EBADF, which is how a decoy answers
+                if self.cancelled:  # EBADF, from flock on the decoy
                     return False
                 raise
             return not self.cancelled
         finally:
             try:
-                self._interrupt = None  # first: another exception may break off the wait for the mutex
-                with self._mutex:  # no signal is sent to a thread that has left the call
+                self._interrupt = None  # first: an exception may interrupt the wait for the mutex
+                with self._mutex:  # so that no signal reaches a thread that has left the call
                     pass
             finally:
-                if stopped is not None:  # first, or the timer's thread would stay for its time
+                if stopped is not None:  # first: or the timer's thread waits for its full time
                     stopped.release()
                 if blocked:
                     signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
 
     def _interrupt_flock(self) -> None:
-        """Called with the mutex. The waiter may have gone, and its number may be another file's now."""
+        """Called with the mutex held. The waiter may be gone, and its number may have a new owner."""
         _open_decoy()
         if descriptors.replace(self._fd, self._descriptor, _decoy.fd):
             signal.pthread_kill(self._thread, install_handler())
 
 
 def wait_here(fd: int, timeout: float | None) -> bool:
-    """Wait for the exclusive lock of `fd`, for as long as it takes or `timeout` seconds.
+    """Wait for the exclusive lock of `fd`, for at most `timeout` seconds; None: without a limit.
 
-    A green thread waits by its hub, which runs on; a native thread waits in the kernel for it. If the
-    green thread is killed meanwhile, the native one has ended when the exception goes on.
+    A green thread waits through its hub, which keeps running; a native thread waits in the kernel on
+    its behalf. If the green thread is killed, the native one ends before the exception leaves here.
 
     Returns:
-        False if the time has passed; the descriptor may be a decoy then, and after an exception, as
-        after `Wait.flock`.
+        False if the time has passed. The descriptor may then be a decoy, also after an exception: see
+        `Wait.flock`.
     """
     if threads_are_green():
         from leaderlock.kernel import green, offload  # noqa: PLC0415  (`Gated._begin` has imported both)
@@ -191,21 +191,21 @@ def _try_once(fd: int) -> bool:
 
 
 def _after(stopped: LockType, seconds: float, function: Callable[[], None]) -> None:
-    """Call a function after some seconds, unless the lock is released before."""
+    """Call a function after some seconds, unless the lock `stopped` is released earlier."""
     if not stopped.acquire(True, max(seconds, 0)):
         function()
 
 
 def _open_decoy() -> None:
-    """Have the decoy open before it is needed: at the descriptor limit it could not be had then."""
+    """Open the decoy early: at the descriptor limit, a cancellation could not open one."""
     if not _decoy.is_open():
         _decoy.forget()  # a daemoniser may have closed every descriptor
-        # flock answers EBADF on an O_PATH descriptor, and nobody else can hold a lock through it.
+        # flock fails with EBADF on an O_PATH descriptor, and nobody can hold a lock through one.
         _decoy.open("/", getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
 
 
 def close_unlocked(descriptor: descriptors.Descriptor, *, on_network: bool = False) -> None:
-    """Close a descriptor whose wait is over without the lock: it may be a decoy, or lost by now."""
+    """Close a descriptor whose wait ended without the lock: it may be a decoy, or closed by others."""
     if descriptors.are_same(descriptor.fd, _decoy.fd):
         descriptor.close()
     else:
@@ -213,7 +213,7 @@ def close_unlocked(descriptor: descriptors.Descriptor, *, on_network: bool = Fal
 
 
 def forget_lost(descriptor: descriptors.Descriptor, path: str) -> None:
-    """Other code has closed a descriptor during its wait: leave the number alone, and say so."""
+    """Forget a descriptor that other code has closed during its wait, and log a warning."""
     descriptor.forget()
     log().warning(
         "%s: other code in process %d has closed the descriptor that waited for the lock "
@@ -224,7 +224,7 @@ def forget_lost(descriptor: descriptors.Descriptor, path: str) -> None:
 
 
 def share_signal(number: int) -> None:
-    """Let waits be called off by a signal that has a handler of the caller's, which does not mind."""
+    """Cancel waits by a signal that has the caller's handler, which must tolerate these signals."""
     global _shared_signal  # noqa: PLW0603  (signal dispositions belong to the process)
     _shared_signal = number
 
@@ -234,7 +234,7 @@ def install_handler() -> int:
     if _shared_signal:
         return _shared_signal
     try:
-        from leaderlock.kernel import handlers  # noqa: PLC0415  (only waits that are called off need it)
+        from leaderlock.kernel import handlers  # noqa: PLC0415  (only a cancellation needs it)
     except ImportError as error:
         raise Unsupported(
             "a blocked wait cannot be called off: this Python was built without ctypes"

@@ -1,8 +1,8 @@
-"""Green threads: the hub of gevent or eventlet, where one of them has patched `threading`.
+"""Green threads: the hub of gevent or eventlet, where one of these libraries has patched `threading`.
 
-A green thread runs only while its hub runs, in the hub's own native thread. So whoever waits in it must
-wait by the hub, and a native thread must hand over to the hub what is to run in it. Nothing is imported
-here: who has patched has imported the library.
+A green thread runs only while its hub runs, in the hub's native thread. So a green thread must wait
+through the hub, and a native thread must hand over to the hub a function that is to run there. Nothing
+is imported here: the code that patched has imported the library.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ class Hub:
         self._calls: deque[Callable[[], object]] = deque()
 
     def call(self, function: Callable[[], object]) -> None:
-        """Call a function soon, in the hub itself, where it must not wait; from any thread.
+        """Call a function soon, in the hub itself, where the function must not wait; from any thread.
 
         Raises:
-            HubIsGone: nobody will call it.
+            HubIsGone: the function will never be called.
         """
         self._calls.append(function)
         self._ring()
 
     def spawn(self, function: Callable[[], object]) -> None:
-        """Run a function in a green thread of its own; from any thread.
+        """Run a function in a new green thread; from any thread.
 
         Raises:
-            HubIsGone: nobody will run it.
+            HubIsGone: the function will never run.
         """
         self.call(lambda: self._spawn_here(function))
 
     def _answer(self, *_: object) -> None:
-        """In the hub: call what was asked for."""
+        """In the hub: call the functions that `call` was given."""
         while self._calls:
             try:
                 function = self._calls.popleft()
@@ -67,11 +67,11 @@ class Hub:
             function()
 
     def is_current(self) -> bool:
-        """Whether the caller runs in one of its green threads, which may wait by the hub."""
+        """Whether the caller runs in a green thread of this hub, and so may wait through the hub."""
         raise NotImplementedError
 
     def event(self) -> GreenEvent:
-        """A new event, to be waited for once, by one green thread of this hub."""
+        """A new event, for one wait of one green thread of this hub."""
         raise NotImplementedError
 
     def _spawn_here(self, function: Callable[[], object]) -> None:
@@ -82,18 +82,18 @@ class Hub:
 
 
 class GreenEvent:
-    """What one green thread waits for, and any thread releases: like a lock that is held at first."""
+    """An event for one green thread; any thread may release the event. Like a lock, at first held."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
     def release(self) -> None:
         """End the wait; from any thread."""
-        with contextlib.suppress(HubIsGone):  # and the one who waits with it
+        with contextlib.suppress(HubIsGone):  # the waiter is gone with the hub
             self._hub.call(self._set)
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Wait until it is released, or for `timeout` seconds; whether it was released."""
+        """Wait for the release, for at most `timeout` seconds; return whether it happened."""
         return self._wait(None if timeout < 0 else timeout)
 
     def _set(self) -> None:
@@ -106,8 +106,8 @@ class GreenEvent:
 class _GeventHub(Hub):
     def __init__(self, native: Any) -> None:
         super().__init__(native)
-        # ref=False: a candidate alone keeps no program alive. Made once, and sent to from any thread.
-        from gevent.event import Event  # noqa: PLC0415  (gevent has patched, so it is there)
+        # ref=False: a candidate alone does not keep a program alive. Any thread may send to the bell.
+        from gevent.event import Event  # noqa: PLC0415  (gevent has patched, so it is imported)
 
         self.new_event = Event
         self._bell = native.loop.async_(ref=False)
@@ -141,7 +141,7 @@ class _GeventEvent(GreenEvent):
         self._event.set()
 
     def _wait(self, seconds: float | None) -> bool:
-        # Something that the loop waits for: or gevent would say that this wait never ends (LoopExit).
+        # Give the loop a watcher: without one, gevent takes the wait for endless and raises LoopExit.
         reason = self._hub.native.loop.async_()
         reason.start(lambda: None)
         try:
@@ -154,16 +154,16 @@ class _GeventEvent(GreenEvent):
 class _EventletHub(Hub):
     def __init__(self, native: Any) -> None:
         super().__init__(native)
-        from eventlet.event import Event  # noqa: PLC0415  (eventlet has patched, so it is there)
+        from eventlet.event import Event  # noqa: PLC0415  (eventlet has patched, so it is imported)
 
         self.new_event = Event
-        # eventlet can be woken by a descriptor alone. An eventfd, since it patches os.write.
+        # Only a descriptor can wake eventlet. It is an eventfd, since eventlet patches os.write.
         self._bell = Descriptor(inherited=True)  # a forked child's hub watches it too
         self._bell.open_by(os.eventfd, 0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         native.add(native.READ, self._bell.fd, self._answer, lambda _: None, None)
 
     def _ring(self) -> None:
-        if not self._bell.is_open():  # other code has closed it
+        if not self._bell.is_open():  # other code has closed the eventfd
             raise HubIsGone
         os.eventfd_write(self._bell.fd, 1)
 
@@ -205,10 +205,10 @@ _hubs: list[Hub] = []
 
 
 def hub_here(*, create: bool = False) -> Hub | None:
-    """The hub by which the caller may wait, or None: it is a native thread, or the hub itself.
+    """The hub through which the caller may wait; None in a native thread, or in the hub itself.
 
     Args:
-        create: let the library make one for this thread, which has begun no green thread yet.
+        create: let the library make a hub if this thread has none, as before its first green thread.
     """
     hub = hub_of_thread(create=create)
     return hub if hub is not None and hub.is_current() else None
@@ -243,7 +243,7 @@ def _patched_by(library: str) -> bool:
 
 
 def here() -> object:
-    """What tells the callers apart: the green thread, where there are some, or the native one."""
+    """The caller's identity: its green thread if its native thread has a hub, or the native thread."""
     if hub_of_thread() is not None:
         return sys.modules["greenlet"].getcurrent()
     return get_ident()

@@ -1,7 +1,7 @@
-"""Signal handlers by way of C: set from any thread, and without work for Python's main thread.
+"""Signal handlers in C: any thread can set one, and none gives Python's main thread work.
 
-`signal.signal` works in the main thread only, and a Python handler would be run there. Imported when a
-handler is to be set, since ctypes costs 7 ms.
+`signal.signal` works in the main thread only, and Python would run its handler there. Import this
+module only to set a handler, since ctypes costs 7 ms.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ NOTHING: int | None = ctypes.cast(ctypes.CDLL(None).abs, ctypes.c_void_p).value
 
 
 def handler_of(number: int) -> int:
-    """The address of a signal's handler, or `DEFAULT`."""
+    """The address of the signal's handler, or `DEFAULT`."""
     return _get(number) or DEFAULT
 
 
 def set_handler(number: int, handler: int | None) -> None:
-    """Have a signal handled by the C function at this address."""
+    """Make the C function at this address the signal's handler."""
     _set(number, handler)

@@ -15,14 +15,14 @@ MODIFY = 0x2
 OPEN = 0x20
 CLOSE_WRITE = 0x8
 CLOSE = CLOSE_WRITE | 0x10
-ATTRIB = 0x4  # the number of links too: an open file that is deleted goes on, and has one link less
+ATTRIB = 0x4  # also a change of the link count: that of an open file falls when the file is deleted
 GONE = 0x400 | 0x800  # deleted, or moved away
 ENTRIES = 0x40 | 0x80 | 0x100 | 0x200  # of a directory: moved out and in, made, deleted
 
 _HEADER = struct.Struct("iIII")
 
 try:
-    # A `PyDLL` keeps the GIL, as in kernel/timer.py: the calls do not block.
+    # A `PyDLL` keeps the GIL during the calls, which do not block (see kernel/timer.py).
     _calls = ctypes.PyDLL(None, use_errno=True)
     _init = _calls.inotify_init1
     _add = _calls.inotify_add_watch
@@ -33,9 +33,9 @@ _add.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
 
 
 class Inotify:
-    """One queue of events for any number of files; `fileno` is readable when there are some.
+    """One queue of events for any number of files; `fileno` is readable when the queue has events.
 
-    Its descriptor is closed in forked children.
+    Forked children close the queue's descriptor.
     """
 
     def __init__(self, *, opened: bool = True) -> None:
@@ -48,7 +48,7 @@ class Inotify:
                 raise
 
     def open(self) -> None:
-        """Open it, for one who has made it unopened; `close` is called in the end, whatever happens."""
+        """Open a queue made with `opened=False`; the caller must call `close` even if this raises."""
         self._descriptor.open_by(_init, os.O_CLOEXEC | os.O_NONBLOCK)
         _checked(self._descriptor.fd, "inotify")
         self._descriptor.move_up(FOR_WATCHES)
@@ -58,20 +58,20 @@ class Inotify:
         return self._descriptor.fd
 
     def is_open(self) -> bool:
-        """Whether no other code has closed it."""
+        """Whether the descriptor is open: no other code has closed it."""
         return self._descriptor.is_open()
 
     def add(self, path: str, mask: int) -> int:
-        """Watch a path; the number that its events come with.
+        """Watch a path; return the watch's number, which its events carry.
 
         Raises:
-            FileNotFoundError, PermissionError: there is no such file, or we may not read it.
+            FileNotFoundError, PermissionError: the file does not exist, or this user may not read it.
             OSError: ENOSPC, there are too many watches (fs.inotify.max_user_watches).
         """
         return _checked(_add(self.fileno(), os.fsencode(path), mask), path)
 
     def remove(self, number: int) -> None:
-        """Watch it no longer; nothing, if the kernel has stopped that itself (the file has gone)."""
+        """End the watch of this number; does nothing if the kernel ended it (the file is gone)."""
         _remove(self.fileno(), number)
 
     def read(self) -> list[tuple[int, int, bytes]]:
@@ -80,7 +80,7 @@ class Inotify:
         The number is -1 where events were lost.
 
         Raises:
-            BlockingIOError: there are none, and it does not block.
+            BlockingIOError: there are no events; this method never blocks.
         """
         events = os.read(self.fileno(), 65536)
         found = []
@@ -92,7 +92,7 @@ class Inotify:
         return found
 
     def drain(self) -> set[tuple[int, bytes]]:
-        """Take all events that are there: the number of each, and the entry's name in a directory."""
+        """Take all waiting events: the watch's number of each, and the entry's name in a directory."""
         found: set[tuple[int, bytes]] = set()
         while True:
             try:
@@ -106,15 +106,15 @@ class Inotify:
 
 
 class FileWatch:
-    """Tells when an open file is deleted, renamed or written over; it stays with this file.
+    """Reports that an open file was deleted, renamed or written; follows the file, not its path.
 
-    And when the last descriptor of an open file description is closed that may write: the caller's own
-    perhaps, by other code of the process. Whoever waits in poll(2) is woken by that even if the same
-    code has closed this watch's descriptor before, as the call still holds it
-    (`tests/test_closed.py`).
+    An event also comes when the last descriptor of a writable open file description of the file is
+    closed: perhaps the caller's own, by other code of the process. That event wakes a thread in poll(2)
+    even if the same code has closed this watch's descriptor first, as the poll call still holds the
+    watch open (`tests/test_closed.py`).
 
     Raises:
-        OSError: the system refuses (the user's limit of instances, no /proc).
+        OSError: the system refuses the watch (the user's limit of instances, no /proc).
     """
 
     def __init__(self, fd: int | None = None) -> None:
@@ -128,7 +128,7 @@ class FileWatch:
                 raise
 
     def open(self, fd: int) -> None:
-        """Begin, for one who has made it without a file; `close` is called in the end."""
+        """Begin a watch made without a file; the caller must call `close` in the end."""
         self._inotify.open()
         self._inotify.add(f"/proc/self/fd/{fd}", ATTRIB | GONE | CLOSE_WRITE)
 
@@ -137,13 +137,13 @@ class FileWatch:
         return self._inotify.fileno()
 
     def is_open(self) -> bool:
-        """Whether no other code has closed it."""
+        """Whether the descriptor is open: no other code has closed it."""
         return self._inotify.is_open()
 
     def has_news(self) -> bool:
-        """Whether something may have happened since this was asked last, by any thread.
+        """Whether the file may have changed since the last call, by any thread.
 
-        It never reads where there is nothing: eventlet's read(2) would wait for something, in a hub.
+        This reads only if an event waits: eventlet's patched read would wait in its hub for one.
 
         Raises:
             OSError: EBADF, other code has closed the descriptor.

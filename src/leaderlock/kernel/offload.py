@@ -1,4 +1,4 @@
-"""A function that blocks, run in a native thread while a green thread waits for it by its hub."""
+"""Runs a blocking function in a native thread, while a green thread waits through its hub."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Result = TypeVar("Result")
 def in_native_thread(
     hub: Hub, function: Callable[[], Result], call_off: Callable[[], object]
 ) -> Result:
-    """Run a function in a native thread, while this green thread waits by its hub.
+    """Run a function in a native thread, while this green thread waits through its hub.
 
-    If the caller is interrupted (KeyboardInterrupt, a green thread that is killed), the function is
-    called off, and has ended when the exception goes on.
+    If an exception interrupts the caller (KeyboardInterrupt, a green thread that is killed), `call_off`
+    is called, and the function ends before the exception leaves this one.
 
     Raises:
         RuntimeError: the system has no thread left.
@@ -48,7 +48,7 @@ def in_native_thread(
 
 
 class Outcome(Generic[Result]):
-    """What a function has returned or raised in another thread; `ended` is released then."""
+    """The result or the exception of a function in another thread; `ended` is released at its end."""
 
     _result: Result
 
@@ -58,7 +58,7 @@ class Outcome(Generic[Result]):
         self._error: BaseException | None = None
 
     def find(self) -> None:
-        """Call the function. What ends a program (SystemExit, KeyboardInterrupt) the hub sees too."""
+        """Call the function. The hub sees SystemExit and KeyboardInterrupt too: they end programs."""
         try:
             self._result = self._function()
         except BaseException as error:
@@ -69,10 +69,10 @@ class Outcome(Generic[Result]):
             self._ended.release()
 
     def get(self) -> Result:
-        """The result.
+        """The function's result.
 
         Raises:
-            BaseException: what the function has raised.
+            BaseException: the function has raised it.
         """
         if self._error is not None:
             raise self._error

@@ -1,4 +1,4 @@
-"""A native thread that waits for a lock, on behalf of one who has other things to do meanwhile."""
+"""A native thread that waits for a lock, so that the caller's thread need not block."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 class Parked:
-    """A wait for the exclusive lock of a descriptor, from the moment it is made until `call_off`.
+    """A wait for the exclusive lock of a descriptor; begins when the object is made.
 
     Args:
-        fd: after a wait that was called off, a decoy: the caller closes it.
-        tell: called in the thread when the wait has ended.
+        fd: the descriptor; a decoy after a wait that was cancelled: the caller must close it.
+        tell: called in the waiting thread when the wait has ended.
 
     Raises:
         RuntimeError: the system has no thread left.
@@ -34,13 +34,13 @@ class Parked:
     def _run(self) -> None:
         try:
             self._granted = self._wait.flock(self._fd)
-        except BaseException as error:  # noqa: BLE001  (raised by `granted`, to the one who waits)
+        except BaseException as error:  # noqa: BLE001  (`granted` raises it in the caller's thread)
             self._error = error
         self._running.release()
         self._tell()
 
     def has_ended(self, seconds: float | None) -> bool:
-        """Wait for its end, for so long at most; None: as long as it takes."""
+        """Wait for the end, for at most so many seconds (None: no limit); return whether it came."""
         limit = -1 if seconds is None else min(seconds, TIMEOUT_MAX)
         if not self._running.acquire(True, limit):
             return False
@@ -48,12 +48,12 @@ class Parked:
         return True
 
     def granted(self) -> bool:
-        """Whether the lock was granted; raises what went wrong. After its end."""
+        """Whether the lock was granted; raises the wait's exception. Call this after the end only."""
         if self._error is not None:
             raise self._error
         return self._granted
 
     def call_off(self) -> None:
-        """End the wait, if it goes on; when this returns, the thread is done with the descriptor."""
+        """Cancel the wait, if it runs; when this returns, the thread no longer uses the descriptor."""
         self._wait.cancel()
         self.has_ended(None)

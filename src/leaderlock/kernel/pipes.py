@@ -1,7 +1,7 @@
-"""Pipes: looking at what waits in one before taking it, and waiting for several at once, natively.
+"""Pipes: look at the content before taking it, and wait for several descriptors, in native code.
 
-Through ctypes: Python has no tee(2), and its `select.poll` is a green one where gevent has patched. It
-is imported by who reads; who only writes to a pipe has no use for ctypes, which costs 10 ms.
+Through ctypes: Python has no tee(2), and gevent replaces `select.poll` by a green one. Only code that
+reads a pipe imports this module; writers do without ctypes, which costs 10 ms.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ class _PollFd(ctypes.Structure):
 
 
 _ENTRIES = [_PollFd * count for count in range(3)]
-"""Types of arrays, by length: made here, and so before a fork, since each worker would copy pages."""
+"""Array types by length, made before a fork: a worker that made them would copy pages."""
 
 
 class Front:
-    """The front of a pipe, which can be looked at before it is taken; for one reader at a time.
+    """The front of a pipe: a reader can look at the bytes before it takes them; one reader at a time.
 
-    A read(2) of many small messages would hold them in this process alone, where SIGKILL takes them.
-    tee(2) shows the same bytes and leaves them in the pipe, so each message can be taken by itself, at
-    the last moment (`tests/test_inbox.py` shows what a kill costs then).
+    After a read(2) of many small messages only this process has them, and SIGKILL would lose them all.
+    tee(2) shows the bytes and leaves them in the pipe, so the reader can take each message at the last
+    moment (`tests/test_inbox.py` shows how many messages a kill loses then).
 
-    A look shows at least what one atomic write has brought: Linux puts that into one buffer of the
-    pipe, and a look shows sixteen, or two if the user has many pipes (pipe(7), pipe-user-pages-soft).
+    A look shows at least one atomic write: Linux puts such a write into one buffer of the pipe, and a
+    look shows sixteen buffers, or two if the user has many pipes (pipe(7), pipe-user-pages-soft).
 
     Args:
-        fileno: gives the descriptor to read from, each time.
+        fileno: returns the descriptor to read from; called for each step.
     """
 
     def __init__(self, fileno: Callable[[], int]) -> None:
@@ -61,8 +61,8 @@ class Front:
         self._reader, self._writer = Descriptor(), Descriptor()
 
     def look(self) -> bytes:
-        """What waits first, or nothing; it stays where it is."""
-        if not (self._reader.is_open() and self._writer.is_open()):  # or other code has closed them
+        """The first bytes in the pipe, which stay there; empty if the pipe is empty."""
+        if not (self._reader.is_open() and self._writer.is_open()):  # or closed by other code
             self._open_pair()
         size = _libc.tee(self._fileno(), self._writer.fd, ctypes.c_size_t(1 << 30), _SPLICE_F_NONBLOCK)
         if size < 0:
@@ -83,23 +83,23 @@ class Front:
             os.close(writer)
 
     def take(self, size: int) -> bytes:
-        """Take so many bytes: those of the last look, unless somebody else reads, too."""
+        """Take so many bytes: those of the last look, unless another process reads the pipe too."""
         try:
             return os.read(self._fileno(), size)
-        except BlockingIOError:  # somebody does
+        except BlockingIOError:  # another process has read the bytes
             return b""
 
     def close(self) -> None:
-        """Close what is needed for looking; the pipe stays open."""
+        """Close the descriptors that `look` uses; the pipe itself stays open."""
         self._reader.close_if_open()
         self._writer.close_if_open()
 
 
 class Bell:
-    """What one thread that waits for a descriptor is woken by, for good.
+    """Wakes one thread that waits for a descriptor; after a ring, no wait blocks any more.
 
-    It is an eventfd. If other code has closed that, the thread is woken by a signal, whose handler does
-    nothing: its poll(2) goes on with what the numbers led to as it began.
+    The bell is an eventfd. If other code has closed the eventfd, a signal with an empty handler wakes
+    the thread: its poll(2) still waits for the files that the numbers led to when the call began.
     """
 
     def __init__(self) -> None:
@@ -110,27 +110,27 @@ class Bell:
         self._descriptor.open_by(os.eventfd, 0)
 
     def is_open(self) -> bool:
-        """Whether it can wake a wait that begins now."""
+        """Whether the bell can wake a wait that begins now."""
         return self._descriptor.is_open()
 
     def wait_beside(self, fd: int) -> None:
-        """Wait until there is something to read from `fd`, or until it rings; or end without either."""
+        """Wait until `fd` is readable or the bell rings; may end without either."""
         self._thread = get_ident()
         try:
             if self._may_wait():
                 wait_readable(fd, self._descriptor.fd, go_on=self._may_wait)
         except OSError as error:
-            if error.errno != errno.EBADF:  # closed by other code: the caller looks at its descriptor
+            if error.errno != errno.EBADF:  # other code closed one: the caller checks its descriptor
                 raise
         finally:
-            with self._mutex:  # no signal is sent to a thread that has left
+            with self._mutex:  # so that no signal reaches a thread that has left
                 self._thread = 0
 
     def _may_wait(self) -> bool:
         return not self._has_rung and self.is_open()
 
     def ring(self) -> None:
-        """End the wait, and all later ones."""
+        """End the current wait, and every later one at once."""
         self._has_rung = True
         if self.is_open():
             os.eventfd_write(self._descriptor.fd, 1)
@@ -140,7 +140,7 @@ class Bell:
                 signal.pthread_kill(self._thread, install_handler())
 
     def ring_when(self, event: threading.Event) -> None:
-        """Ring when the event is set: a native thread is parked there until then."""
+        """Ring when the event is set: a native thread waits for the event until then."""
         start_thread_without_signals(self._await, event)
 
     def _await(self, event: threading.Event) -> None:
@@ -154,16 +154,16 @@ class Bell:
 def wait_readable(
     *fds: int, seconds: float | None = None, go_on: Callable[[], bool] = lambda: True
 ) -> bool:
-    """Wait until there is something to read from one of the descriptors, or for some seconds.
+    """Wait until one of the descriptors is readable, or for some seconds.
 
-    The seconds end a millisecond late at most, or early: by a signal, or as they are too many. No
-    wakeups else. Signal handlers run meanwhile, and end the wait if they raise.
+    A wait with seconds ends at most 1 ms late, and early after a signal or 24 days (`_LONGEST`).
+    There are no other wakeups. Signal handlers run during the wait, and end it if they raise.
 
     Args:
-        go_on: asked after a signal, where there are no seconds.
+        go_on: called after a signal in a wait without seconds: whether to go on waiting.
 
     Returns:
-        Whether there is something to read.
+        Whether one of the descriptors is readable.
     """
     entries = _ENTRIES[len(fds)](*[_PollFd(fd, _POLLIN, 0) for fd in fds])
     limit = -1 if seconds is None else math.ceil(min(seconds * 1000, _LONGEST))

@@ -1,4 +1,4 @@
-"""Callbacks for an event loop that are not lost when a signal handler raises in the loop's own code."""
+"""Callbacks for an event loop that survive a signal handler that raises in the loop's own code."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 class Posted(io.IOBase):
-    """A callback for a loop, which is posted again until it has run to its end once.
+    """A callback for a loop, posted again until the callback has run to its end once.
 
-    A signal handler that raises in asyncio's own code loses the callback that was about to run, and
-    `close` of a loop drops those that wait. Either way this object is collected, and `io.IOBase` calls
-    `close` then. Both are C code, as `start_new_thread` is: no handler can come first.
+    If a signal handler raises in asyncio's own code, asyncio loses the callback that was about to run;
+    `close` of a loop drops the waiting callbacks. In both cases Python collects this object, and
+    `io.IOBase` calls `close`. All this is C code, also `start_new_thread`: no handler can come first.
 
     Args:
-        loop: runs it.
-        callback: what to run; it can be called again if it was broken off.
-        closed: called in a native thread if the loop was closed before.
-        context: to run it in.
+        loop: runs the callback.
+        callback: the function to run; called again if an exception interrupted it.
+        closed: called in a native thread if the loop was closed before the callback ran.
+        context: the context to run the callback in.
     """
 
     closed = False
@@ -43,7 +43,7 @@ class Posted(io.IOBase):
         self.close = functools.partial(start_new_thread, again, ())
 
     def run(self) -> None:
-        """In the loop."""
+        """Run the callback; the loop calls this."""
         self._callback()
         self.closed = True
 

@@ -1,9 +1,9 @@
-"""A file that is replaced in one step, in a directory in which others may plant files of any name.
+"""Replaces a file in one step, also in a directory where other users may create files of any name.
 
-The new content goes into a file without a name (O_TMPFILE, open(2)), so that a writer that is killed
-leaves nothing behind. It gets a name that nobody can foresee, and rename(2) puts it in the old one's
-place: no file that somebody else has made is opened, waited for or written to. Where the file system
-has no O_TMPFILE (NFS, some FUSE and overlays), the file is made under that name from the start.
+The new content goes into a file without a name (O_TMPFILE, open(2)), so that a killed writer leaves
+nothing behind. The new file then gets a random name, and rename(2) puts it in the old file's place: a
+file made by another user is never opened, waited for or written to. Where the file system has no
+O_TMPFILE (NFS, some FUSE and overlays), the new file has the random name from the start.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ import os
 _WRITE = os.O_WRONLY | os.O_CLOEXEC
 _NAMELESS = getattr(os, "O_TMPFILE", 0)
 _UNKNOWN = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
-"""What open(2) says where the file system, or the kernel, has no O_TMPFILE."""
+"""Errors of open(2) where the file system, or the kernel, has no O_TMPFILE."""
 
 
 def replace_file(target: str, content: bytes, mode: int, *, durable: bool = False) -> None:
-    """Put new content in a file's place, whole or not at all.
+    """Replace a file by one with new content, wholly or not at all.
 
     Args:
-        target: an absolute path.
-        mode: the permissions of the file, whatever the umask.
-        durable: whether a crash of the machine is not to undo it.
+        target: the file's absolute path.
+        content: the new content.
+        mode: the permissions of the new file, regardless of the umask.
+        durable: whether the new file must survive a crash of the machine.
 
     Raises:
-        OSError: it cannot be written; what was there before still is.
+        OSError: the new file could not be written; the old file is unchanged.
     """
     directory_path, name = os.path.split(target)
     temporary = f"{name}.{os.urandom(8).hex()}.tmp"
@@ -42,7 +43,7 @@ def replace_file(target: str, content: bytes, mode: int, *, durable: bool = Fals
                 os.unlink(temporary, dir_fd=directory)
                 raise
             if durable:
-                os.fsync(directory)  # the new name too
+                os.fsync(directory)  # for the new name
         finally:
             os.close(directory)
     except OSError as error:
@@ -50,7 +51,7 @@ def replace_file(target: str, content: bytes, mode: int, *, durable: bool = Fals
 
 
 def _write(directory: int, temporary: str, content: bytes, mode: int, durable: bool) -> None:
-    """Make a file of that name with the content; after an error there is none."""
+    """Make a file of the name `temporary` with the content; after an error there is no such file."""
     fd = _open_without_name(directory)
     has_name = fd < 0
     if has_name:
@@ -64,9 +65,9 @@ def _write(directory: int, temporary: str, content: bytes, mode: int, durable: b
         if durable:
             os.fsync(fd)
         if not has_name:
-            # With a directory's descriptor, Python calls linkat(2), which follows the link.
+            # Given a directory's descriptor, Python calls linkat(2), which follows the link in /proc.
             os.link(f"/proc/self/fd/{fd}", temporary, dst_dir_fd=directory, follow_symlinks=True)
-    except OSError:  # ENOSPC: a full disk has no use for half a file
+    except OSError:  # ENOSPC: do not leave half a file on a full disk
         if has_name:
             os.unlink(temporary, dir_fd=directory)
         raise
@@ -75,7 +76,7 @@ def _write(directory: int, temporary: str, content: bytes, mode: int, durable: b
 
 
 def _open_without_name(directory: int) -> int:
-    """A new file without a name in the directory; -1 where that cannot be had."""
+    """Open a new file without a name in the directory; return -1 where the system has no such files."""
     if not _NAMELESS or not os.path.exists("/proc/self/fd"):
         return -1
     try:

@@ -1,4 +1,4 @@
-"""Telling a service manager how we are: the sender's side of sd_notify(3)."""
+"""Reports the state of a service to its manager: the sender's side of sd_notify(3)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Notifier:
         address: the socket's path; one that begins with ``@`` is abstract (unix(7)).
 
     Raises:
-        ValueError: the address is neither.
+        ValueError: the address is neither a path nor begins with ``@``.
     """
 
     def __init__(self, address: str) -> None:
@@ -34,13 +34,13 @@ class Notifier:
 
     def _open(self) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as made:
-            made.setblocking(False)  # before its flags are looked at, which are a part of its identity
+            made.setblocking(False)  # first: `open_by` records the flags as a part of the identity
             self._descriptor.open_by(os.dup, made.fileno())
         self._socket = socket.socket(fileno=self._descriptor.fd)
         self._socket.setblocking(False)
 
     def _own_socket(self) -> socket.socket:
-        """The socket; a new one if other code has closed it, as the number may be anybody's now."""
+        """The socket; a new one if other code has closed it, since the number may be another file's."""
         if self._is_closed:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if not self._descriptor.is_open():
@@ -51,7 +51,7 @@ class Notifier:
 
     @classmethod
     def from_environment(cls) -> Notifier | None:
-        """The one that the environment names, or None if no manager wants to be told."""
+        """A notifier for ``$NOTIFY_SOCKET``; None if the variable is unset or empty."""
         address = os.environ.get("NOTIFY_SOCKET")
         return cls(address) if address else None
 
@@ -59,8 +59,8 @@ class Notifier:
         """Send ``READY=1``, ``STATUS=...``, ``WATCHDOG=1`` and the like, in one message.
 
         Args:
-            states: what to say.
-            descriptors: open files to hand over with it (``FDSTORE=1``).
+            states: assignments such as ``READY=1``.
+            descriptors: open files to hand over with the message (``FDSTORE=1``).
 
         Raises:
             OSError: the manager is gone, or its queue is full (BlockingIOError).
@@ -74,7 +74,7 @@ class Notifier:
         self._own_socket().sendmsg([message], ancillary, 0, self._address)
 
     def close(self) -> None:
-        """Close the socket; the manager's is its own."""
+        """Close our socket; the manager's socket stays open."""
         self._is_closed = True
         self._socket.detach()
         self._descriptor.close_if_open()
@@ -85,9 +85,9 @@ class Notifier:
 
 
 def watchdog_interval() -> float | None:
-    """Seconds within which the manager wants to see a beat, or None (sd_watchdog_enabled(3)).
+    """Seconds within which the manager expects each watchdog ping, or None (sd_watchdog_enabled(3)).
 
-    Half of it is the time to keep to. ``WATCHDOG_PID``, if it is set, must be this process.
+    Send a ping in each half of this interval. ``WATCHDOG_PID``, if it is set, must be this process.
     """
     text = os.environ.get("WATCHDOG_USEC", "")
     pid = os.environ.get("WATCHDOG_PID", "")

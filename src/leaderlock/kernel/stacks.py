@@ -1,11 +1,11 @@
-"""Printing every thread's stack to standard error when a time has passed, also if the GIL is stuck.
+"""Prints every thread's stack to standard error after some seconds, also if the GIL is stuck.
 
-`faulthandler` can print all stacks from a signal handler, without the GIL. While other threads run,
-that reads frames and code that they are just freeing: in a process that was well, but kept starting
-threads and compiling code, about one in 50 such dumps ended in a segmentation fault. So a thread of its
-own, parked in the kernel, asks for the GIL first and prints when it has it, as nothing moves then. Only
-if it does not get it in time is the handler used, in that same thread: no thread of the application is
-ever interrupted.
+`faulthandler` can print all stacks from a signal handler, without the GIL. But such a dump reads frames
+and code that running threads may be freeing: in a healthy process that kept starting threads and
+compiling code, about one in 50 such dumps ended in a segmentation fault. So a separate thread, parked
+in the kernel, asks for the GIL first and prints once it holds the GIL, as no other thread runs then.
+Only if that thread does not get the GIL in time, it prints from the signal handler: no thread of the
+application is ever interrupted.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Real-time signals that nobody has a use for (kernel/flock.py has the next ones): the first two that
-# have no handler are taken. They are only ever sent to the parked thread.
+# Real-time signals that are rarely used (kernel/flock.py has the next ones): the first two without a
+# handler are taken. Only the parked thread receives them.
 SIGNALS = (55, 54, 53, 52, 51, 50)
 _STDERR = 2
 
@@ -34,22 +34,22 @@ _insisting = (0, DEFAULT)
 
 
 class CannotPrint(Exception):
-    """Standard error, a signal, a thread or a timer is not to be had: the text says which."""
+    """Standard error, a signal, a thread or a timer is not available: the text says which."""
 
 
 class StackPrinter:
     """A parked thread that prints the stacks, once in each countdown that is not rewound.
 
     Args:
-        heading: what to print above them.
-        seconds: when to ask for the GIL and print, and when to print without it.
-        is_due: asked before printing with the GIL: False if the countdown was rewound meanwhile.
+        heading: the text to print above the stacks.
+        seconds: when to ask for the GIL and print, and when to print without the GIL.
+        is_due: called before printing with the GIL; False if the countdown was rewound in between.
 
     Raises:
-        CannotPrint: it could not be set up.
+        CannotPrint: the thread could not be set up.
 
     Attributes:
-        timers: to be rewound; they are stopped at first.
+        timers: the caller rewinds them; they are stopped at first.
     """
 
     def __init__(self, heading: str, seconds: tuple[float, float], is_due: Callable[[], bool]) -> None:
@@ -63,8 +63,8 @@ class StackPrinter:
         self._error: OSError | None = None
         self._ready = allocate_lock()
         self._ready.acquire()
-        # It takes no signal that is meant for the application, it waits for the one that asks, and lets
-        # the one that insists interrupt it.
+        # The thread takes no signal that is meant for the application. It waits for the first signal,
+        # and the second signal may interrupt it.
         try:
             start_thread_without_signals(self._run, but=[self._signals[1]])
         except RuntimeError as error:
@@ -77,7 +77,7 @@ class StackPrinter:
         """End the thread, which then deletes the timers."""
         self._stopped = True
         self.timers[1].stop()
-        self.timers[0].expire()  # by the kernel, which knows whether the thread is still there
+        self.timers[0].expire()  # the kernel sends the signal, and only if the thread still exists
 
     def _run(self) -> None:
         try:
@@ -102,8 +102,8 @@ class StackPrinter:
 
 
 def _check_stderr() -> None:
-    # A program that was started without descriptor 2 has no sys.__stderr__: what got the number later,
-    # a database's socket perhaps, is no place for stacks.
+    # A program that was started without descriptor 2 has no sys.__stderr__. A file that got the number
+    # later, a database's socket perhaps, must not receive stacks.
     if sys.__stderr__ is None:
         raise CannotPrint("there was no standard error when Python started")
     try:
@@ -115,10 +115,10 @@ def _check_stderr() -> None:
 
 
 def _take_signals() -> tuple[int, int]:
-    """The signal that asks and the one that insists, which prints from its handler.
+    """The signal that asks for the GIL, and the signal whose handler prints without the GIL.
 
-    The handler stays when the switch is disarmed. Without it, one that is still on its way (pending
-    signals outlive their timer before Linux 6.13) would end the process, and it is in nobody's way.
+    The handler stays when the switch is disarmed, and does no harm. Without the handler, a pending
+    signal, which outlives its timer before Linux 6.13, would end the process.
     """
     global _insisting  # noqa: PLW0603  (signal dispositions belong to the process)
     handlers = {number: handler_of(number) for number in SIGNALS}
@@ -128,17 +128,17 @@ def _take_signals() -> tuple[int, int]:
         raise CannotPrint(f"fewer than two of the signals {SIGNALS} are without a handler")
     if not ours:
         ours = [free.pop()]
-        # What faulthandler puts back on unregister(), and when the interpreter ends: not the default,
-        # by which a timer that still runs would end the process before its lease.
+        # faulthandler restores this handler on unregister(), and when the interpreter ends. The default
+        # handler would let a timer that still runs end the process before its lease.
         set_handler(ours[0], NOTHING)
-        # Not a duplicate of the descriptor, which would miss a log that is rotated by dup2(2).
+        # Not a duplicate of the descriptor, which would miss a log rotation by dup2(2).
         faulthandler.register(ours[0], file=_STDERR, all_threads=True, chain=False)
         _insisting = ours[0], handler_of(ours[0])
     return free[0], ours[0]
 
 
 def _print_stacks(heading: bytes) -> None:
-    """Print them in one piece, and let the GIL go for it: standard error may be a pipe that is full."""
+    """Print the stacks in one write without the GIL, since standard error may be a full pipe."""
     try:
         copy = os.memfd_create("leaderlock-stacks")
     except (AttributeError, OSError):  # Python built for an old glibc; EMFILE in a hung process
@@ -157,5 +157,5 @@ def _write(text: bytes) -> None:
     try:
         while text:
             text = text[os.write(_STDERR, text) :]
-    except OSError:  # EBADF, EPIPE, EIO, ENOSPC, EAGAIN: what it leads to is gone or full
+    except OSError:  # EBADF, EPIPE, EIO, ENOSPC, EAGAIN: the pipe, terminal or disk is gone or full
         pass

@@ -1,8 +1,8 @@
 """Native threads and locks, also where gevent or eventlet has patched ``threading``.
 
 A blocking flock in a green thread stops every other greenlet of the worker, so nothing here may be
-green. Python keeps no unpatched copy of ``_thread``; it is a built-in module, so a second instance of
-it, made from the same C code, brings the original functions back whoever has patched the first.
+green. Python keeps no unpatched copy of ``_thread``. But ``_thread`` is a built-in module: a second
+instance, made from the same C code, has the original functions even if the first one is patched.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def _unpatched_thread_module() -> ModuleType:
     if is_native(_thread.start_new_thread) and is_native(_thread.allocate_lock):
         return _thread
-    import _frozen_importlib  # noqa: PLC0415  (only where something has patched)
+    import _frozen_importlib  # noqa: PLC0415  (only where `_thread` is patched)
 
     bootstrap: Any = _frozen_importlib
 
@@ -34,12 +34,12 @@ def _unpatched_thread_module() -> ModuleType:
 
 
 def is_native(function: object) -> bool:
-    """Whether it is the interpreter's own, and nobody has put a green one in its place."""
+    """Whether the function is the interpreter's own, and not a green replacement."""
     return isinstance(function, (type(len), type))
 
 
 def threads_are_green() -> bool:
-    """Whether gevent or eventlet has patched, so that new threads are green ones."""
+    """Whether gevent or eventlet has patched `_thread`, so that new threads are green."""
     return not is_native(_thread.start_new_thread)
 
 
@@ -54,7 +54,7 @@ TIMEOUT_MAX: float = _native.TIMEOUT_MAX
 
 
 def is_main_thread() -> bool:
-    """Whether the caller's native thread is the process's first one. True where Linux is not."""
+    """Whether the caller's native thread is the process's first one. Always True outside Linux."""
     return sys.platform != "linux" or bool(_native.get_native_id() == os.getpid())
 
 
@@ -64,20 +64,20 @@ def start_thread_without_signals(
     but: Iterable[int] = (),
     started: list[int] | None = None,
 ) -> None:
-    """Start a native thread that is born with every signal blocked, `but` these, and so takes none.
+    """Start a native thread that blocks every signal from its start, except those in `but`.
 
-    The kernel gives a signal to the first thread that looks: a SIGINT that such a thread took as it
-    began would leave the main thread waiting in flock.
+    The kernel gives a signal to any one thread that does not block it. If such a thread took a SIGINT
+    at its start, the main thread would go on waiting in flock.
 
     Args:
-        function, arguments: what it runs.
-        but: signals that it may take.
-        started: gets the thread's number as the thread starts, whatever is raised then.
+        function, arguments: the function that the thread calls, and its arguments.
+        but: signals that the thread may take.
+        started: the thread's number is appended as the thread starts, even if an exception follows.
 
     Raises:
         RuntimeError: the system has no thread left.
     """
-    # Read first: a handler that raises as they are blocked takes the result with it.
+    # Read first: if a handler raises in the call that changes the mask, that call's result is lost.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - set(but))

@@ -11,8 +11,8 @@ _SIGEV_THREAD_ID = 4
 
 
 class _TimeSpec(ctypes.Structure):
-    # `long` for both also where time_t is wider (musl on 32 bits): the plain names of the functions
-    # are those of the old layout there.
+    # `long` for both, even where time_t is wider (musl on 32 bits): the functions under their plain
+    # names use the old layout there.
     _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
 
 
@@ -21,7 +21,7 @@ class _TimerSpec(ctypes.Structure):
 
 
 class _SignalEvent(ctypes.Structure):
-    # sigevent(3type): 64 bytes on every architecture, of which the last are a union.
+    # sigevent(3type): 64 bytes on every architecture; the last of them are a union.
     _fields_ = (
         ("value", ctypes.c_void_p),
         ("signal_number", ctypes.c_int),
@@ -32,12 +32,12 @@ class _SignalEvent(ctypes.Structure):
 
 
 def _library() -> ctypes.PyDLL:
-    """The library that has the calls.
+    """The library that has the timer calls.
 
-    A `PyDLL`, whose calls keep the GIL: they never block, and a thread that lets the GIL go for one has
-    to wait, in a busy process, for milliseconds until it gets it back.
+    It is a `PyDLL`, which keeps the GIL during a call: the calls never block, and in a busy process a
+    thread that released the GIL would wait for milliseconds to get the GIL back.
     """
-    for name in (None, "librt.so.1"):  # glibc older than 2.34 has them in a library of their own
+    for name in (None, "librt.so.1"):  # glibc before 2.34 has the calls in a separate library
         try:
             library = ctypes.PyDLL(name, use_errno=True)
             library.timer_create  # noqa: B018
@@ -57,18 +57,18 @@ _NEVER = ctypes.byref(_TimerSpec())
 
 
 class Timer:
-    """A countdown of some seconds, at whose end the kernel sends a signal; made stopped.
+    """A countdown of some seconds, at whose end the kernel sends a signal; stopped when made.
 
-    It belongs to the process: a forked child has no such timer (fork(2)), and exec deletes it
-    (execve(2)). What is done to a timer that is no more does nothing.
+    The timer belongs to the process: a forked child has no such timer (fork(2)), and exec deletes it
+    (execve(2)). The methods do nothing on a timer that no longer exists.
 
     Args:
-        signal_number: what to send.
-        seconds: how long it runs, on CLOCK_MONOTONIC, after each `rewind`; less than 2**31.
-        thread: the thread of this process to send it to (`_thread.get_native_id`); the process if 0.
+        signal_number: the signal to send.
+        seconds: the length of the countdown after each `rewind`, on CLOCK_MONOTONIC; less than 2**31.
+        thread: the thread of this process that gets the signal (`_thread.get_native_id`); 0: any one.
 
     Raises:
-        OSError: EAGAIN if RLIMIT_SIGPENDING is used up; ENOSYS or EPERM where a sandbox forbids it.
+        OSError: EAGAIN if RLIMIT_SIGPENDING is used up; ENOSYS or EPERM where a sandbox forbids timers.
     """
 
     __slots__ = ("_id", "_setting")
@@ -85,7 +85,7 @@ class Timer:
             raise OSError(error, os.strerror(error))
 
     def rewind(self) -> None:
-        """Start the countdown, or start it again."""
+        """Start the countdown, from its full length."""
         _set(self._id, 0, self._setting, None)
 
     def stop(self) -> None:
@@ -93,15 +93,15 @@ class Timer:
         _set(self._id, 0, _NEVER, None)
 
     def expire(self) -> None:
-        """Have it expire now."""
+        """Let the countdown expire now."""
         _set(self._id, 0, _NOW, None)
 
     def remaining(self) -> float:
-        """The seconds that are left; 0.0 if it does not run."""
+        """The seconds that are left; 0.0 if the countdown is stopped."""
         left = _TimerSpec()
         _get(self._id, ctypes.byref(left))
         return float(left.value.seconds + left.value.nanoseconds / 1e9)
 
     def delete(self) -> None:
-        """Stop it for good."""
+        """Delete the timer."""
         _delete(self._id)

@@ -1,4 +1,4 @@
-"""Those who wait for a condition that other threads bring about, and tell of."""
+"""Threads that wait for a condition; other threads change the condition and wake the waiters."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
 
 class Watchers(list[NativeEvent]):
-    """Waits for conditions; whoever changes something calls `tell`, in any thread or signal handler.
+    """The waiters for conditions. After a change, call `tell`, in any thread or signal handler.
 
-    A list of those who wait: an ``__init__`` of its own would cost each standby a page, and a dict of
-    its own two.
+    The object is itself the list of events, one for each waiter: an ``__init__`` would cost each
+    standby a page, and an instance dict two.
     """
 
     __slots__ = ()
 
     def until(self, condition: Callable[[], bool], timeout: float | None) -> bool:
-        """Wait until it holds, or for `timeout` seconds; whether it does."""
+        """Wait until the condition holds, for at most `timeout` seconds; return whether it holds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not condition():
             changed = NativeEvent()
             self.append(changed)
             try:
-                if condition():  # since the first look, and nobody may have been told of it
+                if condition():  # changed since the first look: `tell` may have missed this waiter
                     return True
                 if not changed.wait(None if deadline is None else deadline - time.monotonic()):
                     return condition()
@@ -36,6 +36,6 @@ class Watchers(list[NativeEvent]):
         return True
 
     def tell(self) -> None:
-        """Let all who wait look again; again, if a signal handler has raised meanwhile."""
+        """Let all waiters check again; call this again if a signal handler raised inside it."""
         for changed in list(self):
             changed.set()
