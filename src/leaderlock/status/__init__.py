@@ -1,7 +1,7 @@
-"""Who leads, who waits, and what is wrong: of one lock, and of every lock on the machine.
+"""The leader, the waiting processes and the problems of one lock, or of every lock on the machine.
 
-The kernel's lock table decides; the file's record and its history add to it. Nobody is disturbed by
-asking. What this process may not see is said, never guessed.
+The kernel's lock table decides; the file's record and its history add details. A look disturbs no
+process. Where this process lacks the right to see something, the status says so and does not guess.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is known of a lock, in words: a label and a text for each line, whatever shows them."""
+"""The facts about a lock as text: a label and a text for each line, for every output format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from leaderlock.status.model import HolderStatus, LockStatus, ProcessStatus
 
 SHOWN = 10
-"""Of those who wait so many are shown, without --all."""
+"""The most waiting processes that are shown without --all."""
 
 
 STATES = {
@@ -24,14 +24,14 @@ STATES = {
     "Z": "ended, but not waited for",
     "X": "ended",
 }
-"""The letters of proc_pid_stat(5)."""
+"""The state letters of proc_pid_stat(5)."""
 
 
 _USUAL = ("S", "R", "I")
 
 
 def facts(lock: LockStatus) -> list[tuple[str, str]]:
-    """What is known about the leader and the file: a label and a text for each line."""
+    """The facts about the leader and the file: a label and a text for each line."""
     holder = lock.holder
     if holder is None:
         lines = [("leader", "nobody")]
@@ -68,19 +68,19 @@ def _about(holder: HolderStatus) -> list[tuple[str, str]]:
 
 
 def process_line(process: HolderStatus | ProcessStatus) -> str:
-    """A process's number and command line, cut to a readable length."""
+    """A process's ID and command line, cut to a readable length."""
     return f"{process.pid}  {command(process)}"
 
 
 def command(process: HolderStatus | ProcessStatus) -> str:
-    """A command line to show, or why there is none."""
+    """A command line, or the reason why it cannot be shown."""
     gone = process.state is None and bool(getattr(process, "kept_by", None))
     text = printable(process.command or ("(gone)" if gone else "(command line not visible)"))
     return text if len(text) <= 80 else text[:79] + "…"
 
 
 def shown_of(lock: LockStatus, everything: bool) -> tuple[list[ProcessStatus], int]:
-    """Those of the queue that are shown, and how many more there are."""
+    """The waiting processes to show, and the number of the others."""
     waiting = lock.waiting if everything else lock.waiting[:SHOWN]
     return waiting, len(lock.waiting) - len(waiting)
 

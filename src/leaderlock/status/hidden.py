@@ -1,4 +1,4 @@
-"""What this process may not see of a lock, why not, and what would show it."""
+"""Names the parts of a lock's status that this process may not see, the reason, and the remedy."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from leaderlock.status.opened import Opened
 
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC
-"""The inode number of the machine's own one (the kernel's proc_ns.h): all others are containers'."""
+"""The inode number of the machine's own PID namespace (the kernel's proc_ns.h)."""
 
 
 def hidden_from_us(
     opened: Opened, holder: HolderStatus | None, waiting: list[ProcessStatus]
 ) -> str | None:
-    """One text with all that is hidden, or None."""
+    """One text that names everything hidden, or None."""
     found = []
     if opened.unreadable is not None:
         found.append(
@@ -49,7 +49,7 @@ def hidden_from_us(
 
 
 def outside_our_namespace() -> bool:
-    """Whether processes may use the lock that have no number here, since we live in a container."""
+    """Whether we are in a container: processes outside, without a PID here, may use the lock."""
     try:
         return os.stat("/proc/self/ns/pid").st_ino != _FIRST_PID_NAMESPACE
     except FileNotFoundError:  # no /proc, or a kernel without PID namespaces

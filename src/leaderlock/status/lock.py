@@ -1,4 +1,4 @@
-"""The status of one lock: the kernel's table, the record, and the processes, put together."""
+"""The status of one lock: combines the kernel's table, the record, and the processes."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 _LOOKS = 50
 
 _PATIENCE = (0.001, 0.005, 0.02, 0.1)
-"""Seconds between looks: a new leader writes its record less than a millisecond after it has the lock,
-but later on a busy machine."""
+"""Seconds between looks: a new leader writes its record less than 1 ms after it acquired the lock, but
+later on a busy machine."""
 
 _CLOCK_SLACK = 3.0
-"""Seconds by which the start of a process, reckoned from the boot, may be wrong."""
+"""Seconds of error in a process's start time, which is computed from the boot time."""
 
 
 def status_of(lock: str | os.PathLike[str] | LeaderLock) -> LockStatus:
-    """Who holds a lock, who waits for it, and what is wrong with it.
+    """The holder of a lock, the waiting processes, and the problems of the lock.
 
     Args:
-        lock: a path, one of `all_locks`, or a lock object (also an anonymous one).
+        lock: a path, also one from `all_locks`, or a lock object (also an anonymous one).
 
     Raises:
-        LeaderLockError: there is no such file, it is no lock file, we may not look at it, or this is
-            not Linux.
+        LeaderLockError: the file does not exist, is no lock file or may not be examined by us; or this
+            is not Linux.
     """
     view = View()
     if isinstance(lock, LeaderLock):
         if lock.path.startswith("memfd:"):
             fd = open_for_reading(lock)
-            assert fd is not None  # only a path may lead to nothing
+            assert fd is not None  # None is possible only for a path
             try:
                 with open_lock(f"/proc/{os.getpid()}/fd/{fd}") as opened:
                     return statuses_of([opened], view)[0]
@@ -59,15 +59,15 @@ def status_of(lock: str | os.PathLike[str] | LeaderLock) -> LockStatus:
 
 
 def open_at(path: str | os.PathLike[str], view: View) -> Opened:
-    """The file at a path or, if it was deleted, the one whose lock is still held.
+    """Open the file at a path or, if it was deleted, the deleted file whose lock is still held.
 
     Raises:
-        LeaderLockError: as `status_of`.
+        LeaderLockError: for the same reasons as in `status_of`.
     """
     try:
         return open_lock(path, view.mounts)
     except MissingLockFile:
-        # Its holder may live on with a file that was deleted.
+        # A process may still hold the lock of a file that was deleted.
         rivals = view.deleted_files_at(os.path.abspath(os.fsdecode(path)), None)
         if not rivals:
             raise
@@ -95,7 +95,7 @@ def _status(opened: Opened, entries: list[FlockEntry], content: bytes | None, vi
     taken_by = holding[0].pid if holding else None
     kept_by: list[int] = []
     if taken_by is None and outside_our_namespace():
-        # The kernel leaves out a lock whose taker has gone, where the number meant nothing any more.
+        # In a container, /proc/locks omits a lock if the process that took it has ended.
         kept_by = view.processes_with_flock(opened.place)
         taken_by = 0 if kept_by else None
     holder = None if taken_by is None else _holder(opened, taken_by, kept_by, fields, view)
@@ -118,9 +118,9 @@ def _status(opened: Opened, entries: list[FlockEntry], content: bytes | None, vi
 
 
 def _settled(files: Sequence[Opened], view: View) -> list[tuple[list[FlockEntry], bytes | None]]:
-    """The table's entries and the record of each; looked at again while they do not fit together.
+    """The table's entries and the record of each file; read again while they do not fit together.
 
-    All that do not are waited for together, so that many foreign holders take no longer than one.
+    One wait serves all files that do not fit, so that many foreign holders take no longer than one.
     """
     found: dict[Opened, tuple[list[FlockEntry], bytes | None]] = {}
     pending, before = list(files), dict[Opened, tuple[int, bytes | None]]()
@@ -131,7 +131,7 @@ def _settled(files: Sequence[Opened], view: View) -> list[tuple[list[FlockEntry]
             found[opened] = entries, content = view.queue_on(opened.place), opened.content()
             if not _fit(entries, content, view):
                 now[opened] = entries[0].pid, content
-        # Only who stays the holder is waited for: where the lock goes round, the next look may fit.
+        # Wait only where the holder is unchanged: where the lock changes hands, the next look may fit.
         stay = [opened for opened in now if now[opened] == before.get(opened)]
         if stay and patience:
             wait_for_end(now[stay[0]][0], patience.pop(0))
@@ -147,12 +147,12 @@ def _settled(files: Sequence[Opened], view: View) -> list[tuple[list[FlockEntry]
 
 
 def _fit(entries: list[FlockEntry], content: bytes | None, view: View) -> bool:
-    """Whether the record is the holder's, or nothing is to be expected of it."""
+    """Whether the holder wrote the record, or no better record can be expected."""
     if not entries or entries[0].waiting or content is None or not is_there(entries[0].pid):
         return True
     fields = record.decode(content)
     if fields is None:
-        return record.oddity(content) is not None  # a stranger's, and no better one comes
+        return record.oddity(content) is not None  # another program's record: it will not change
     return _is_by(entries[0].pid, fields, view)
 
 
@@ -167,7 +167,7 @@ def _holder(
     since = fields["since"] if fields is not None and _is_by(pid, fields, view) else None
     if _has_gone(seen, since, view):
         kept_by = kept_by or view.processes_with_flock(opened.place)
-        # A shell that keeps it hands it on to what it starts, `leaderlock status` included.
+        # A shell that keeps the lock passes it to its children, including `leaderlock status`.
         others = [keeper for keeper in kept_by if keeper != os.getpid()] or kept_by
         keepers = [view.process(keeper) for keeper in others if keeper != pid]
         if pid not in kept_by:  # otherwise only its first thread has ended
@@ -194,7 +194,7 @@ def _holder(
 
 
 def _has_gone(seen: ProcessStatus, since: float | None, view: View) -> bool:
-    """Whether the process that took the lock has: the number may be another one's by now."""
+    """Whether the process that took the lock has ended; its PID may have been reused."""
     if seen.state in ("Z", "X"):
         return True
     if seen.state is None:

@@ -1,4 +1,4 @@
-"""Every leaderlock lock on the machine that can be seen."""
+"""Finds every visible leaderlock lock on the machine."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ if TYPE_CHECKING:
 
 
 class Found(NamedTuple):
-    """The paths of all locks, and what could not be looked at: None if everything could."""
+    """The paths of all locks, and a text about places that could not be searched, or None."""
 
     paths: list[str]
     hidden: str | None
 
 
 def all_locks() -> list[str]:
-    """The path of every leaderlock lock that can be seen, held or not.
+    """The path of every visible leaderlock lock, held or not.
 
-    These are the locks in the directories where named ones go, of every user whose can be read, and
-    each file in the kernel's lock table that holds a leaderlock record. A file without a path of its
-    own (an anonymous lock, a deleted file) comes as ``/proc/PID/fd/N``, one in another mount namespace
-    as ``/proc/PID/root/...``: `status_of` takes these, too, as long as that process lives.
+    Searches the directories of named locks, of every user whose directory can be read, and each file
+    in the kernel's lock table that contains a leaderlock record. A file without a path of its own (an
+    anonymous lock, a deleted file) is returned as ``/proc/PID/fd/N``, a file in another mount namespace
+    as ``/proc/PID/root/...``. `status_of` accepts these paths too, while that process lives.
     """
     return find_locks().paths
 
 
 def find_locks(known_to_be_locks: set[Place] | None = None, view: View | None = None) -> Found:
-    """The same, with what is hidden.
+    """Like `all_locks`, and also report what is hidden.
 
     Args:
-        known_to_be_locks: the places of files whose record is not read again, and to which others are
-            added: who watches a file would be woken by that.
-        view: what has been read of the machine already.
+        known_to_be_locks: the places of files whose record is not read again; new places are added.
+            Opening the file again would wake a process that watches it.
+        view: the part of the machine that has already been read.
     """
     view = view or View()
     locks = set() if known_to_be_locks is None else known_to_be_locks
@@ -74,9 +74,9 @@ def find_locks(known_to_be_locks: set[Place] | None = None, view: View | None = 
 
 
 def lock_directories() -> list[str]:
-    """Where locks lie that have a name, of every user: those that are missing included.
+    """The directories of named locks of every user, including missing ones.
 
-    And where version 0.1.0 had them, in XDG_RUNTIME_DIR and TMPDIR.
+    Includes the directories of version 0.1.0, in XDG_RUNTIME_DIR and TMPDIR.
     """
     environment = [
         os.environ.get("LEADERLOCK_DIR"),
@@ -94,7 +94,7 @@ def lock_directories() -> list[str]:
 
 
 def _place(path: str, view: View) -> Place | None:
-    """None if it is no lock file, or has gone."""
+    """The file's device and inode; None if the file is no lock file, or is gone."""
     try:
         with open_lock(path, view.mounts) as opened:
             return opened.place
@@ -103,16 +103,16 @@ def _place(path: str, view: View) -> Place | None:
 
 
 def _paths_of_held(view: View, known: set[Place], locks: set[Place]) -> tuple[list[str], set[Place]]:
-    """The paths of the files with our record that are locked, and the places that cannot be seen."""
+    """The paths of the locked files with our record, and the places that cannot be seen."""
     held = {place: pid for place, pid in view.holders().items() if place not in known}
     seen_of = {pid: descriptors_with_flocks(pid) for pid in set(held.values())}
     descriptors = {place: path for seen in seen_of.values() for place, path in (seen or {}).items()}
     gone = {pid for pid in seen_of if not is_there(pid)}
     if any(pid in gone and place not in descriptors for place, pid in held.items()):
-        # Its taker has gone, and somebody has inherited it: that may be anybody.
+        # The process that took the lock has ended, and any other process may have inherited the lock.
         for pid in processes():
             descriptors = {**(descriptors_with_flocks(pid) or {}), **descriptors}
-    # Where we may look and it is not, it was released meanwhile.
+    # If we may look and do not find the lock, it was released meanwhile.
     closed = {pid for pid, seen in seen_of.items() if seen is None and os.geteuid() != 0}
     seen = {place for place in held if place in descriptors}
     locks |= {place for place in seen - locks if _has_record(descriptors[place])}
@@ -122,25 +122,25 @@ def _paths_of_held(view: View, known: set[Place], locks: set[Place]) -> tuple[li
 
 def _has_record(descriptor: str) -> bool:
     try:
-        if not stat.S_ISREG(os.stat(descriptor).st_mode):  # to open a device may act on it
+        if not stat.S_ISREG(os.stat(descriptor).st_mode):  # opening a device may act on the device
             return False
         fd = os.open(descriptor, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:  # it has gone; it is not ours to read; a lease (fcntl(2)) is on it
+    except OSError:  # process gone; file not readable for us; file with a lease (fcntl(2))
         return False
     try:
         content = os.pread(fd, record.SIZE, 0)
         return record.decode(content) is not None or record.oddity(content) is not None
-    except OSError:  # EIO, and ESTALE of a network file system
+    except OSError:  # EIO; ESTALE from a network file system
         return False
     finally:
         os.close(fd)
 
 
 def path_of(descriptor: str) -> str:
-    """A path that leads to the same file: its own, or that in the other mount namespace."""
+    """A path to the same file: its own, or its path in the other mount namespace."""
     link = link_of(descriptor) or ""
     root = descriptor.split("/fd/", maxsplit=1)[0] + "/root"
-    with contextlib.suppress(OSError):  # its process is gone or hidden, or a server does not answer
+    with contextlib.suppress(OSError):  # process gone or hidden, or a file server does not answer
         there = os.stat(descriptor)
         for path in (link, root + link):
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The status of a lock as data: what `status_of` returns, and its JSON form."""
+"""The status of a lock as data: the result of `status_of`, and its JSON form."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Filesystem(NamedTuple):
     """The file system that a lock file lies on.
 
     Attributes:
-        type: ``ext4``, say.
-        mount_point: where it is mounted.
+        type: for example ``ext4``.
+        mount_point: where the file system is mounted.
         source: the device or server.
-        network: whether several machines can have it mounted.
+        network: whether several machines can mount the file system.
     """
 
     type: str
@@ -26,18 +26,18 @@ class Filesystem(NamedTuple):
 
 
 class ProcessStatus(NamedTuple):
-    """A process, as far as the asking one may see it: what may not be seen is None.
+    """A process. A field is None if the caller may not see its value.
 
     Attributes:
-        pid: its number, as the asking process sees it.
-        command: its command line.
-        user: the name of the user it acts as; the number if there is no such name.
-        uid: that user's number.
-        container: its runtime and the beginning of its ID, ``docker 0123456789ab``; None if it is in
-            none, or that cannot be told.
-        cgroup: the path of its control group.
-        state: one letter, as in proc_pid_stat(5): S sleeps, R runs, D sleeps and cannot be
-            interrupted, T is stopped, Z has ended and was not waited for.
+        pid: the process ID in the caller's PID namespace.
+        command: the command line.
+        user: the name of the effective user; the user ID as text if it has no name.
+        uid: the effective user ID.
+        container: the container runtime and the beginning of the container's ID,
+            ``docker 0123456789ab``; None if the process is in no container, or if this is unknown.
+        cgroup: the path of the control group.
+        state: one letter, as in proc_pid_stat(5): S sleeps, R runs, D sleeps uninterruptibly, T is
+            stopped, Z is a zombie.
     """
 
     pid: int
@@ -53,15 +53,16 @@ class HolderStatus(NamedTuple):
     """The process that holds the lock.
 
     Attributes:
-        pid: its number in the kernel's lock table.
-        command, user, uid, container, cgroup, state: as of `ProcessStatus`.
-        host: the host name in its record; None, as the next four, if the holder wrote no record.
-        term: the fencing token of its acquisition.
-        since: when it acquired the lock, in seconds since the epoch.
-        lease: within how many seconds it must beat, or is killed; None without a lease.
-        last_beat: when it last did, in seconds since the epoch; None if it never has.
-        frozen: whether its control group is frozen.
-        kept_by: the processes that keep the lock although the one that took it has gone.
+        pid: the process ID in the kernel's lock table.
+        command, user, uid, container, cgroup, state: the same as in `ProcessStatus`.
+        host: the host name in the record; None, like the next four, if the holder wrote no record.
+        term: the fencing token of the acquisition.
+        since: the time of the acquisition, in seconds since the epoch.
+        lease: the longest time between two beats, in seconds; a late holder is killed. None without
+            a lease.
+        last_beat: the time of the last beat, in seconds since the epoch; None if there was none.
+        frozen: whether the holder's control group is frozen.
+        kept_by: the processes that keep the lock although the process that took it has ended.
     """
 
     pid: int
@@ -81,11 +82,11 @@ class HolderStatus(NamedTuple):
 
 
 class LockWarning(NamedTuple):
-    """Something about a lock that somebody should see to.
+    """A problem of a lock that needs attention.
 
     Attributes:
-        code: for programs; `WARNINGS` has them all.
-        text: what is wrong, and what to do.
+        code: an identifier for programs; `WARNINGS` lists all.
+        text: the problem and the remedy.
     """
 
     code: str
@@ -109,20 +110,20 @@ WARNINGS = (
 
 
 class LockStatus(NamedTuple):
-    """Who holds a lock and who waits for it, at one moment.
+    """The holder of a lock and the processes that wait for it, at one moment.
 
     Attributes:
-        path: where the lock lies; ``memfd:NAME`` for an anonymous one, with `` (deleted)`` behind it if
-            no path leads there any more.
-        name: its name in the record; None without one.
-        filesystem: None for an anonymous lock, or where the kernel does not tell.
+        path: the path of the lock file; ``memfd:NAME`` for an anonymous lock. `` (deleted)`` follows if
+            no path leads to the file any more.
+        name: the lock's name in the record; None without one.
+        filesystem: None for an anonymous lock, or if the kernel does not report the file system.
         device: major and minor number in the kernel's lock table, ``8:1``.
-        inode: the inode number there.
-        holder: None if nobody holds it.
-        waiting: the queue: who gets the lock next stands first.
-        warnings: the gravest first.
-        hidden: what this process may not see, why, and who may; None if nothing is hidden.
-        unreadable: why the record cannot be read; None if it can.
+        inode: the inode number in the kernel's lock table.
+        holder: None if no process holds the lock.
+        waiting: the queue; the first process gets the lock next.
+        warnings: the most serious first.
+        hidden: what this process may not see, why, and who may see it; None if nothing is hidden.
+        unreadable: the reason why the record cannot be read; None if it can.
     """
 
     path: str
@@ -137,9 +138,9 @@ class LockStatus(NamedTuple):
     unreadable: str | None
 
     def as_json(self) -> dict[str, Any]:
-        """One entry of ``locks`` in what ``leaderlock status --json`` prints: a dict for JSON.
+        """One entry of ``locks`` in the output of ``leaderlock status --json``, as a dict.
 
-        status.schema.json in this directory is the JSON Schema of the whole.
+        status.schema.json in this directory is the JSON Schema of the whole document.
         """
         holder = self.holder
         return {

@@ -1,4 +1,4 @@
-"""A lock file, opened to look at it: as far as this user may, and disturbing nobody."""
+"""Opens a lock file to examine it, as far as this user may, without disturbing any process."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 class MissingLockFile(LeaderLockError):
-    """No file is at the path."""
+    """No file exists at the path."""
 
 
 class Opened:
-    """A file to look at again and again: what happens to its path does not change which file it is.
+    """An open file: repeated looks see the same file, even if its path is deleted or replaced.
 
     Attributes:
-        path: as it is to be shown.
-        reached_by: the path that leads to it.
+        path: the path to show.
+        reached_by: the path that leads to the file.
         place: device and inode number, as in ``/proc/locks``.
-        mount: None if the kernel does not tell.
-        unreadable: why the record could not be read, or None.
-        kept: whether it stays open after a look: whoever says so closes it.
+        mount: the file's mount; None if the kernel does not report it.
+        unreadable: the reason why the record could not be read, or None.
+        kept: whether the file stays open after a look; the code that sets this must close the file.
     """
 
     kept = False
@@ -48,35 +48,35 @@ class Opened:
             self.place = self.mount.device, os.fstat(fd).st_ino
 
     def status(self) -> os.stat_result:
-        """What stat(2) tells."""
+        """The result of stat(2)."""
         return os.fstat(self._fd)
 
     @property
     def proc_path(self) -> str:
-        """A path that leads to this very file, whatever becomes of its own."""
+        """A path that leads to this very file, even if its own path is deleted or replaced."""
         return f"/proc/self/fd/{self._fd}"
 
     def content(self) -> bytes | None:
-        """The place of the record; None if it cannot be read."""
+        """The bytes of the record; None if they cannot be read."""
         try:
             if self._content_fd < 0:
-                # Kept open, since a second open would wake everybody who watches the file.
+                # Kept open: a second open would wake every process that watches the file.
                 self._content_fd = os.open(self.proc_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             return os.pread(self._content_fd, record.SIZE, 0)
         except OSError as error:
-            # EACCES: it is somebody else's; EWOULDBLOCK: a lease (fcntl(2)) on it; EIO, and ESTALE of a
-            # network file system
+            # EACCES: another user's file; EWOULDBLOCK: a lease on the file (fcntl(2)); EIO, and ESTALE
+            # from a network file system
             self.unreadable = os.strerror(error.errno or 0)
             return None
 
     def term(self) -> Any:
-        """What the history says of the newest term; None if it says nothing."""
+        """The history's entry for the newest term; None if there is none."""
         if self._content_fd < 0:
             return None
         return history.current(self._content_fd)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file."""
         for fd in (self._fd, self._content_fd):
             if fd >= 0:
                 os.close(fd)
@@ -89,15 +89,15 @@ class Opened:
 
 
 def open_lock(path: str | os.PathLike[str], mounts: dict[bytes, Mount] | None = None) -> Opened:
-    """Open the file at a path, or at a ``/proc/PID/fd/N``.
+    """Open the file at a path, also at a ``/proc/PID/fd/N``.
 
     Args:
-        mounts: by their IDs, for one who opens many.
+        mounts: all mounts by their IDs, to open many files without reading them again.
 
     Raises:
-        MissingLockFile: there is none.
-        UnsafeLockFile: what is there is no regular file.
-        LockFileUnusable: we may not even look.
+        MissingLockFile: no file exists at the path.
+        UnsafeLockFile: the path leads to no regular file.
+        LockFileUnusable: we may not even look up the path.
         Unsupported: this is not Linux.
     """
     if not hasattr(os, "O_PATH"):
@@ -109,7 +109,7 @@ def open_lock(path: str | os.PathLike[str], mounts: dict[bytes, Mount] | None = 
     if process_in(text) is None:
         require_possible(text)
     try:
-        # O_PATH: it touches no device and needs no right on the file itself.
+        # O_PATH does not act on a device, and needs no permission on the file itself.
         fd = os.open(text, os.O_PATH | os.O_CLOEXEC | (0 if process_in(text) else os.O_NOFOLLOW))
     except FileNotFoundError:
         raise MissingLockFile(f"{text} does not exist: nobody has used this lock yet") from None
@@ -125,7 +125,7 @@ def open_lock(path: str | os.PathLike[str], mounts: dict[bytes, Mount] | None = 
 
 
 def process_in(path: str) -> int | None:
-    """The process of a ``/proc/PID/fd/N`` (or of a thread's); None for any other path."""
+    """The process ID in a ``/proc/PID/fd/N`` (also of a thread); None for any other path."""
     parts = path.split("/")
     if len(parts) >= 5 and parts[:2] == ["", "proc"] and parts[2].isdecimal() and parts[-2] == "fd":
         return int(parts[2])
@@ -139,9 +139,9 @@ def _shown(link: str) -> str:
 
 
 def _place_by_its_process(path: str, fd: int) -> tuple[tuple[int, int], int]:
-    """For a file in a mount namespace of others: the device, from its process's mountinfo.
+    """The device and inode of a file in another mount namespace, from its process's mountinfo.
 
-    stat(2) tells another one on btrfs and some overlays.
+    stat(2) reports another device on btrfs and some overlays.
     """
     device, inode = place_of(fd)
     pid = process_in(path)
@@ -155,6 +155,6 @@ def _place_by_its_process(path: str, fd: int) -> tuple[tuple[int, int], int]:
                     if fields[0] == mount_id:
                         major, minor = fields[2].split(b":")
                         return (int(major), int(minor)), inode
-        except OSError:  # it has gone (a zombie's: EINVAL), or is somebody else's
+        except OSError:  # the process has ended (EINVAL for a zombie), or is another user's
             pass
     return device, inode

@@ -1,4 +1,4 @@
-"""The processes around a lock: who they are, and which of them cannot be seen."""
+"""The processes around a lock: their details, and which of them cannot be seen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from leaderlock.status.model import ProcessStatus
 
 
 def process(pid: int) -> ProcessStatus:
-    """What can be seen of a process."""
+    """The visible details of a process."""
     identity = identity_of(pid)
     if identity is None:
         return ProcessStatus(pid, None, None, None, None, None, None)
@@ -28,7 +28,7 @@ def process(pid: int) -> ProcessStatus:
 
 @lru_cache
 def user_name(uid: int) -> str:
-    """The user's name, or the number as text."""
+    """The user's name, or the user ID as text."""
     import pwd  # noqa: PLC0415  (Windows has none)
 
     try:

@@ -1,4 +1,4 @@
-"""Locks that are held on a file that was deleted: a path's new file is a second lock beside them."""
+"""Locks that are held on deleted files: the new file at the path is then a second lock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from leaderlock.kernel.proc.mounts import real_path
 
 DELETED = " (deleted)"
-"""What the kernel puts behind the path of a deleted file."""
+"""The kernel appends this to the path of a deleted file."""
 
 
 class Rival(NamedTuple):
@@ -19,6 +19,6 @@ class Rival(NamedTuple):
 
 
 def deleted_path(path: str) -> str:
-    """What the link of a descriptor says once the file at this path is deleted."""
+    """The link target of a descriptor after the file at this path was deleted."""
     directory, name = os.path.split(path)
     return f"{real_path(directory)}/{name}{DELETED}".replace("//", "/")

@@ -1,4 +1,4 @@
-"""The status of several locks, looked at in one moment: those that are named, or all of the machine."""
+"""The status of several locks at one moment: the named ones, or all on the machine."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from leaderlock.status.opened import Opened
 
 VERSION = 1
-"""Of the JSON document."""
+"""The version of the JSON document."""
 
 
 _OPEN_AT_ONCE = 100
-"""Locks whose files are open at the same time: each takes two descriptors."""
+"""The most locks whose files are open at the same time; each lock takes two descriptors."""
 
 
 class Survey:
-    """What there is to show at one moment.
+    """The result of one look at several locks.
 
     Attributes:
-        locks: their status.
-        errors: why others have none.
-        hidden: what could not be looked for.
+        locks: the statuses.
+        errors: why the other locks have no status.
+        hidden: places that could not be searched.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Survey:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every lock that was asked for could be read."""
+        """Whether every requested lock could be read."""
         return not self.errors
 
     def as_json(self) -> dict[str, Any]:
@@ -63,9 +63,9 @@ def survey_of(
     open_file: Callable[[str, View], Opened] = open_at,
     find: Callable[[View], Found] = lambda view: find_locks(view=view),
 ) -> Survey:
-    """The status of the locks at these paths, or of all that can be found.
+    """The status of the locks at these paths, or of all locks that can be found.
 
-    The kernel's tables are read once for all of them, whatever their number.
+    The kernel's tables are read once for all locks together.
     """
     survey, view = Survey(), View()
     chosen = list(paths)
@@ -95,7 +95,7 @@ def survey_of(
 
 
 def _has_gone(error: LeaderLockError, path: str) -> bool:
-    """Whether a lock that was found is there no more; its descriptor may be another file's by now."""
+    """Whether a lock that was found is gone; its descriptor number may mean another file by now."""
     return isinstance(error, MissingLockFile) or (
         isinstance(error, UnsafeLockFile) and process_in(path) is not None
     )

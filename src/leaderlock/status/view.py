@@ -1,4 +1,4 @@
-"""What the kernel shows of locks and processes, read once for all locks that are looked at together."""
+"""The kernel's view of locks and processes, read once for all locks of one look."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 class View:
-    """One look at the machine. Nothing is read before it is asked for, and nothing is read twice.
+    """One look at the machine. Each table is read on first use, and only once.
 
-    A thousand locks would otherwise read the lock table, the mounts and each holder's descriptors a
+    Otherwise a thousand locks would read the lock table, the mounts and each holder's descriptors a
     thousand times, and each of these grows with the number of locks.
     """
 
@@ -42,24 +42,24 @@ class View:
         self._own_pids: dict[int, int | None] = {}
 
     def look_again(self) -> None:
-        """Read the lock table anew when it is asked for next."""
+        """Read the lock table again on its next use."""
         self._flocks = None
         self._own_pids.clear()
 
     @property
     def _table(self) -> AllFlocks:
         if self._flocks is None:
-            if not os.path.exists("/proc/locks"):  # otherwise every lock would seem to be free
+            if not os.path.exists("/proc/locks"):  # without this check every lock would seem free
                 raise Unsupported("who holds a lock is read from /proc/locks: mount /proc here")
             self._flocks = AllFlocks()
         return self._flocks
 
     def queue_on(self, place: Place) -> list[FlockEntry]:
-        """The entries of the lock table for one file, as `leaderlock.kernel.proc.queues.queue_on`."""
+        """The lock table's entries for one file; see `leaderlock.kernel.proc.queues.queue_on`."""
         return self._table.on(*place)
 
     def holders(self) -> dict[Place, int]:
-        """Who holds a flock on which file."""
+        """The holder of the flock on each file that has one."""
         return self._table.holders()
 
     @cached_property
@@ -69,36 +69,36 @@ class View:
 
     @cached_property
     def freezers(self) -> Freezers:
-        """Which control groups are frozen."""
+        """The control groups that are frozen."""
         return Freezers()
 
     def process(self, pid: int) -> ProcessStatus:
-        """What can be seen of a process."""
+        """The visible details of a process."""
         if pid not in self._people:
             self._people[pid] = process(pid)
         return self._people[pid]
 
     def start_of(self, pid: int) -> float | None:
-        """When it was started, in seconds since the epoch."""
+        """The start time of a process, in seconds since the epoch."""
         if pid not in self._started:
             self._started[pid] = start_of(pid)
         return self._started[pid]
 
     def pid_in_its_namespace(self, pid: int) -> int | None:
-        """The number by which a process knows itself."""
+        """The ID of a process in its own PID namespace."""
         if pid not in self._own_pids:
             identity = identity_of(pid)
             self._own_pids[pid] = None if identity is None else identity.pids[-1]
         return self._own_pids[pid]
 
     def is_stuck(self, pid: int, seconds: float) -> bool:
-        """Whether the process is in one uninterruptible sleep for so long."""
+        """Whether the process has been in one uninterruptible sleep for this many seconds."""
         if (pid, seconds) not in self._stuck:
             self._stuck[pid, seconds] = is_stuck(pid, seconds)
         return self._stuck[pid, seconds]
 
     def processes_with_flock(self, place: Place) -> list[int]:
-        """Every process that can be seen to have a descriptor that carries the lock."""
+        """Every visible process that has a descriptor which carries the lock."""
         return self._keepers.get(place, [])
 
     @cached_property
@@ -110,11 +110,11 @@ class View:
         return found
 
     def deleted_files_at(self, path: str, current: Place | None) -> list[Rival]:
-        """Who holds the lock of a file that was deleted from this path, as far as we may see.
+        """The visible processes that hold the lock of a file that was deleted from this path.
 
         Args:
-            path: absolute.
-            current: what the path leads to now; None if to nothing.
+            path: an absolute path.
+            current: the file that the path leads to now; None if there is no file.
         """
         if not self._deleted or not (found := self._deleted.get(deleted_path(path))):
             return []
@@ -127,7 +127,7 @@ class View:
 
     @cached_property
     def _deleted(self) -> dict[str, list[Rival]]:
-        """By path, the descriptors of all who hold a lock that lead to deleted files."""
+        """By path: all descriptors that lead to deleted files and belong to holders of a lock."""
         found: dict[str, list[Rival]] = {}
         for pid in sorted(set(self.holders().values())):
             for descriptor, link in links_of(pid):

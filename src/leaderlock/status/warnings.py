@@ -1,4 +1,4 @@
-"""What is wrong with a lock, and what to do about it."""
+"""The problems of a lock, and their remedies."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from leaderlock.status.view import View
 
 _LATE = 0.8
-"""Of the lease: a leader that has not beaten for so long is about to miss it."""
+"""A fraction of the lease: a leader without a beat for this long is about to miss its deadline."""
 
 
 _STUCK = 0.1
-"""Seconds after which an uninterruptible sleep is told of."""
+"""Seconds of uninterruptible sleep after which there is a warning."""
 
 
 def warnings_about(
@@ -39,16 +39,16 @@ def warnings_about(
     rivals: list[Rival],
     view: View,
 ) -> list[LockWarning]:
-    """Every warning, the gravest first.
+    """Every warning, the most serious first.
 
     Args:
         opened: the file.
-        holder: who holds the lock.
-        holders: how many do: flock(1) can share it.
-        content: of the file; None if it cannot be read.
-        fields: of the record; None if there is none.
-        rivals: who holds the lock of a file that was deleted from the same path.
-        view: of the machine.
+        holder: the holder of the lock.
+        holders: the number of holders: flock(1) can share a lock.
+        content: the bytes of the record; None if they cannot be read.
+        fields: the fields of the record; None if there is none.
+        rivals: the holders of the lock of a file that was deleted from the same path.
+        view: the look at the machine.
     """
     found = [*_about_path(opened, holder, rivals)]
     odd = record.oddity(content) if content and fields is None else None

@@ -1,13 +1,13 @@
-"""`Watcher`: looks at locks again and again, woken by the kernel's events.
+"""`Watcher`: looks at locks again after each event of the kernel.
 
-The lock table itself has no event: ``/proc/locks`` is always readable to poll(2). So each change is
-learned from what goes with it. A candidate opens the lock file before it queues, and closes it when
-it leaves (inotify's IN_OPEN, IN_CLOSE, also when it is killed); a new leader writes its record
-(IN_MODIFY); a process that ends makes its pidfd readable, which comes after its locks are gone; a file
-that is replaced shows in its directory. What an event announces comes a moment after it (the file is
-opened before flock(2) is called, and closed before the lock is dropped), so a few more looks follow
-each one, at growing distances. A process that is stopped, frozen or late, and a lock in a directory
-that is not known, make no event at all for others: for these there is a look every other second.
+The lock table has no event of its own: ``/proc/locks`` is always readable to poll(2). So other events
+reveal each change. A candidate opens the lock file before it queues, and closes the file when it
+leaves (inotify's IN_OPEN, IN_CLOSE, also when it is killed). A new leader writes its record
+(IN_MODIFY). The pidfd of a process becomes readable at its end, after its locks are gone. Replacing
+a file causes an event in its directory. The change comes a moment after its event: the file is opened
+before flock(2) is called, and closed before the lock is dropped. So a few more looks follow each
+event, at growing intervals. No event reports a process that is stopped, frozen or late, or a lock in
+an unknown directory: for these there is a look every two seconds.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
     from leaderlock.status.view import View
 
 _AFTER_AN_EVENT = (0.001, 0.005, 0.02, 0.1, 0.5)
-"""Seconds from an event to each of the looks for what it announced."""
+"""Seconds from an event to each of the looks for the change that it announced."""
 
 
 _WITHOUT_EVENT = 2.0
-"""Seconds until the next look, for what makes no event."""
+"""Seconds until the next look, for changes without an event."""
 
 
 _FILE_EVENTS = inotify.MODIFY | inotify.OPEN | inotify.CLOSE | inotify.ATTRIB | inotify.GONE
 
 
 class _Watched:
-    """A lock file that is kept open, so that to look at it makes no event of its own."""
+    """A lock file that is kept open, so that looking at the file makes no event."""
 
     def __init__(self, opened: Opened, number: int) -> None:
         self.opened = opened
@@ -55,13 +55,13 @@ class _Watched:
     def is_current(self, path: str) -> bool:
         try:
             now = os.stat(path, follow_symlinks=process_in(path) is not None)
-        except OSError:  # it has gone, or its directory was closed to us: opening it anew tells
+        except OSError:  # the file is gone, or its directory closed to us: `_open` finds out
             return False
         return os.path.samestat(now, self.opened.status())
 
 
 class Watcher:
-    """Looks at locks, and waits until there may be something new to see."""
+    """Looks at locks, and waits until something may have changed."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = paths
@@ -78,10 +78,10 @@ class Watcher:
         self._names: dict[int, set[bytes]] = {}
 
     def look(self) -> Survey:
-        """What there is to see now."""
+        """Look at the locks now."""
         for path in map(os.path.abspath, self._paths or map("{}/*".format, lock_directories())):
             directory, name = os.path.split(path)
-            with contextlib.suppress(OSError):  # missing, or closed to us: see `_WITHOUT_EVENT`
+            with contextlib.suppress(OSError):  # missing or unreadable: `_WITHOUT_EVENT` applies
                 number = self._inotify.add(directory, inotify.ENTRIES)
                 self._names.setdefault(number, set()).add(os.fsencode(name))
         survey = survey_of(self._paths, self._open, lambda view: find_locks(self._places, view))
@@ -97,11 +97,11 @@ class Watcher:
             try:
                 opened = open_lock(path, view.mounts)
             except LeaderLockError:
-                return open_at(path, view)  # a file that was deleted, or raises the same
+                return open_at(path, view)  # opens a deleted file, or raises the same error
             opened.kept = True
             try:
                 number = self._inotify.add(opened.proc_path, _FILE_EVENTS)
-            except OSError:  # EACCES: not ours to read; ENOSPC: too many watches
+            except OSError:  # EACCES: we may not read the file; ENOSPC: too many watches
                 number = -1
             watched = self._watched[path] = _Watched(opened, number)
         return watched.opened
@@ -112,23 +112,23 @@ class Watcher:
         watched.opened.close()
 
     def _follow(self, survey: Survey) -> None:
-        """Have the end of each process reported, the leaders' and the next ones' first."""
+        """Get an event at the end of each process, the leaders and the next in line first."""
         wanted: dict[int, None] = {}
         for lock in survey.locks:
             if lock.holder is not None:
                 wanted.update(dict.fromkeys([lock.holder.pid, *(p.pid for p in lock.holder.kept_by)]))
         for lock in survey.locks:
             wanted.update(dict.fromkeys(process.pid for process in lock.waiting))
-        # A process that has ended and was not waited for would be reported again and again.
+        # A zombie's pidfd is always readable and would wake us again and again.
         self._ended &= set(wanted)
         alive = [pid for pid in wanted if pid not in self._ended]
-        followed = set(alive[: self._most_pidfds])  # those who wait also close the file
+        followed = set(alive[: self._most_pidfds])  # waiting processes also close the file
         for pid in set(self._pidfds) - followed:
             self._drop(pid)
         for pid in followed - set(self._pidfds):
             try:
                 self._pidfds[pid] = fd = os.pidfd_open(pid)
-            except OSError:  # ESRCH: it has ended, or lives elsewhere; ENOSYS: before Linux 5.3
+            except OSError:  # ESRCH: ended, or in another namespace; ENOSYS: before Linux 5.3
                 continue
             self._poll.register(fd, select.POLLIN)
         for path in set(self._watched) - {lock.path for lock in survey.locks} - set(self._paths):
@@ -141,7 +141,7 @@ class Watcher:
         os.close(fd)
 
     def wait(self) -> None:
-        """Wait for an event, or for the time of the next look after one."""
+        """Wait for an event, or for the time of the next look."""
         if self._is_told_to_end:
             raise KeyboardInterrupt
         now = time.monotonic()
@@ -159,20 +159,20 @@ class Watcher:
             self._looks = deque(now + seconds for seconds in _AFTER_AN_EVENT)
 
     def _concerns_us(self, number: int, name: bytes) -> bool:
-        """Whether an event is about a lock, and not about another file in its directory."""
+        """Whether an event concerns a lock, and not another file in its directory."""
         names = self._names.get(number)
         return not (names and name) or name in names or (b"*" in names and name.endswith(b".lock"))
 
     def end(self, _number: int, _frame: FrameType | None) -> None:
-        """Handle a signal that is to end it.
+        """Handle a signal that ends the watch.
 
-        What a handler raises is lost where Python runs a finalizer just then, so it is noted too.
+        Python loses a handler's exception if a finalizer is running, so a flag is set as well.
         """
         self._is_told_to_end = True
         raise KeyboardInterrupt
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close all descriptors."""
         for path in list(self._watched):
             self._forget(path)
         for pid in list(self._pidfds):
