@@ -1,6 +1,7 @@
-"""Servers and frameworks: one small file for each, and here what their hooks share.
+"""Servers and frameworks: one small file for each; this file holds the code that their hooks share.
 
-gunicorn's hook loads this file in any case. A module of its own would cost the arbiter memory.
+The shared code is here, since gunicorn's hook loads this file anyway, and another module would cost the
+arbiter memory.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ def hook_election(
     default_name: Callable[[Callable[..., object]], str] = name_by_caller,
     **settings: Unpack[Settings],
 ) -> Election:
-    """Make the election that a hook is asked for, from the keywords that every hook takes.
+    """Make the election for a hook, from the keywords that every hook takes.
 
     Args:
-        task: what the hook is to run.
-        name: the lock's name; without a name and a path, `default_name` of the task.
+        task: the function that the hook runs.
+        name: the lock's name; without a name and a path, `default_name` makes one from the task.
         path: a path in place of the name.
         check: refuses a task of the wrong form.
-        default_name: by default it counts the file that calls the hook.
-        settings: as for `Election`.
+        default_name: makes a name from the task; by default also from the path of the calling file.
+        settings: the same as for `Election`.
 
     Raises:
-        TypeError, ValueError: an argument is not of its form.
-        Unsupported: a lease where there is no such timer, or the URL of an engine.
+        TypeError, ValueError: an argument is invalid.
+        Unsupported: this system lacks the timer of a lease, or `path` is the URL of an engine.
     """
     check(task)
     if name is None and path is None:

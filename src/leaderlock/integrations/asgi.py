@@ -1,11 +1,11 @@
-"""ASGI: a task in one of a server's workers, and in another one as soon as that one is gone.
+"""ASGI: runs a task in one worker of a server; when that worker ends, another one takes over.
 
     # in the module that holds the application
     from leaderlock.integrations.asgi import in_one_worker
     app = FastAPI(lifespan=in_one_worker(task))      # or Starlette, or Litestar(lifespan=[...])
     app = in_one_worker(task, app=app)               # any application
 
-ASGI knows of no fork: a worker learns that it begins and ends by the messages of the lifespan protocol.
+ASGI does not show forks: a worker learns of its start and end from the lifespan protocol's messages.
 """
 
 from __future__ import annotations
@@ -92,40 +92,41 @@ def in_one_worker(
 ) -> Application | Lifespan:
     """Let one worker of an ASGI server run the task, while the others stand by.
 
-    A worker stands for election when its application has started, and serves meanwhile. When it shuts
-    down, the task is asked to stop first, and has 5 seconds; the application shuts down after that.
+    A worker stands for election when its application has started, and serves requests meanwhile.
+    When the worker shuts down, it first asks the task to stop and waits up to 5 seconds; then the
+    application shuts down.
 
-    A coroutine function runs in the application's event loop, in the context of its startup. Asked to
-    stop, it is cancelled. A plain function runs in a native thread; see `Election.start`. Trio's loop
-    takes plain functions only.
+    A coroutine function runs in the application's event loop, in the context of its startup. It is
+    cancelled when it must stop. A plain function runs in a native thread; see `Election.start`. Under
+    Trio only plain functions work.
 
-    With a lease, the worker is killed, with its requests, if the *loop* is stuck for so long: it beats
-    for a coroutine, which is left alone while it merely awaits (`asyncio.timeout` limits that). A plain
-    function has to beat itself.
+    With a lease, the worker is killed, with its requests, if the *event loop* is stuck for longer than
+    the lease. The loop beats for a coroutine, so a coroutine that merely awaits is never late; limit
+    that with `asyncio.timeout`. A plain function must call `Leadership.beat` itself.
 
-    A lock that cannot be used stops no worker: the error goes to the log, and the worker tries again
-    after a backoff. What the ``leaderlock`` logger says goes to standard error, unless the application
-    gives it or the root logger a handler. A server that sends no lifespan messages never begins the
-    task; that is logged at the first request.
+    A lock that cannot be used does not stop a worker: the worker logs the error, and tries again
+    after a backoff. The ``leaderlock`` logger writes to standard error, unless the application gives
+    a handler to this logger or to the root logger. If a server sends no lifespan messages, the task
+    never starts; that is logged at the first request.
 
     Args:
         task: a function or coroutine function of one argument, the `Leadership`.
         app: the application to wrap. Its own lifespan, if it has one, works as before.
-        name: the lock's name. By default it is made of the task's name and the path of the file that
-            calls this, so that other applications of the same user do not get in its way; a rolling
-            release into a new directory needs a name of your own.
+        name: the lock's name. The default is made of the task's name and the path of the calling file,
+            so that other applications of the same user do not get in its way. Set a name if each
+            release goes into a new directory: the releases then share one leader.
         path: a path in place of the name.
-        on_return, backoff, lease, thread: as for `Election`.
-        on_elected, on_resigned: as for `Election`: plain functions, called in the candidate's thread,
-            not in the event loop, also where the task is a coroutine function.
+        on_return, backoff, lease, thread: the same as for `Election`.
+        on_elected, on_resigned: the same as for `Election`: plain functions, called in the candidate's
+            thread, not in the event loop, even if the task is a coroutine function.
 
     Returns:
-        The application, wrapped. Without one, what frameworks take as their ``lifespan``: a function
-        that returns an async context manager, and ignores its arguments.
+        The wrapped application. Without `app`, a value for a framework's ``lifespan``: a function that
+        ignores its arguments and returns an async context manager.
 
     Raises:
-        TypeError, ValueError: an argument is not of its form.
-        Unsupported: a lease where there is no such timer, or the URL of an engine.
+        TypeError, ValueError: an argument is invalid.
+        Unsupported: this system lacks the timer of a lease, or `path` is the URL of an engine.
     """
     is_coroutine = _is_coroutine_function(task)
     if app is not None and not callable(app):
@@ -172,7 +173,7 @@ def _require_asyncio() -> asyncio.AbstractEventLoop:
 
 @contextlib.asynccontextmanager
 async def _standing(election: Election, task: Task, is_coroutine: bool) -> AsyncIterator[None]:
-    """Stand for election in this worker; at the end, have the task stop, and resign."""
+    """Stand for election in this worker; at the end, ask the task to stop, and resign."""
     with heeding_asgi():
         async with _candidate(election, task, is_coroutine):
             yield
@@ -194,14 +195,14 @@ async def _candidate(election: Election, task: Task, is_coroutine: bool) -> Asyn
         try:
             yield
         finally:
-            candidate.ask_to_stop()  # first: if the loop is being taken down, nobody can wait any more
+            candidate.ask_to_stop()  # first: a loop that is being closed can wait no more
             await _stop(candidate)
 
 
 async def _stop(candidate: Candidate) -> None:
     if await _in_thread(functools.partial(candidate.stop, EXIT_GRACE)):
         return
-    candidates.discard(candidate)  # or the interpreter's exit would wait once more
+    candidates.discard(candidate)  # otherwise the interpreter's exit would wait once more
     log().warning(
         "the task for %s did not stop within %g s of the worker's shutdown; the leadership passes on "
         "as it ends, or the process does",
@@ -213,8 +214,8 @@ async def _stop(candidate: Candidate) -> None:
 async def _in_thread(call: Callable[[], bool]) -> bool:
     try:
         loop = asyncio.get_running_loop()
-    except RuntimeError:  # under Hypercorn's worker class of Trio
-        import trio  # noqa: PLC0415  (which runs already)
+    except RuntimeError:  # Hypercorn's worker class for Trio
+        import trio  # noqa: PLC0415  (already imported by the worker)
 
         return await trio.to_thread.run_sync(call)
     return await loop.run_in_executor(None, call)
@@ -222,10 +223,10 @@ async def _in_thread(call: Callable[[], bool]) -> bool:
 
 @contextlib.contextmanager
 def _ending_in_good_order() -> Iterator[None]:
-    """Have the task asked to stop also where the server leaves it to the kernel to end by SIGTERM.
+    """Ask the task to stop also if the server ends the worker by a SIGTERM with the default action.
 
-    Hypercorn sends two to all workers that still shut down when the first one has done so: one from its
-    loop, and one as `multiprocessing` ends its daemons.
+    When the first worker has shut down, Hypercorn sends two SIGTERM to each worker that still shuts
+    down: one from its loop, and one when `multiprocessing` ends its daemons.
     """
     handler = _StopAndDie()
     is_ours = False
@@ -241,7 +242,7 @@ def _ending_in_good_order() -> Iterator[None]:
 
 
 class _StopAndDie:
-    """A signal's handler: the process dies of the signal as soon as its tasks have ended."""
+    """A signal handler: the process dies of the signal as soon as its tasks have ended."""
 
     def __init__(self) -> None:
         self.is_called = self._have_ended = False
@@ -252,7 +253,7 @@ class _StopAndDie:
             os.kill(os.getpid(), number)
         elif not self.is_called:
             self.is_called = True
-            # This thread may be that of a coroutine, which could not end while it waits.
+            # A thread, since this one may run a coroutine, which cannot end while we wait here.
             start_new_thread(self._stop, (number,))
 
     def _stop(self, number: int) -> None:

@@ -1,10 +1,10 @@
-"""Celery: a task of leaderlock's in one of the worker processes on this machine.
+"""Celery: runs a leaderlock task in one of the worker processes on this machine.
 
     # in the module that holds the application
     from leaderlock.integrations.celery import in_one_worker
     in_one_worker(task)
 
-To have one ``celery beat``, no code is needed: ``leaderlock run --name beat -- celery -A app beat``.
+A single ``celery beat`` needs no code: ``leaderlock run --name beat -- celery -A app beat``.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ def in_one_worker(
 ) -> None:
     """Let one process of this machine's Celery workers run the task, while the others stand by.
 
-    With the prefork pool each process of the pool stands for election, and the main one does not; with
-    the others (solo, threads, gevent, eventlet) the worker itself does, when it is ready. Whoever
-    imports the application only to send messages never stands.
+    With the prefork pool, each process of the pool stands for election, and the main process does not.
+    With the other pools (solo, threads, gevent, eventlet) the worker stands when it is ready. A process
+    that imports the application only to send messages never stands.
 
     The task runs beside Celery's own tasks: in a native thread, or with the gevent and eventlet pools
-    as a green thread of the hub. A process that ends in good order asks it to stop and waits up to 5
-    seconds for that.
+    as a green thread of the hub. A process that ends in good order asks the task to stop and waits up
+    to 5 seconds for its end.
 
     Args:
         task: a function of one argument, the `Leadership`.
-        name: the lock's name. By default it is made of the task's name and its file's path.
+        name: the lock's name. The default is made of the task's name and its file's path.
         path: a path in place of the name.
-        on_return, backoff, lease, on_elected, on_resigned, thread: as for `Election`; a process
-            whose task misses its lease is killed.
+        on_return, backoff, lease, on_elected, on_resigned, thread: the same as for `Election`; a
+            process whose task misses its lease is killed.
 
     Raises:
-        TypeError, ValueError: an argument is not of its form.
-        Unsupported: a lease where there is no such timer, or the URL of an engine.
+        TypeError, ValueError: an argument is invalid.
+        Unsupported: this system lacks the timer of a lease, or `path` is the URL of an engine.
     """
     served = ServedTask(
         task,

@@ -1,4 +1,4 @@
-"""Flask: a task in one of the processes that serve the application.
+"""Flask: runs a task in one of the processes that serve the application.
 
 leader = Leader(app)
 
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 
 class Leader:
-    """A Flask extension: lets one process of those that serve the application run each `task`.
+    """A Flask extension: one of the processes that serve the application runs each `task`.
 
     Each worker of gunicorn (with and without ``preload_app``) and of uWSGI stands for election when it
-    is ready, and so does ``flask run``, in the process that serves: not in its reloader's parent. Under
-    any other server a process stands when it has its first request, or when it calls `start`. What
-    never serves (``flask shell`` and other commands, a test client of an app with ``testing`` set)
-    never stands.
+    is ready. ``flask run`` stands in the process that serves, not in its reloader's parent. Under any
+    other server a process stands at its first request, or when it calls `start`. A process that never
+    serves (``flask shell`` and other commands, a test client of an app with ``testing`` set) never
+    stands.
 
     Args:
-        app: the application; or call `init_app` later, in a factory as its last step.
+        app: the application; or call `init_app` later, as the last step of a factory.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
@@ -50,7 +50,7 @@ class Leader:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Let the tasks, those to come too, run with this application."""
+        """Run the tasks, including ones that are added later, with this application."""
         is_first = self._app is None
         self._app = app
         app.extensions["leaderlock"] = self
@@ -94,14 +94,14 @@ class Leader:
         """Decorate a function of one argument, the `Leadership`; it runs in the application's context.
 
         Args:
-            name: the lock's name. By default it is made of the function's name and its file's path, so
+            name: the lock's name. The default is made of the function's name and its file's path, so
                 that other applications do not get in its way.
             path: a path in place of the name.
-            lease, on_return, backoff, thread: as for `Election`.
-            on_elected, on_resigned: as for `Election`; they run in the application's context too.
+            lease, on_return, backoff, thread: the same as for `Election`.
+            on_elected, on_resigned: the same as for `Election`; they run in the context, too.
 
         Raises:
-            TypeError, ValueError: an argument is not of its form.
+            TypeError, ValueError: an argument is invalid.
         """
 
         def add(function: Task) -> Task:
@@ -139,9 +139,9 @@ class Leader:
         return run
 
     def start(self) -> None:
-        """Stand in this process at once, before it has a request.
+        """Stand in this process at once, before its first request.
 
-        In a process that only forks those which serve, its workers stand.
+        If this process only forks serving processes, its workers stand instead.
         """
         place = find_place()
         for task in self._tasks:
@@ -163,12 +163,12 @@ class Leader:
 
 
 def _wait_until_imported(module: str) -> None:
-    """Wait while another thread is still importing the module that makes the application.
+    """Wait while another thread still imports the module that makes the application.
 
-    The task may need what is defined further down. `import` would wait too, but import it once more if
-    that has failed.
+    The task may need definitions that follow in that module. An `import` here would wait too, but would
+    import the module a second time if the first import failed.
     """
-    import _frozen_importlib  # noqa: PLC0415  (where the import system keeps its locks)
+    import _frozen_importlib  # noqa: PLC0415  (it holds the import system's locks)
 
     bootstrap: Any = _frozen_importlib
     bootstrap._lock_unlock_module(module)

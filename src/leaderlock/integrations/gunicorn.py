@@ -1,11 +1,11 @@
-"""gunicorn: a task in one of the workers, and in another one as soon as that one is gone.
+"""gunicorn: runs a task in one worker; when that worker ends, another one takes over.
 
     # gunicorn.conf.py
     from leaderlock.integrations.gunicorn import in_one_worker
     post_fork = in_one_worker(task)
 
-The lock is a file, so that it outlives what gunicorn does to its processes: a reload (HUP), and an
-upgrade (USR2), whose second arbiter shares no memory with the first.
+The lock is a file, so that it survives a reload (HUP), and an upgrade (USR2), whose second arbiter
+shares no memory with the first.
 """
 
 from __future__ import annotations
@@ -51,36 +51,36 @@ def in_one_worker(
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
 ) -> Hook:
-    """Make a ``post_fork`` hook by which one worker runs the task, while the others stand by.
+    """Make a ``post_fork`` hook: one worker runs the task, while the others stand by.
 
     The task runs beside the requests: in a native thread, or under gevent and eventlet as a green
     thread of the worker's hub; see `Election.start`. A worker that ends in good order (TERM, HUP,
-    ``max_requests``) asks it to stop and waits up to 5 seconds for that; the next worker
-    leads when the task, or at the latest the process, has ended.
+    ``max_requests``) asks the task to stop and waits up to 5 seconds. The next worker leads when the
+    task has ended, at the latest when the process has ended.
 
-    A gevent or eventlet worker begins when the library has patched.
+    A gevent or eventlet worker stands for election after the library has patched the standard library.
 
-    A lock that cannot be used stops no worker: the error goes to the log, and the worker tries again
-    after a backoff. What the ``leaderlock`` logger says goes to gunicorn's error log, unless the
-    application gives it or the root logger a handler.
+    A lock that cannot be used does not stop a worker: the worker logs the error, and tries again after
+    a backoff. The ``leaderlock`` logger writes to gunicorn's error log, unless the application gives a
+    handler to this logger or to the root logger.
 
-    If gunicorn runs as root with ``user`` set, the campaign begins after the worker has become that
-    user and has loaded the application. A lock file at `path` is made as root and given to the user
-    where the directory is root's alone.
+    If gunicorn runs as root with ``user`` set, a worker stands for election after it has become that
+    user and has loaded the application. Root creates a lock file at `path`, and gives it to the user if
+    only root can write to the directory.
 
     Args:
         task: a function of one argument, the `Leadership`.
-        name: the lock's name. By default it is made of the task's name and the configuration file's
-            path, so that other servers of the same user do not get in its way; servers that share
-            their configuration file share the leader too, unless they get names of their own.
+        name: the lock's name. The default is made of the task's name and the path of the configuration
+            file, so that other servers of the same user do not get in its way. Servers that share
+            their configuration file also share the leader, unless each gets a name of its own.
         path: a path in place of the name.
         chain: another ``post_fork`` hook, which is called first.
-        on_return, backoff, lease, on_elected, on_resigned, thread: as for `Election`; a worker
+        on_return, backoff, lease, on_elected, on_resigned, thread: the same as for `Election`; a worker
             whose task misses its lease is killed.
 
     Raises:
-        TypeError, ValueError: an argument is not of its form.
-        Unsupported: a lease where there is no such timer, or the URL of an engine.
+        TypeError, ValueError: an argument is invalid.
+        Unsupported: this system lacks the timer of a lease, or `path` is the URL of an engine.
     """
     if chain is not None and not callable(chain):
         raise TypeError(f"chain must be another post_fork hook, not {chain!r}")
@@ -101,12 +101,12 @@ def in_one_worker(
     def post_fork(server: Arbiter, worker: Worker) -> None:
         if chain is not None:
             chain(server, worker)
-        # Whatever is done here in each worker copies pages that it would share with the arbiter.
-        log = getattr(worker.log, "error_log", to_server.logger)  # a logger_class need not have one
+        # Keep this short: each step copies memory pages that the worker would share with the arbiter.
+        log = getattr(worker.log, "error_log", to_server.logger)  # a custom logger_class may lack it
         if log is not to_server.logger:
             to_server.logger = log
         if not type(worker).__module__.startswith("gunicorn."):
-            after(worker, "init_signals", end_in_good_order)  # before it loads the application
+            after(worker, "init_signals", end_in_good_order)  # before the worker loads the application
         after(worker, "init_signals", retire_at_signals)
         heed_gunicorn(worker)
 
@@ -115,8 +115,8 @@ def in_one_worker(
                 _hand_over(election.lock.path, worker)
             after_init(worker, functools.partial(_stand, election, task, worker))
         elif hasattr(worker, "patch"):
-            # A gevent worker's. A task that began before would find `threading` and `socket` changed
-            # under its feet, and the first leader would run with other threads than the next.
+            # A gevent worker. If the task began before the patch, `threading` and `socket` would change
+            # while it runs, and the first leader would use another kind of threads than the next one.
             after(worker, "patch", functools.partial(_stand, election, task, worker))
         else:
             _stand(election, task, worker)
@@ -133,7 +133,7 @@ def _stand(election: Election, task: Callable[[Leadership], object], worker: Wor
 
 
 def _will_drop_rights(config: Config) -> bool:
-    """Whether the worker will become another user or group, by the rule of gunicorn's own code."""
+    """Whether the worker will become another user or group; follows gunicorn's own rule."""
     return bool(
         (config.uid and config.uid != os.getuid()) or (config.gid and config.gid != os.getgid())
     )
@@ -144,5 +144,5 @@ def _hand_over(path: str, worker: Worker) -> None:
         return
     try:
         hand_over(path, worker.cfg.uid, worker.cfg.gid)
-    except LeaderLockError as error:  # the worker will say more, if it cannot use the file then
+    except LeaderLockError as error:  # the worker reports more if it cannot use the file
         worker.log.error("%s", error)

@@ -1,8 +1,8 @@
-"""A lock file that root makes ready for the user it is about to become.
+"""Root creates a lock file and gives it to the user that the process will become.
 
-Once the rights are dropped, a directory such as ``/run`` cannot be written any more. The file's owner
-is changed only where nobody but root could have put the file there, so that no user can have another
-file given to him.
+After the change of user, the process cannot write to a directory such as ``/run``. The file's owner
+is changed only if nobody but root could have put the file there. So a user cannot obtain another file
+by this.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
 def hand_over(path: str, uid: int, gid: int) -> None:
-    """As root: make the lock file if it is missing, and give it to a user.
+    """As root: create the lock file if it is missing, and give it to a user.
 
-    Does nothing where others than root may write to the directory (the user then makes the file
-    himself, if he is one of them), or if the file is his already. Neither takes the lock nor disturbs
-    a holder.
+    Do nothing if others than root may write to the directory (such a user can create the file), or if
+    the file already belongs to the user. Neither acquire the lock nor disturb a holder.
+
 
     Raises:
-        UnsafeLockFile: it is not a regular file, belongs to a third user, or has more names than one.
-        CorruptLockFile: it holds something else than a lock's record.
-        LockFileUnusable: the system refused.
+        UnsafeLockFile: the file is not regular, belongs to a third user, or has several links.
+        CorruptLockFile: the file contains data that is no lock record.
+        LockFileUnusable: a system call failed.
     """
     try:
         directory = os.path.realpath(os.path.dirname(path))
@@ -53,14 +53,14 @@ def _open_or_create(path: str) -> int:
     try:
         return os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        # A look before the open: opening a device or a FIFO, named by mistake, could set it going.
+        # lstat before open: opening a device or a FIFO, named by mistake, could start it.
         if not stat.S_ISREG(mode := os.lstat(path).st_mode):
             raise not_regular(mode, path) from None
         return os.open(path, _FLAGS)
 
 
 def _require_disposable(fd: int, status: os.stat_result, path: str) -> None:
-    """Refuse whatever is not clearly a lock file of root's."""
+    """Refuse a file that is not clearly root's lock file."""
     if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != 0:
         raise UnsafeLockFile(
             f"{path} is not given to the worker's user, since it belongs to user {status.st_uid} or "
@@ -70,13 +70,13 @@ def _require_disposable(fd: int, status: os.stat_result, path: str) -> None:
 
 
 def _is_roots_alone(directory: str) -> bool:
-    """Whether nobody but root can put a file, or a symlink on the way, there."""
+    """Whether only root can put a file, or a symlink in its path, there."""
     status = os.stat(directory)
     if status.st_mode & 0o022:
         return False
     while status.st_uid == 0 and directory != "/":
         directory, status = os.path.dirname(directory), os.lstat(directory)
-        # In a sticky directory (/tmp) nobody can replace what is root's; a symlink's mode says nothing.
+        # In a sticky directory (/tmp) only root can replace root's files; a symlink's mode is unused.
         replaceable = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
         if replaceable and not stat.S_ISLNK(status.st_mode):
             return False

@@ -1,6 +1,6 @@
-"""The lifespan protocol of ASGI, by which a server tells an application that it begins and ends.
+"""ASGI's lifespan protocol: a server tells an application about its start and end.
 
-Its messages pass through here, on their way to an application of whatever kind and back.
+This file passes the messages between the server and an application of any kind.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def with_lifespan(
     lifespan: Lifespan,
     require: Callable[[], object],
 ) -> Application:
-    """Wrap an application: from its startup to its shutdown, a context manager is entered.
+    """Wrap an application: a context manager is entered at its startup and left at its shutdown.
 
     Args:
-        app: it need not know the lifespan protocol.
+        app: the application; it need not know the lifespan protocol.
         lifespan: makes the context manager.
-        require: called first, in the event loop; what it raises fails the startup.
+        require: called first, in the event loop; if it raises, the startup fails.
     """
     may_be_missing = True
 
@@ -63,10 +63,10 @@ def with_lifespan(
 
 
 class _Life:
-    """One lifespan of an application, whose messages pass through here.
+    """One lifespan of an application; passes its messages on.
 
-    Where the application ends by itself, since it does not know the protocol or is done with it, we go
-    on in its place, as the server goes on too.
+    If the application returns early, because it does not know the protocol or is done with it, this
+    class answers the remaining messages, since the server goes on too.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class _Life:
         async with contextlib.AsyncExitStack() as self._stack:
             try:
                 await self._app(scope, self._receive_for_app, self._send_for_app)
-            except Exception as error:  # whatever it raises
+            except Exception as error:  # any error of the application
                 if self._is_over():
                     raise
                 self._say_that_it_has_ended(error)
@@ -108,7 +108,7 @@ class _Life:
         await self._send(message)
 
     def _say_that_it_has_ended(self, error: Exception) -> None:
-        if self._received:  # it knows the protocol, it seems
+        if self._received:  # the application seems to know the protocol
             log().warning("the application's lifespan has failed; it is served without", exc_info=error)
         else:
             log().debug("the application has no lifespan: %r", error)

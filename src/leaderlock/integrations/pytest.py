@@ -1,4 +1,4 @@
-"""pytest-xdist: the costly work of a session fixture runs in one worker, and all get its result.
+"""pytest-xdist: one worker does the costly work of a session fixture, and all get its result.
 
     # conftest.py, the top one
     import pytest
@@ -11,10 +11,10 @@
     def database():
         return create_database()  # anything that JSON can hold
 
-How many workers still work is counted by the kernel: each of them holds a shared lock from its start to
-its end, however it ends, and who can turn it into an exclusive one is the last.
+The kernel counts the workers: each holds a shared lock from its start to its end, also if it crashes.
+A worker that can convert its lock to an exclusive one is the last.
 
-(PYTEST_DONT_REWRITE: nothing is asserted here, and a conftest imports this before pytest does.)
+(PYTEST_DONT_REWRITE: this file asserts nothing, and a conftest imports this file before pytest does.)
 """
 
 from __future__ import annotations
@@ -55,20 +55,20 @@ def once_per_run(
 def once_per_run(function: Any = None, /, *, teardown: Callable[[Any], object] | None = None) -> Any:
     """Let one worker of a test run call the function; all of them get its result.
 
-    It stands below ``@pytest.fixture(scope="session")``, and the function may ask for other fixtures.
-    The first worker that needs the fixture calls it, the others wait, without wakeups. If it raises,
-    the tests of that worker get the error and the next worker calls it; likewise if that worker dies.
-    Each parameter of a parametrised fixture is called once. Without xdist, or with ``-n 0``, all of
-    this holds for the one process. The result is what JSON makes of it, for its maker too and without
-    xdist: a tuple comes back as a list.
+    Write it below ``@pytest.fixture(scope="session")``; the function may ask for other fixtures.
+    The first worker that needs the fixture calls the function; the others wait without polling. If the
+    function raises, that worker's tests get the error, and the next worker calls the function; the same
+    if that worker dies. The function is called once for each parameter of a parametrised fixture.
+    Without xdist, or with ``-n 0``, the single process follows the same rules. Every process, including
+    the calling one, gets the result as JSON returns it: a tuple becomes a list.
 
     Args:
         teardown: called with the result by the last worker to finish, when the fixtures of all workers
-            are torn down; so in another process than the function, as a rule. If there are several,
-            what was made last is torn down first. If that worker is killed before, nobody calls it.
+            are torn down; usually in another process than the function. Several results are torn down
+            in reverse order. If the last worker is killed before that, `teardown` is never called.
 
     Raises, when it decorates:
-        TypeError: what is decorated is no function, or a generator or coroutine function.
+        TypeError: the decorated object is no function, or is a generator or coroutine function.
     Raises, in the tests:
         TypeError: JSON cannot hold the result.
         pytest.UsageError: the fixture's scope is not the session, or the plugin is not loaded.
@@ -79,7 +79,7 @@ def once_per_run(function: Any = None, /, *, teardown: Callable[[Any], object] |
 
 
 class _Once:
-    """A decorated function: the same one in each worker, which is known by its name and place."""
+    """A decorated function: all workers identify it by its name and place."""
 
     def __init__(
         self, function: Callable[..., object], teardown: Callable[[Any], object] | None
@@ -104,7 +104,7 @@ class _Once:
         _known[self.name] = self
 
     def fixture(self) -> Callable[..., object]:
-        """The function as pytest is to call it: with `request`, whether it asks for that or not."""
+        """The function for pytest: with `request` in its signature, even if the original lacks it."""
         signature = inspect.signature(self.function)
         asks = "request" in signature.parameters
 
@@ -131,10 +131,10 @@ _known: dict[str, _Once] = {}
 
 
 class _Run:
-    """One run of the tests, as one of its processes has part in it.
+    """One run of the tests, as seen by one of its processes.
 
     Args:
-        directory: of the run, made by the controller; None where there is none, or on another machine.
+        directory: made by the controller; None if there is no controller, or on another machine.
     """
 
     def __init__(self, directory: str | None) -> None:
@@ -143,11 +143,11 @@ class _Run:
 
     @functools.cached_property
     def directory(self) -> str:
-        """Where the locks and the results of this run lie; private to this user."""
+        """The directory of this run's locks and results; private to this user."""
         return self._given or tempfile.mkdtemp(prefix="leaderlock-pytest-")
 
     def call(self, once: _Once, key: int, call: Callable[[], object]) -> object:
-        """The result of the function, which is called if nobody has done so yet."""
+        """The result of the function, which is called if no process has done so yet."""
         self.take_part()
 
         def checked() -> object:
@@ -161,7 +161,7 @@ class _Run:
         return os.path.join(self.directory, f"{once.name}.lock")
 
     def take_part(self) -> None:
-        """Be counted among those who work, until `leave` or the end of this process."""
+        """Count this process as working, until `leave` or its end."""
         if self._share is None:
             import fcntl  # noqa: PLC0415  (Windows has none)
 
@@ -170,15 +170,15 @@ class _Run:
             fcntl.flock(self._share.fd, fcntl.LOCK_SH)
 
     def leave(self) -> None:
-        """Be counted no more; the last one tears down."""
+        """Stop counting this process; the last one tears down."""
         share, self._share = self._share, None
         if share is None:
             return
         import fcntl  # noqa: PLC0415  (Windows has none)
 
         try:
-            # The share goes first, whether the lock is had or not (flock(2)): of two that leave at the
-            # same time, one is the last.
+            # flock(2) drops the shared lock first, even if it does not get the exclusive one: if two
+            # processes leave at the same time, one is the last.
             fcntl.flock(share.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._tear_down()
         except BlockingIOError:
@@ -194,21 +194,19 @@ class _Run:
                 made += [
                     (outcome["at"], once.teardown, outcome["result"]) for outcome in outcomes.values()
                 ]
-                if (
-                    outcomes
-                ):  # a worker that begins now, in place of one that has crashed, makes it anew
+                if outcomes:  # a worker that replaces a crashed one makes it again
                     os.unlink(f"{self._path(once)}.outcomes.json")
         made.sort(key=lambda one: one[0])
         _call_backwards([functools.partial(teardown, result) for _, teardown, result in made])
 
     def end(self) -> None:
-        """Remove the directory, if it was made here."""
+        """Remove the directory if this process made it."""
         if self._given is None and "directory" in self.__dict__:
             shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def _call_backwards(calls: list[Callable[[], object]]) -> None:
-    """Call them all, also after one that raises: its error is the context of the next one's."""
+    """Call all from last to first, even if one raises: its error is the context of the next error."""
     if calls:
         try:
             calls.pop()()
@@ -230,39 +228,39 @@ def _run_of(config: pytest.Config) -> _Run:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin the part that this process has in the run."""
+    """Make this process take part in the run."""
     told: dict[str, str] | None = getattr(config, "workerinput", None)
     run = config.stash[_KEY] = _Run((told or {}).get(_FROM_CONTROLLER))
     if told is not None:
-        # Before any worker's first test: so none is the last while another has yet to begin.
+        # Before any worker's first test: no worker is the last while another has yet to begin.
         run.take_part()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: WorkerController) -> None:
-    """Tell a worker of xdist the run's directory, if it is on this machine."""
+    """Send the run's directory to a worker of xdist, if the worker is on this machine."""
     if node.gateway.spec.popen:
         node.workerinput[_FROM_CONTROLLER] = _run_of(node.config).directory
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _leave_leaderlock_run(request: pytest.FixtureRequest) -> Iterator[None]:
-    # Automatic, and so the first to be set up and the last to be torn down; a fixture, so that what a
-    # teardown raises is an error of the run.
+    # Automatic: the first to be set up and the last to be torn down. A fixture, so that an exception
+    # from a teardown is an error of the run.
     yield
     _run_of(request.config).leave()
 
 
 @pytest.hookimpl(trylast=True)  # `-x` tears fixtures down in pytest's own hook
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """End the part of a worker that had no test."""
+    """Let a worker without tests leave the run."""
     run = session.config.stash.get(_KEY, None)
     if run is not None:
         run.leave()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave nothing behind."""
+    """Remove the files of the run."""
     run = config.stash.get(_KEY, None)
     if run is not None:
         run.end()

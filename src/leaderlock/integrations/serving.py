@@ -1,7 +1,7 @@
-"""A task of a web application, in one of the processes that serve it.
+"""A task of a web application: runs in one of the processes that serve the application.
 
-A framework loads an application in many a process that never serves a request: the parent of prefork
-workers, that of a reloader, a shell, a migration. None of those may lead.
+A framework also loads an application in processes that never serve a request: the parent of prefork
+workers, the parent of a reloader, a shell, a migration. None of them may lead.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 
 class ServedTask:
-    """A task and its candidate in this process, if that serves.
+    """A task and, if this process serves, its candidate.
 
     Args:
         task: a function of one argument, the `Leadership`.
-        prepared: what to run in its place, if that is not the task itself.
-        name: the lock's name. By default it is made of the task's name and its file's path.
+        prepared: a function that runs in place of the task; by default the task itself.
+        name: the lock's name. The default is made of the task's name and its file's path.
         path: a path in place of the name.
-        settings: as for `Election`.
+        settings: the same as for `Election`.
 
     Raises:
-        TypeError, ValueError: an argument is not of its form.
-        Unsupported: a lease where there is no such timer, or the URL of an engine.
+        TypeError, ValueError: an argument is invalid.
+        Unsupported: this system lacks the timer of a lease, or `path` is the URL of an engine.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class ServedTask:
         path: str | os.PathLike[str] | None = None,
         **settings: Unpack[Settings],
     ) -> None:
-        if getattr(task, "thread", None) == "native":  # what is prepared does not say so
+        if getattr(task, "thread", None) == "native":  # `prepared` lacks the task's attribute
             settings["thread"] = "native"
         self.run = task if prepared is None else prepared
         self.election = hook_election(task, name, path, default_name=own_name, **settings)
         self._claims: dict[int, object] = {}
 
     def stand(self) -> None:
-        """Stand for election in this process, if it does not yet."""
+        """Stand for election in this process, unless it already does."""
         mine = object()
-        # One step, as the first requests may come in several threads at once.
+        # One atomic step, since several threads may get the first requests at once.
         if self._claims.setdefault(os.getpid(), mine) is not mine:
             return
         try:
@@ -67,22 +67,22 @@ class ServedTask:
     begin = stand
 
     def adopt(self) -> None:
-        """Nothing of it belongs to one process."""
+        """Do nothing: no state here belongs to one process."""
 
     def stand_in_workers(self) -> bool:
-        """Stand in each worker of gunicorn or uWSGI, once it is ready; to be called as the app loads.
+        """Stand in each worker of gunicorn or uWSGI when it is ready; call this while the app loads.
 
         Returns:
-            True if nothing more is to be done, as this is uWSGI. Else whoever serves a request stands
-            then, at the latest.
+            True if that is enough, as under uWSGI. Otherwise each process must stand at its first
+            request at the latest.
         """
         if "uwsgi" in sys.modules:
-            from leaderlock.election.placement import uwsgi  # noqa: PLC0415  (there alone)
+            from leaderlock.election.placement import uwsgi  # noqa: PLC0415  (only under uWSGI)
 
             if uwsgi.stand_in_workers(self):
                 return True
         if "gunicorn.arbiter" in sys.modules:
-            from leaderlock.election.placement import gunicorn  # noqa: PLC0415  (there alone)
+            from leaderlock.election.placement import gunicorn  # noqa: PLC0415  (only under gunicorn)
 
             worker = gunicorn.loading_worker()
             if worker is not None:

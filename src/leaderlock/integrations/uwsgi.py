@@ -1,10 +1,10 @@
-"""uWSGI: a task in one of the workers (or mules), and in another one as soon as that one is gone.
+"""uWSGI: runs a task in one worker (or mule); when that worker ends, another one takes over.
 
     # in the module that holds the application
     from leaderlock.integrations.uwsgi import in_one_worker
     in_one_worker(task)
 
-The lock is a file, so that it outlives a reload, in which uWSGI's master executes itself anew.
+The lock is a file, so that it survives a reload, in which uWSGI's master executes itself again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from leaderlock.log import log
 
 try:
     import uwsgi
-except ImportError:  # there is no such module but inside of uWSGI
+except ImportError:  # the module exists only inside uWSGI
     uwsgi = None
 
 TYPE_CHECKING = False
@@ -53,39 +53,39 @@ def in_one_worker(
 ) -> None:
     """Let one worker of this uWSGI server run the task, while the others stand by.
 
-    To be called while the application is loaded, once for each task: where the master loads it, every
-    worker stands for election as soon as it is forked; with ``lazy-apps``, at once. The master itself,
-    spoolers and mules never do, whatever they load; for mules there is `in_one_mule`. Hooks of the
-    application's own (``uwsgi.post_fork_hook`` and ``uwsgi.atexit`` set before,
-    `uwsgidecorators.postfork` at any time) are called as before; whoever sets ``uwsgi.post_fork_hook``
-    by hand *after* this call puts it out of action.
+    Call this once for each task while the application is loaded. If the master loads the application,
+    every worker stands for election as soon as it is forked; with ``lazy-apps``, at once. The master,
+    spoolers and mules never stand, even if they load the application; for mules use `in_one_mule`. The
+    application's own hooks (``uwsgi.post_fork_hook`` and ``uwsgi.atexit`` set before,
+    `uwsgidecorators.postfork` at any time) still work. But setting ``uwsgi.post_fork_hook`` by hand
+    *after* this call disables this call.
 
     The task runs beside the requests: in a native thread, or with ``gevent-monkey-patch`` as a green
-    thread of the worker's hub; see `Election.start`. A worker that ends in
-    good order (a reload, ``max-requests``, SIGTERM) asks it to stop and waits up to 5 seconds for that;
-    the next worker leads when the process has ended. uWSGI gives no notice of the end with
-    ``skip-atexit``, in async mode without gevent, or in the midst of a request: the kernel passes the
-    lock on all the same. The task's thread blocks SIGINT, SIGTERM and SIGHUP, and so do threads and
-    programs that it starts, unless it unblocks them first.
+    thread of the worker's hub; see `Election.start`. A worker that ends in good order (a reload,
+    ``max-requests``, SIGTERM) asks the task to stop and waits up to 5 seconds; the next worker leads
+    when the process has ended. uWSGI does not announce the end with ``skip-atexit``, in async mode
+    without gevent, or during a request: the kernel passes the lock on anyway. The task's thread blocks
+    SIGINT, SIGTERM and SIGHUP; threads and programs that the task starts inherit this, unless the task
+    unblocks the signals first.
 
-    A lock that cannot be used stops no worker: the error goes to the log, and the worker tries again
-    after a backoff. What the ``leaderlock`` logger says goes to uWSGI's log, unless the application
-    gives it or the root logger a handler.
+    A lock that cannot be used does not stop a worker: the worker logs the error, and tries again after
+    a backoff. The ``leaderlock`` logger writes to uWSGI's log, unless the application gives a handler
+    to this logger or to the root logger.
 
     Args:
         task: a function of one argument, the `Leadership`.
-        name: the lock's name. By default it is made of the task's name and the path of the file that
-            calls this, so that other applications of the same user do not get in its way; a rolling
-            release into a new directory needs a name of your own.
+        name: the lock's name. The default is made of the task's name and the path of the calling file,
+            so that other applications of the same user do not get in its way. Set a name if each
+            release goes into a new directory: the releases then share one leader.
         path: a path in place of the name.
-        on_return, backoff, lease, on_elected, on_resigned, thread: as for `Election`; a worker
+        on_return, backoff, lease, on_elected, on_resigned, thread: the same as for `Election`; a worker
             whose task misses its lease is killed.
 
     Raises:
-        TypeError, ValueError: an argument is not of its form.
-        Unsupported: a lease where there is no such timer, or the URL of an engine; this is not a uWSGI
-            server; it was started without ``enable-threads``; or it has loaded the application in a
-            subinterpreter.
+        TypeError, ValueError: an argument is invalid.
+        Unsupported: this system lacks the timer of a lease, or `path` is the URL of an engine;
+            this is not a uWSGI server; the server was started without ``enable-threads``; or it has
+            loaded the application in a subinterpreter.
     """
     election = hook_election(
         task,
@@ -100,7 +100,7 @@ def in_one_worker(
     )
     require_threads()
     require_main_interpreter()
-    if uwsgi.worker_id() > 0:  # loaded by a worker, for which post_fork_hook will not be called again
+    if uwsgi.worker_id() > 0:  # a worker loads it; uWSGI will not call post_fork_hook
         begin_here(functools.partial(_stand, election, task))
     elif uwsgi.mule_id() == 0:
         begin_in(uwsgi.worker_id, functools.partial(_stand, election, task))
@@ -121,18 +121,18 @@ def in_one_mule(
 ) -> None:
     """Let one mule of this uWSGI server run the task, while the other mules stand by.
 
-    For a task that is to share no interpreter with requests, and that no ``harakiri``,
-    ``max-requests`` or reload of the workers alone is to end. All else is as for `in_one_worker`. Two
-    mules (``mules = 2``) are what a failover within milliseconds needs: a single one is forked anew
-    by the master first.
+    Use a mule if the task must not share an interpreter with requests, and must not be ended by
+    ``harakiri``, ``max-requests`` or a reload of the workers alone. All other rules are those of
+    `in_one_worker`. For a failover within milliseconds, run two mules (``mules = 2``): the master must
+    first fork a single mule again.
 
-    To be called while the master loads the application; every mule stands as soon as it is forked,
-    whether it has a module of its own or not. With ``lazy-apps`` no mule loads the application: let a
-    module of the mule's own campaign (``mule = module.py``), by `Election.run`, in its main thread.
+    Call this while the master loads the application; every mule stands as soon as it is forked,
+    whether or not it has a module of its own. With ``lazy-apps`` no mule loads the application: call
+    `Election.run` in the main thread of the mule's own module (``mule = module.py``).
 
     Raises:
-        TypeError, ValueError, Unsupported: as `in_one_worker`; Unsupported, too, if there is no mule,
-            or if a worker or a mule calls it.
+        TypeError, ValueError, Unsupported: the same as `in_one_worker`. Unsupported, too, if there is
+            no mule, or if a worker or a mule calls this.
     """
     election = hook_election(
         task,
@@ -147,7 +147,7 @@ def in_one_mule(
     )
     require_threads()
     require_main_interpreter()
-    if uwsgi.worker_id() > 0 or uwsgi.mule_id() > 0:  # newer uWSGI would end such a mule without notice
+    if uwsgi.worker_id() > 0 or uwsgi.mule_id() > 0:  # newer uWSGI would end such a mule silently
         raise Unsupported(
             "in_one_mule is for an application that the master loads: without lazy-apps, outside of a "
             "mule's own module. Let such a module campaign by leaderlock.Election(...).run(task)"

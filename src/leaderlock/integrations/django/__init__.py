@@ -1,4 +1,4 @@
-"""Django: tasks in one of the processes that serve, and a command that shows who leads.
+"""Django: tasks that run in one of the serving processes, and a command that shows the leader.
 
 # settings.py
 INSTALLED_APPS = [..., "leaderlock.integrations.django"]

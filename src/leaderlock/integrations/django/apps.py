@@ -1,4 +1,4 @@
-"""The app: each process that serves stands for election."""
+"""The Django app: each serving process stands for election."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from leaderlock.integrations.serving import ServedTask
 
 
-class LeaderlockConfig(AppConfig):  # type: ignore[misc]  # Django has no types of its own
+class LeaderlockConfig(AppConfig):  # Django has no type hints
     """Stands for election for each task of ``settings.LEADERLOCK``, where requests are served.
 
-    These are the workers of gunicorn and uWSGI, once they are ready; ``manage.py runserver``, but not
+    These are the workers of gunicorn and uWSGI when they are ready; ``manage.py runserver``, but not
     its autoreloader's parent; and under any other server each process from its first request on. Other
-    commands (``migrate``, ``shell``, ``test``) never stand, nor does a test client.
+    commands (``migrate``, ``shell``, ``test``) never stand, and test clients never stand.
     """
 
     name = "leaderlock.integrations.django"
     label = "leaderlock"
 
     def ready(self) -> None:
-        """Called by Django in every process, whatever it is for."""
+        """Stand, or wait for the first request. Django calls this in every process of any kind."""
         self._at_first_request: list[ServedTask] = []
         for path, keywords in configured().items():
             task = task_of(path, keywords)
@@ -39,10 +39,10 @@ class LeaderlockConfig(AppConfig):  # type: ignore[misc]  # Django has no types 
             request_started.connect(self._stand, dispatch_uid="leaderlock")
 
     def _stand(self, sender: type[object], **_: object) -> None:
-        from django.core.handlers.asgi import ASGIHandler  # noqa: PLC0415  (a server has it, or has not)
-        from django.core.handlers.wsgi import WSGIHandler  # noqa: PLC0415  (likewise)
+        from django.core.handlers.asgi import ASGIHandler  # noqa: PLC0415  (a server has imported it)
+        from django.core.handlers.wsgi import WSGIHandler  # noqa: PLC0415  (a server has imported it)
 
-        if issubclass(sender, (ASGIHandler, WSGIHandler)):  # not a test client's
+        if issubclass(sender, (ASGIHandler, WSGIHandler)):  # no test client
             request_started.disconnect(dispatch_uid="leaderlock")
             for task in self._at_first_request:
                 task.stand()

@@ -1,4 +1,4 @@
-"""The tasks that ``settings.LEADERLOCK`` names."""
+"""The tasks in ``settings.LEADERLOCK``."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from leaderlock.election.leadership import Leadership
 
 _KEYS = ("path", *(key for key in keywords_of(Election.__init__) if key != "lock"))
-"""The settings that a task may have."""
+"""The settings that a task accepts."""
 
 
 def configured() -> dict[str, Mapping[str, Any]]:
-    """The settings of each task, by its dotted path.
+    """The settings of each task, keyed by its dotted path.
 
     Raises:
-        ImproperlyConfigured: the setting is not of its form.
+        ImproperlyConfigured: ``settings.LEADERLOCK`` is invalid.
     """
     tasks = getattr(settings, "LEADERLOCK", {})
     if isinstance(tasks, dict) and all(
@@ -50,8 +50,8 @@ def task_of(path: str, keywords: Mapping[str, Any]) -> ServedTask:
     """The task with this dotted path.
 
     Raises:
-        ImproperlyConfigured: it cannot be imported, is no function of one argument, or a setting of its
-            is wrong.
+        ImproperlyConfigured: the task cannot be imported, is no function of one argument, or one of its
+            settings is wrong.
     """
     for key in keywords:
         if key not in _KEYS:
@@ -78,7 +78,7 @@ def _settings_file() -> str:
 
 
 def _imported(callback: object) -> object:
-    """A callback that the settings give by its dotted path, or as it is."""
+    """A callback from the settings: imported if given by its dotted path, otherwise unchanged."""
     return import_string(callback) if isinstance(callback, str) else callback
 
 
@@ -86,10 +86,10 @@ def _prepared(function: Any, what: str = "the task") -> Callable[[Leadership], o
     require_task(function, what)
 
     def run(leadership: Leadership) -> object:
-        apps.ready_event.wait()  # elected while the apps after this one get ready
+        apps.ready_event.wait()  # a leader may be elected before all apps are ready
         try:
             return function(leadership)
         finally:
-            connections.close_all()  # this thread's own
+            connections.close_all()  # the connections of this thread
 
     return run

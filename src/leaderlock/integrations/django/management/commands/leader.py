@@ -1,4 +1,4 @@
-"""``manage.py leader``: who leads, and who waits; or a process of its own that campaigns."""
+"""``manage.py leader``: shows the leader and the waiting processes; or stands for election itself."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from leaderlock.election.election import Election
 
 
-class Command(BaseCommand):  # type: ignore[misc]  # Django has no types of its own
-    """Show the state of each task of ``settings.LEADERLOCK``, or run one."""
+class Command(BaseCommand):  # Django has no type hints
+    """Show the state of each task in ``settings.LEADERLOCK``, or run one task."""
 
     help = (
         "Shows which process leads for each task of settings.LEADERLOCK, and who waits; "
@@ -29,7 +29,7 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types of its 
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """What the command takes."""
+        """Declare the command's options."""
         parser.add_argument(
             "--run",
             metavar="PATH.TO.TASK",
@@ -38,7 +38,7 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types of its 
         )
 
     def handle(self, *_: Any, **options: Any) -> None:
-        """Do it."""
+        """Run the command."""
         try:
             if options["run"]:
                 self._run(options["run"])
