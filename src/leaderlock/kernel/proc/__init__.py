@@ -1,1 +1,1 @@
-"""What ``/proc`` tells: locks and their queues, processes, mounts, containers, open files."""
+"""Reads ``/proc``: locks and their queues, processes, mounts, containers, open files."""

@@ -1,4 +1,4 @@
-"""Which control group a process belongs to, which container that is, and whether it is frozen."""
+"""The control group and the container of a process, and whether the group is frozen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 from leaderlock.kernel.proc.processes import read
 
 _SHOWN = 12
-"""Digits of a container's ID that its runtime shows, and we too."""
+"""Digits of a container's ID that its runtime shows; we show the same."""
 
 _RUNTIMES = {
     "docker": "docker",
@@ -16,13 +16,14 @@ _RUNTIMES = {
     "crio": "cri-o",
     "libpod": "podman",
 }
-"""How the runtimes call a container's control group: ``docker-<id>.scope`` or ``/docker/<id>``."""
+"""Names in a container's control group, by runtime: ``docker-<id>.scope`` or ``/docker/<id>``."""
 
 
 def cgroup_of(pid: int) -> str | None:
-    """The path of the process's control group, as cgroups(7) names it; None if gone or hidden.
+    """The path of the process's control group (cgroups(7)); None if the process is gone or hidden.
 
-    That of version 2; where this is ``/`` (a hybrid or an old system), the longest of version 1's.
+    The path is that of version 2. Where that is ``/`` (a hybrid or an old system), the longest path of
+    version 1 is returned.
     """
     return _deepest(read(f"/proc/{pid}/cgroup"))
 
@@ -37,12 +38,12 @@ def _deepest(content: bytes | None) -> str | None:
 
 
 def container_of(cgroup: str | None, pids: list[int]) -> str | None:
-    """The container, as its runtime and the beginning of its ID: ``docker 0123456789ab``.
+    """The runtime and the beginning of the ID of the process's container: ``docker 0123456789ab``.
 
     Args:
-        cgroup: of the process.
-        pids: its numbers in each PID namespace (`Identity.pids`): more than one means a container,
-            even where the control group does not tell which.
+        cgroup: the process's control group.
+        pids: its process ID in each PID namespace (`Identity.pids`): more than one means a container,
+            even where the control group names none.
     """
     if (named := _named_by(cgroup)) is not None or len(pids) < 2:
         return named
@@ -68,7 +69,7 @@ def _named_by(cgroup: str | None) -> str | None:
 
 
 class Freezers:
-    """Which control groups are frozen, of either version; each is looked at once."""
+    """Checks which control groups are frozen, of either version; reads each group once."""
 
     def __init__(self) -> None:
         self._mounts = [line for line in _lines("/proc/self/mountinfo") if " - cgroup" in line]
@@ -106,13 +107,13 @@ def _is_frozen(groups: dict[str, str], mounts: list[str]) -> bool:
 
 
 def _groups_in(content: bytes | None) -> dict[str, str]:
-    """Control groups by controllers; version 2's has none (proc_pid_cgroup(5))."""
+    """Control groups by controllers; the group of version 2 has none (proc_pid_cgroup(5))."""
     rows = [line.split(":", 2) for line in os.fsdecode(content or b"").split("\n") if line]
     return {controllers: path for _, controllers, path in rows}
 
 
 def _below(group: str, root: str) -> str | None:
-    """Where the group lies below what a mount shows; None if outside."""
+    """The group's path below the root of a mount; None if the mount does not show the group."""
     if root == "/":
         return group.lstrip("/")
     if group == root or group.startswith(f"{root}/"):
@@ -121,7 +122,7 @@ def _below(group: str, root: str) -> str | None:
 
 
 def _lines(path: str) -> list[str]:
-    content = read(path)  # None: gone, hidden, or a file that this version of cgroups does not have
+    content = read(path)  # None: gone, hidden, or not a file of this version of cgroups
     return os.fsdecode(content).split("\n")[:-1] if content else []
 
 

@@ -1,9 +1,9 @@
-"""`lock_table`: every lock on files, of all kinds, and the descriptors that keep one alive.
+"""`lock_table`: every lock on files, of all kinds, and the descriptors that keep a lock alive.
 
-Two sources: ``/proc/locks``, which names the process that called flock, and fdinfo of each process
-(proc_pid_fdinfo(5)), which names the descriptors that the lock lives in. The second one knows more:
-a descriptor that a killed leader's child has inherited, and in a container the lock whose caller has
-ended, which ``/proc/locks`` leaves out there.
+There are two sources: ``/proc/locks`` names the process that called flock, and fdinfo of each process
+(proc_pid_fdinfo(5)) names the descriptors that carry the lock. Only fdinfo shows a descriptor that a
+killed leader's child has inherited, and, in a container, a lock whose caller has ended:
+``/proc/locks`` leaves that lock out there.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ class Lock:
     """One lock, held or waited for.
 
     Attributes:
-        kind: ``flock``, ``posix`` (fcntl F_SETLK), ``ofd`` (F_OFD_SETLK), ``lease``, or what else the
-            kernel calls it.
-        pid: the process that asked for it, as this process numbers it; None where the kernel does not
-            tell (OFD locks belong to no process; its caller may have ended in another namespace).
-        waiting: False for a holder, True for one in the queue.
-        exclusive: a write lock, or a read (shared) one.
+        kind: ``flock``, ``posix`` (fcntl F_SETLK), ``ofd`` (F_OFD_SETLK), ``lease``, or the kernel's
+            name of another kind.
+        pid: the process that requested the lock, in this process's PID namespace; None where the kernel
+            does not say (OFD locks belong to no process; a caller may have ended in another namespace).
+        waiting: False for a holder, True for a waiter in the queue.
+        exclusive: True for a write lock, False for a read (shared) lock.
         device: major and minor number of the file system, as the kernel prints them.
-        inode: the file's inode number, likewise.
+        inode: the file's inode number, as the kernel prints it.
         start: the first byte locked.
-        end: the last byte locked; None to the end of the file, however long.
-        descriptors: (process ID, descriptor) of each that the lock is seen to live in; looked for only
-            if one file's locks were asked for, and only in processes that this one may look into.
+        end: the last byte locked; None if the lock reaches to the end of the file, at any length.
+        descriptors: (process ID, descriptor) of each descriptor that carries the lock; searched only if
+            a path was given, and only in processes whose fdinfo this process may read.
     """
 
     kind: str
@@ -48,17 +48,17 @@ class Lock:
 
 
 def lock_table(path: str | os.PathLike[str] | None = None) -> list[Lock] | None:
-    """The locks that this process may see, as the kernel lists them: a holder, then who waits for it.
+    """The locks that this process may see, in the kernel's order: a holder, then its waiters.
 
     Args:
-        path: tell only this file's, and which descriptors they live in.
+        path: return only this file's locks, with the descriptors that carry them.
 
     Returns:
-        None where there is no ``/proc/locks``. The kernel leaves out callers in PID namespaces that
-        cannot be seen from here.
+        None where there is no ``/proc/locks``. The kernel leaves out callers in PID namespaces that are
+        not visible from this one.
 
     Raises:
-        OSError: the path is missing, or may not be looked at.
+        OSError: the path is missing, or this user may not look it up.
     """
     if path is None:
         lines = read_locks()
@@ -83,16 +83,16 @@ def _with_descriptors(table: list[Lock], status: os.stat_result) -> list[Lock]:
 
 
 def descriptors_on(status: os.stat_result) -> list[tuple[int, int]]:
-    """(Process ID, descriptor) of each that leads to the file, in every process that can be seen.
+    """(Process ID, descriptor) of each descriptor that leads to the file, in every visible process.
 
-    Without rights over other users' processes (proc(5), ptrace(2)) these are the caller's own ones.
+    Without rights over other users' processes (proc(5), ptrace(2)), only the user's own are visible.
     """
     found = []
     for pid in _entries("/proc"):
         for fd in _entries(f"/proc/{pid}/fd"):
             try:
                 seen = os.stat(f"/proc/{pid}/fd/{fd}")
-            except OSError:  # it was closed meanwhile, or its file system does not answer (ESTALE)
+            except OSError:  # closed by now, or the file system does not answer (ESTALE)
                 continue
             if seen.st_ino == status.st_ino and seen.st_dev == status.st_dev:
                 found.append((pid, fd))
@@ -100,23 +100,23 @@ def descriptors_on(status: os.stat_result) -> list[tuple[int, int]]:
 
 
 def locks_in(pid: int, fd: int) -> list[Lock]:
-    """The locks that live in a descriptor; POSIX ones live in its process and are told as well."""
+    """The locks that a descriptor carries, and the POSIX locks on its file, which its process holds."""
     try:
         with open(f"/proc/{pid}/fdinfo/{fd}", "rb") as file:
             return [_parse(line[5:]) for line in file if line.startswith(b"lock:")]
-    except OSError:  # ENOENT, ESRCH: it ended meanwhile; EACCES, EPERM: it is somebody else's
+    except OSError:  # ENOENT, ESRCH: the process has ended; EACCES, EPERM: it is another user's
         return []
 
 
 def _entries(directory: str) -> list[int]:
     try:
         return [int(name) for name in os.listdir(directory) if name.isdecimal()]
-    except OSError:  # as above
+    except OSError:  # ENOENT: the process has ended; EACCES, EPERM: it is another user's
         return []
 
 
 def _parse(line: bytes) -> Lock:
-    # "1: POSIX  ADVISORY  READ  417 fe:00:131 100 EOF", or "1: -> FLOCK ..." for one that waits.
+    # "1: POSIX  ADVISORY  READ  417 fe:00:131 100 EOF", or "1: -> FLOCK ..." for a waiter.
     fields = line.split()
     waiting = fields[1] == b"->"
     kind, _, access, pid, place, start, end = fields[1 + waiting :][:7]

@@ -1,10 +1,10 @@
-"""Which file system lies behind a descriptor, from ``/proc/self/mountinfo``."""
+"""The file system behind a descriptor, from ``/proc/self/mountinfo``."""
 
 from __future__ import annotations
 
 import os
 
-# flock on these may be local to each client, be lost with the server's lease, or not exist.
+# On these, flock may be local to each client, be lost with the server's lease, or not exist.
 _NETWORK = frozenset(
     [
         "afs",
@@ -43,14 +43,14 @@ class Mount:
     """One line of mountinfo (proc_pid_mountinfo(5)).
 
     Attributes:
-        device: major and minor number, as ``/proc/locks`` prints them; on btrfs and overlay they
-            differ from stat(2)'s.
-        kind: the file system's type, ``ext4`` or ``fuse.sshfs``, say.
-        mount_point: where it is mounted.
+        device: major and minor number, as ``/proc/locks`` prints them; on btrfs and overlay, stat(2)
+            returns other numbers.
+        kind: the file system's type, such as ``ext4`` or ``fuse.sshfs``.
+        mount_point: the directory where the file system is mounted.
         source: the device or server.
-        root: what is mounted of the file system: ``/``, or a directory in it (a bind mount, a
+        root: the mounted part of the file system: ``/``, or a directory in it (a bind mount, a
             subvolume).
-        options: those of the mount and then those of the file system, as mount(8) takes them.
+        options: the options of the mount, then those of the file system, as mount(8) takes them.
     """
 
     __slots__ = ("device", "kind", "mount_point", "options", "root", "source")
@@ -73,17 +73,17 @@ class Mount:
 
     @property
     def is_network(self) -> bool:
-        """Whether several machines can have it mounted."""
+        """Whether several machines can mount this file system."""
         return self.kind in _NETWORK
 
 
 def mount_of(fd: int, known: dict[bytes, Mount] | None = None) -> Mount | None:
-    """The mount that a descriptor was opened through; None where the kernel does not tell.
+    """The mount through which a descriptor was opened; None where the kernel does not say.
 
-    It does not where ``/proc`` is missing, and for files without a path, such as a memfd.
+    The kernel does not say where ``/proc`` is missing, and for files without a path, such as a memfd.
 
     Args:
-        known: from `mounts_by_id`, for one who asks about many descriptors.
+        known: the result of `mounts_by_id`, for a caller with many descriptors.
     """
     try:
         with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
@@ -99,10 +99,10 @@ def mount_of(fd: int, known: dict[bytes, Mount] | None = None) -> Mount | None:
 
 
 def place_of(fd: int) -> tuple[tuple[int, int], int]:
-    """Device and inode number of a descriptor's file as ``/proc/locks`` prints them.
+    """Device and inode number of a descriptor's file, as ``/proc/locks`` prints them.
 
-    The device is the file system's. On btrfs and overlay stat(2) tells another one: a subvolume has its
-    own, and so has what lies in a lower layer on another file system.
+    The device is the file system's. On btrfs and overlay, stat(2) returns another device: a subvolume
+    has its own, and so has a file in a lower layer on another file system.
     """
     status = os.fstat(fd)
     mount = mount_of(fd)
@@ -111,31 +111,31 @@ def place_of(fd: int) -> tuple[tuple[int, int], int]:
 
 
 def mounts() -> list[Mount]:
-    """Every mount that this process sees, the last made last; empty where ``/proc`` is missing."""
+    """Every mount that this process sees, the newest last; empty where ``/proc`` is missing."""
     return [_parse(line) for line in _mountinfo()]
 
 
 def mounts_by_id() -> dict[bytes, Mount]:
-    """Every mount that this process sees, by the ID that ``/proc/PID/fdinfo`` names."""
+    """Every mount that this process sees, by its ID in ``/proc/PID/fdinfo``."""
     return {line.split(b" ", 1)[0]: _parse(line) for line in _mountinfo()}
 
 
 def local_devices() -> set[int]:
-    """The device (``st_dev``) of every file system mounted now that is not a network one.
+    """The device (``st_dev``) of every mounted file system that is not a network file system.
 
-    Files on btrfs and some overlays have other devices than their mount: for these, ask `mount_of`. No
-    more of a line is looked at than that needs: a forked worker that makes a lock copies a page for
-    every few objects, and dies the later for each.
+    Files on btrfs and some overlays have other devices than their mount: for these, use `mount_of`. The
+    function parses only the needed part of a line: a forked worker that makes a lock copies a page for
+    every few objects, and each page delays the release at its death.
     """
     found = map(_device_and_kind, _mountinfo())
     return {os.makedev(*device) for device, kind in found if kind not in _NETWORK}
 
 
 def _mountinfo() -> list[bytes]:
-    """Its lines; none where ``/proc`` is missing."""
+    """The lines of ``/proc/self/mountinfo``; none where ``/proc`` is missing."""
     try:
         fd = os.open("/proc/self/mountinfo", os.O_RDONLY)
-    except FileNotFoundError:  # as above
+    except FileNotFoundError:  # no /proc: not Linux, or a bare chroot
         return []
     try:
         text = b""
@@ -167,16 +167,16 @@ def _parse(line: bytes) -> Mount:
 
 
 def _path(field: bytes) -> str:
-    r"""Undo the kernel's escapes: blanks and backslashes stand as ``\040`` and the like."""
+    r"""Undo the kernel's escapes: the kernel writes blanks and backslashes as ``\040`` and the like."""
     parts = field.split(b"\\")
     unescaped = [bytes([int(part[:3], 8)]) + part[3:] for part in parts[1:]]
     return os.fsdecode(parts[0] + b"".join(unescaped))
 
 
 def real_path(path: str) -> str:
-    """As os.path.realpath, but a link that cannot be read stays in the path, rather than raise.
+    """The path without symlinks (os.path.realpath); the absolute path if a link cannot be read.
 
-    That of ``/proc/PID/root`` cannot where the process has ended, or is another user's.
+    ``/proc/PID/root`` cannot be read where the process has ended, or is another user's.
     """
     try:
         return os.path.realpath(path)

@@ -1,7 +1,7 @@
-"""Which processes have a locked file open, from ``/proc/PID/fdinfo`` (proc_pid_fdinfo(5)).
+"""The processes that have a locked file open, from ``/proc/PID/fdinfo`` (proc_pid_fdinfo(5)).
 
-The lock table names who called flock(2). The lock belongs to the open file description, which may have
-passed on to others since, by fork(2) or over a socket: these have it in their fdinfo.
+The lock table names the process that called flock(2). But the lock belongs to the open file
+description, which other processes may have got by fork(2) or over a socket: their fdinfo shows it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def descriptors_with_flocks(pid: int) -> dict[Place, str] | None:
-    """The flocks that the process's descriptors carry: by their place, the descriptor's path in /proc.
+    """The flocks of the process's descriptors: from the file's place to the descriptor's path in /proc.
 
-    None if we may not look, or the process is gone.
+    None if this user may not read the descriptors, or the process is gone.
     """
-    # A process whose first thread has ended shows no descriptors of its own: its other threads do.
+    # A process whose first thread has ended shows no descriptors; its other threads show them.
     directory = f"/proc/{pid}"
     found: dict[Place, str] = {}
     try:
@@ -39,12 +39,12 @@ def descriptors_with_flocks(pid: int) -> dict[Place, str] | None:
 
 
 def processes() -> list[int]:
-    """The number of every process that can be seen."""
+    """The ID of every visible process."""
     return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
 def links_of(pid: int) -> list[tuple[str, str]]:
-    """Each ``/proc/PID/fd/N`` of the process and what it leads to; empty if we may not look."""
+    """Each ``/proc/PID/fd/N`` of the process and its target; empty if this user may not read them."""
     try:
         names = os.listdir(f"/proc/{pid}/fd")
     except (FileNotFoundError, ProcessLookupError, PermissionError):
@@ -59,7 +59,7 @@ def flocks_by(descriptor: str) -> list[Place]:
 
 
 def link_of(descriptor: str) -> str | None:
-    """What a ``/proc/PID/fd/N`` leads to: a path, perhaps with " (deleted)"; None as above."""
+    """The target of a ``/proc/PID/fd/N``, perhaps with " (deleted)"; None if gone or unreadable."""
     try:
         return os.readlink(descriptor)
     except (FileNotFoundError, ProcessLookupError, PermissionError):

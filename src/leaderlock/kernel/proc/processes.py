@@ -1,4 +1,4 @@
-"""What ``/proc`` tells of a process."""
+"""Facts about a process, from ``/proc``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 
 
 def pid_in_its_namespace(pid: int) -> int | None:
-    """The number by which a process knows itself: another one if it lives in a container.
+    """The process's own ID, in the innermost PID namespace; in a container the ID differs from `pid`.
 
     None if the process is gone or hidden (proc(5), hidepid).
     """
@@ -16,12 +16,12 @@ def pid_in_its_namespace(pid: int) -> int | None:
 
 
 class Identity:
-    """Who a process is, from proc_pid_status(5).
+    """State, user and IDs of a process, from proc_pid_status(5).
 
     Attributes:
-        state: one letter, as proc_pid_stat(5) explains them.
-        uid: the user it acts as (the effective user ID).
-        pids: its number here and in each PID namespace below, in which it lives as well.
+        state: one letter, explained in proc_pid_stat(5).
+        uid: the effective user ID.
+        pids: the process ID here, and in each PID namespace below to which the process belongs.
     """
 
     __slots__ = ("pids", "state", "uid")
@@ -33,18 +33,18 @@ class Identity:
 
 
 def identity_of(pid: int) -> Identity | None:
-    """Who the process is, or None if it is gone or hidden."""
+    """The identity of the process; None if the process is gone or hidden."""
     content = read(f"/proc/{pid}/status")
     if content is None:
         return None
-    # The name, in the first line, may hold anything but a newline, which the kernel escapes.
+    # The name, in the first line, may contain any characters except a newline, which is escaped.
     pids = [int(number) for number in _field(content, b"NSpid").split()]
     uid = int(_field(content, b"Uid").split()[1])
     return Identity(_field(content, b"State")[:1].decode(), uid, pids or [pid])
 
 
 def wait_for_end(pid: int, seconds: float) -> bool:
-    """Wait until the process has ended, but no longer than that; whether it has."""
+    """Wait until the process ends, for at most so many seconds; return whether the process ended."""
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -52,7 +52,7 @@ def wait_for_end(pid: int, seconds: float) -> bool:
     except OSError:  # ENOSYS: before Linux 5.3; EMFILE
         return False
     try:
-        import select  # noqa: PLC0415  (a file of its own, which a holder that asks need not load)
+        import select  # noqa: PLC0415  (a shared library: load it only for this wait)
 
         return bool(select.select([fd], [], [], seconds)[0])
     finally:
@@ -60,9 +60,9 @@ def wait_for_end(pid: int, seconds: float) -> bool:
 
 
 def is_stuck(pid: int, seconds: float) -> bool:
-    """Whether the process is in one uninterruptible sleep for so long: a disk takes less.
+    """Whether the process stays in one uninterruptible sleep for so many seconds.
 
-    Who writes to a file is in such a sleep often, and for an instant.
+    A process that writes to a file is often in such a sleep, but for an instant: a disk takes less.
     """
     before = read(f"/proc/{pid}/status")
     if before is None or wait_for_end(pid, seconds):
@@ -80,7 +80,7 @@ def _field(content: bytes, name: bytes) -> bytes:
 
 
 def is_there(pid: int) -> bool:
-    """Whether a process has this number: also one that ``/proc`` hides from us."""
+    """Whether a process has this ID, even if ``/proc`` hides the process from us."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -91,7 +91,7 @@ def is_there(pid: int) -> bool:
 
 
 def start_of(pid: int) -> float | None:
-    """When a process was started, in seconds since the epoch, give or take one; None as above."""
+    """When the process started, in seconds since the epoch, to a second; None if gone or hidden."""
     line = read(f"/proc/{pid}/stat")
     booted = read("/proc/stat")
     if line is None or booted is None:
@@ -102,9 +102,9 @@ def start_of(pid: int) -> float | None:
 
 
 def read(path: str) -> bytes | None:
-    """A file of ``/proc`` or ``/sys``; None if it is missing (its process is gone, say) or hidden.
+    """The content of a file of ``/proc`` or ``/sys``; None if the file is missing or hidden.
 
-    A process or a control group may go while it is read: ESRCH, ENODEV.
+    A process or a control group may disappear during the reading: ESRCH, ENODEV.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -124,7 +124,7 @@ def read(path: str) -> bytes | None:
 
 
 def command_line(pid: int) -> str | None:
-    """The process's command line, or None if it is gone, hidden, or has none (a zombie)."""
+    """The command line; None if the process is gone or hidden, or has none (a zombie)."""
     content = read(f"/proc/{pid}/cmdline")
     return os.fsdecode((content or b"").rstrip(b"\0").replace(b"\0", b" ")) or None
 
@@ -141,7 +141,7 @@ class Process:
 
 
 def process_table() -> dict[int, Process]:
-    """Every process that can be seen, by its ID (proc_pid_stat(5))."""
+    """Every visible process, by its ID (proc_pid_stat(5))."""
     table = {}
     for entry in os.listdir("/proc"):
         if entry.isdecimal():
@@ -152,10 +152,10 @@ def process_table() -> dict[int, Process]:
 
 
 def process_of(pid: int) -> Process | None:
-    """One process, or None if it is gone or hidden."""
+    """One process; None if the process is gone or hidden."""
     line = read(f"/proc/{pid}/stat")
     if line is None:
         return None
-    # The name, in parentheses, may hold anything, parentheses and blanks included.
+    # The name, in parentheses, may contain any characters, also parentheses and blanks.
     state, parent, group, *_ = line[line.rindex(b")") + 2 :].split()
     return Process(int(parent), int(group), state in (b"Z", b"X"))

@@ -1,4 +1,4 @@
-"""Who holds a file's flock and who waits for it, in the order in which they will get it."""
+"""The holders of a file's flock, and its waiters in the order in which the lock is granted."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 
 def queue_on(device: tuple[int, int], inode: int) -> list[FlockEntry] | None:
-    """The entries for one file: its holders, then those who wait, who comes first first.
+    """The entries for one file: its holders, then its waiters, the next in line first.
 
-    Since Linux 4.20 waiters form a tree: each hangs on the holder, or on the waiter before it that it
-    conflicts with, and ``/proc/locks`` indents it by its depth there. Depth is therefore the order:
-    those who wait shared beside each other get the lock together, before those who hang on them. (Linux
-    4.20 to 5.12 shows the first level only: `shows_whole_queue`.)
+    Since Linux 4.20 waiters form a tree: the parent of a waiter is the holder, or an earlier waiter
+    that conflicts with the waiter. ``/proc/locks`` indents each waiter by its depth in the tree. So the
+    depth is the order: shared waiters at one depth get the lock together, before the waiters below
+    them. (Linux 4.20 to 5.12 shows the first level only: `shows_whole_queue`.)
 
-    A lock and its queue come out as one piece, whole. But between two pieces others lock and unlock,
-    and then the kernel may go past a piece, or give it twice: that a lock is free is believed only when
-    several readings agree, and of a lock that comes twice the last one counts.
+    The kernel prints a lock with its whole queue as one piece. But between two pieces other processes
+    lock and unlock, and the kernel may then skip a piece, or print it twice. So a lock counts as free
+    only if several readings agree, and of a lock printed twice the last piece counts.
 
     Args:
         device: major and minor number, as in ``/proc/locks``.
-        inode: likewise (`leaderlock.kernel.proc.mounts.place_of`).
+        inode: the inode number, as in ``/proc/locks`` (`leaderlock.kernel.proc.mounts.place_of`).
 
     Returns:
         None where there is no ``/proc/locks``.
@@ -42,9 +42,9 @@ def queue_on(device: tuple[int, int], inode: int) -> list[FlockEntry] | None:
 
 
 class AllFlocks:
-    """Who holds and who waits, of every file at one moment: for one who asks about many of them.
+    """Holders and waiters of every file at one moment, for a caller with many files.
 
-    As in `queue_on`, a lock that any of the readings shows is believed to be held.
+    As in `queue_on`, a lock counts as held if any of the readings shows it.
     """
 
     def __init__(self) -> None:
@@ -58,13 +58,13 @@ class AllFlocks:
                 before = table
 
     def on(self, device: tuple[int, int], inode: int) -> list[FlockEntry]:
-        """The entries for one file, as `queue_on` gives them."""
+        """The entries for one file, as `queue_on` returns them."""
         lines = self._lines.get(b"%02x:%02x:%d" % (*device, inode), [])
         found = [(_depth(line), _entry(line, device, inode)) for line in once(lines)]
         return [entry for _, entry in sorted(found, key=lambda pair: pair[0])]
 
     def holders(self) -> dict[Place, int]:
-        """Who holds a flock on which file: one of them, where several share it."""
+        """From each locked file to its holder: one of the holders, where several share the lock."""
         if self._holders is not None:
             return self._holders
         found: dict[Place, int] = {}
@@ -78,7 +78,7 @@ class AllFlocks:
 
 
 def _by_place(table: bytes) -> dict[bytes, list[bytes]]:
-    """The lines of flocks by their place, as the table writes it."""
+    """The lines of flocks, by the file's place as the table prints it."""
     found: dict[bytes, list[bytes]] = {}
     for line in table.splitlines():
         if b" FLOCK " in line:
@@ -87,14 +87,14 @@ def _by_place(table: bytes) -> dict[bytes, list[bytes]]:
 
 
 def shows_whole_queue() -> bool:
-    """Whether this kernel's ``/proc/locks`` shows all who wait, and not only the first ones."""
+    """Whether this kernel's ``/proc/locks`` shows all waiters, and not only the first level."""
     major, minor, *_ = os.uname().release.split("-")[0].split(".")
     version = (int(major), int("".join(c for c in minor if c.isdigit())))
     return not (4, 20) <= version < (5, 13)
 
 
 def _depth(line: bytes) -> int:
-    # "1: FLOCK  ADVISORY  WRITE 417 fe:00:131 0 EOF", and a waiter's "1:  -> FLOCK ...".
+    # "1: FLOCK  ADVISORY  WRITE 417 fe:00:131 0 EOF", and for a waiter "1:  -> FLOCK ...".
     after = line.partition(b":")[2]
     return after.index(b"->") if b"->" in after else 0
 

@@ -1,4 +1,4 @@
-"""What this process lives in: a container, a PID namespace, a ``/proc`` that hides others."""
+"""The environment of this process: container, PID namespace, and a ``/proc`` that hides processes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _FIRST_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, the same in ever
 
 
 def container() -> str | None:
-    """The name of what this process is contained in (``docker``, ``podman``, ``kubernetes``…), or None.
+    """The manager of this process's container (``docker``, ``podman``, ``kubernetes``…), or None.
 
-    Known by the marks that the managers leave; ``a PID namespace`` if there is nothing but that.
+    The managers leave marks that identify them; without a mark, the name is ``a PID namespace``.
     """
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
         return "kubernetes"
@@ -22,13 +22,13 @@ def container() -> str | None:
     if os.path.exists("/.dockerenv"):
         return "docker"
     for file, pattern in (
-        ("/run/systemd/container", r"\s*(\S+)"),  # systemd as the container's init writes it
+        ("/run/systemd/container", r"\s*(\S+)"),  # written by systemd as the container's init
         ("/proc/1/environ", r"(?:.*\0)?container=([^\0]+)"),  # lxc, systemd-nspawn
     ):
         try:
             with open(file, encoding="utf-8", errors="replace") as opened:
                 match = re.match(pattern, opened.read(), re.DOTALL)
-        except OSError:  # ENOENT; EACCES of another user's environment
+        except OSError:  # ENOENT; EACCES for another user's environment
             continue
         if match:
             return match[1]
@@ -48,7 +48,7 @@ def hides_processes() -> bool:
 
 
 def setting(name: str) -> str | None:
-    """The value of a setting in ``/proc/sys``, ``fs/protected_regular``, say; None if there is none."""
+    """The value of a setting in ``/proc/sys``, such as ``fs/protected_regular``; None if missing."""
     try:
         with open(f"/proc/sys/{name}", encoding="ascii") as file:
             return file.read().strip()

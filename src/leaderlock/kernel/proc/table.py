@@ -1,4 +1,4 @@
-"""The kernel's own list of flocks and of those who wait for them: ``/proc/locks``."""
+"""The kernel's list of flocks and of their waiters: ``/proc/locks``."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 _READINGS = 20
-"""A table that changes all the time is taken as it was read at last."""
+"""At most so many readings: if the table still changes, the last reading counts."""
 
 _ALIKE = 3
-"""Readings in a row, to the byte the same, after which nobody reads again: nothing has happened."""
+"""After so many identical readings in a row, the table is stable, and the reading ends."""
 
 
 class FlockEntry:
     """One flock of ``/proc/locks``, held or waited for (proc_locks(5)).
 
     Attributes:
-        pid: the process that called flock; the description may have passed on to others since.
-        waiting: False for a holder, True for one in the queue.
-        exclusive: LOCK_EX, or LOCK_SH.
+        pid: the process that called flock; other processes may have got the description since.
+        waiting: False for a holder, True for a waiter in the queue.
+        exclusive: True for LOCK_EX, False for LOCK_SH.
         device: major and minor number of the file system.
         inode: the file's inode number.
     """
@@ -40,9 +40,9 @@ class FlockEntry:
 
 
 def read_locks(place: bytes = b"") -> list[bytes] | None:
-    """The lines of ``/proc/locks`` that hold some bytes; None where there is none.
+    """The lines of ``/proc/locks`` that contain `place`; None where there is no such table.
 
-    It is read until two readings agree on these lines: see `readings`.
+    The table is read until two readings agree on these lines: see `readings`.
     """
     found: list[bytes] | None = None
     before: list[bytes] = []
@@ -57,10 +57,10 @@ def read_locks(place: bytes = b"") -> list[bytes] | None:
 
 
 def once(lines: list[bytes]) -> list[bytes]:
-    """The lines without those of a lock that the kernel has given twice, of which the last one counts.
+    """The lines, with each lock once: if the kernel has printed a lock twice, the last piece counts.
 
-    Each has a number of its own, which it shares with those who wait for it. Two locks of one process
-    that are alike (shared ones) are told as one.
+    Each lock has its own number, and its waiters have the same number. Two equal locks of one process
+    (shared locks) become one.
     """
     pieces: dict[bytes, list[bytes]] = {}
     for line in lines:
@@ -70,11 +70,12 @@ def once(lines: list[bytes]) -> list[bytes]:
 
 
 def readings() -> Generator[bytes, None, None]:
-    """The table, read anew each time, until it stands still; nothing where there is none. To be closed.
+    """The table, read again at each step until it is stable; nothing where there is no table.
 
-    It comes in pieces (of a page, or as much as one lock and its queue take), between which others lock
-    and unlock, so that an entry is missed or comes twice; also the last one, and nothing tells. It is
-    read from one descriptor: the kernel's buffer grows to the largest piece, and stays so large.
+    The caller must close the generator. The kernel prints the table in pieces (a page, or one lock with
+    its queue). Between two pieces others lock and unlock, so any entry, even the last, may be missing
+    or come twice without notice. One descriptor serves all readings: the kernel's buffer of this
+    descriptor grows to the largest piece and keeps that size.
     """
     try:
         fd = os.open("/proc/locks", os.O_RDONLY | os.O_CLOEXEC)
