@@ -1,4 +1,4 @@
-"""Which file system lies behind a path, and what flock is worth there."""
+"""The file system behind a path, and whether flock can be trusted there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Judgement`: what flock is worth on a kind of file system."""
+"""`Judgement`: whether flock can be trusted on a kind of file system."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ ACROSS = "across machines use an engine (PostgreSQL, ZooKeeper, etcd, Redis)"
 
 @dataclass(frozen=True)
 class Judgement:
-    """What flock is worth on a file system.
+    """Whether flock can be trusted on a file system.
 
     Attributes:
-        verdict: for processes of one machine.
-        keeper: who keeps the lock: this machine's ``kernel`` alone, a ``server`` (so that other
+        verdict: how well flock excludes the processes of one machine.
+        keeper: the keeper of the lock: this machine's ``kernel`` alone, a ``server`` (so that other
             machines are excluded as well), ``nobody`` (flock fails), or ``unknown``.
         shared: whether several machines can have these files.
-        explanation: one or two sentences.
-        remedy: what to do; empty if there is nothing to do.
+        explanation: the reason, in one or two sentences.
+        remedy: the action to take; empty if none is needed.
     """
 
     verdict: Verdict

@@ -1,7 +1,7 @@
-"""The judgement on each kind of file system: who keeps a lock there, and what follows from that.
+"""The judgement on each kind of file system: the keeper of a lock there, and the consequences.
 
-Local file systems here; those that a server or a cluster stands behind in `network_verdicts`.
-`tests/test_kernel_filesystems.py` holds it against what the running kernel can mount.
+This module has the local file systems; `shared` has those with a server or a cluster.
+`tests/test_kernel_filesystems.py` compares both with the file systems of the running kernel.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`filesystem`: which file system lies behind a path, and what flock is worth there."""
+"""`filesystem`: the file system behind a path, and whether flock can be trusted there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from leaderlock.kernel.proc.mounts import Mount, mount_of, mounts, real_path
 _NO_RIGHTS = (errno.EACCES, errno.EPERM)
 _VANISHED = (errno.ENOENT, errno.ENOTDIR)
 
-# statfs(2), for where /proc is missing. ext2 to ext4 share one number, FUSE and virtiofs another.
+# From statfs(2), where /proc is missing. ext2 to ext4 share one number, FUSE and virtiofs another.
 _KIND_OF_MAGIC = {
     0xEF53: "ext4",
     0x58465342: "xfs",
@@ -60,22 +60,23 @@ _KIND_OF_MAGIC = {
 
 @dataclass(frozen=True)
 class Filesystem:
-    """A file system, and what flock is worth there.
+    """A file system, and whether flock can be trusted there.
 
     Attributes:
-        path: what was looked at: the path, or the directory above it that exists.
-        kind: its type, ``ext4`` or ``fuse.sshfs``, say; ``unknown`` where nothing tells.
-        mount_point: where it is mounted; None where ``/proc`` is missing, as for the next three.
-        source: the device or server.
-        root: what is mounted of it: ``/``, or a directory in it (a bind mount, a subvolume).
-        options: of the mount and the file system.
-        read_only: whether nothing can be written.
+        path: the examined path: the given one, or the nearest existing directory above it.
+        kind: the type, such as ``ext4`` or ``fuse.sshfs``; ``unknown`` if it cannot be determined.
+        mount_point: the directory of the mount; None where ``/proc`` is missing.
+        source: the device or server; None where ``/proc`` is missing.
+        root: the mounted part of the file system: ``/``, or a directory in it (a bind mount, a
+            subvolume); None where ``/proc`` is missing.
+        options: the options of the mount and of the file system; empty where ``/proc`` is missing.
+        read_only: whether the file system is mounted read-only.
         verdict: whether flock serves the processes of one machine: ``good``, ``doubtful``, ``broken``.
-        keeper: who keeps a lock: this machine's ``kernel``, a ``server`` (for other machines too),
+        keeper: the keeper of a lock: this machine's ``kernel``, a ``server`` (for other machines too),
             ``nobody`` (flock fails), or ``unknown``.
         shared: whether several machines can have these files.
-        explanation: why, in a sentence or two.
-        remedy: what to do; empty if there is nothing to do.
+        explanation: the reason for the verdict, in one or two sentences.
+        remedy: the action to take; empty if none is needed.
     """
 
     path: str
@@ -93,11 +94,11 @@ class Filesystem:
 
 
 def filesystem(path: str | os.PathLike[str]) -> Filesystem:
-    """What lies behind a path, which need not exist yet: then behind its directory.
+    """The file system behind a path; behind the nearest existing directory if the path does not exist.
 
-    Nothing is written. A path that this user may not look at, or that vanishes meanwhile, is answered
-    by the mount point above it. On a network file system whose server does not answer, this waits as
-    long as any look at the path would.
+    Nothing is written. If this user may not look up the path, or the path vanishes during the call, the
+    answer comes from the mount point above it. On a network file system whose server does not answer,
+    the call waits as long as stat(2) on the path would.
 
     Raises:
         ValueError: the path is empty, or has a NUL byte.
@@ -108,7 +109,7 @@ def filesystem(path: str | os.PathLike[str]) -> Filesystem:
     looked_at = real_path(given)
     while True:
         try:
-            # The dot mounts what is only mounted when it is first used (autofs).
+            # The dot makes autofs mount the file system, which autofs mounts at the first use.
             inside = os.path.join(looked_at, ".") if os.path.isdir(looked_at) else looked_at
             fd = os.open(inside, getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
         except OSError as error:
@@ -120,7 +121,7 @@ def filesystem(path: str | os.PathLike[str]) -> Filesystem:
             mount = mount_of(fd)
             kind = mount.kind if mount else _KIND_OF_MAGIC.get(_magic(fd), "unknown")
             read_only = bool(os.fstatvfs(fd).f_flag & os.ST_RDONLY)
-        except OSError as error:  # ENOTCONN of FUSE, ESTALE of NFS: whoever serves it has gone
+        except OSError as error:  # ENOTCONN of FUSE, ESTALE of NFS: the server is gone
             return _from_outside(looked_at, error)
         finally:
             os.close(fd)
@@ -152,9 +153,9 @@ def _judged(path: str, kind: str, mount: Mount | None, read_only: bool) -> Files
 
 
 def _from_outside(path: str, error: OSError) -> Filesystem:
-    """Judged by the mount point alone, since the path itself cannot be looked at."""
+    """The judgement by the mount point alone, since the path itself cannot be looked up."""
     inside = [m for m in mounts() if os.path.commonpath([m.mount_point, path]) == m.mount_point]
-    # The longest, and of several mounted over each other the last.
+    # The longest mount point; of several mounts on one directory, the last.
     mount = max(reversed(inside), key=lambda m: len(m.mount_point), default=None)
     kind = mount.kind if mount else "unknown"
     judged = _judged(path, kind, mount, mount is not None and "ro" in mount.options)
@@ -172,10 +173,10 @@ def _from_outside(path: str, error: OSError) -> Filesystem:
 
 
 def _magic(fd: int) -> int:
-    """The f_type of statfs(2), its first field, which os.statvfs leaves out; 0 if there is none."""
+    """The f_type of statfs(2), its first field, which os.statvfs leaves out; 0 without statfs(2)."""
     try:
         fstatfs = ctypes.CDLL(None, use_errno=True).fstatfs
-    except (OSError, AttributeError):  # no C library that is known here
+    except (OSError, AttributeError):  # a C library without fstatfs
         return 0
     buffer = ctypes.create_string_buffer(1024)  # the structure is 120 bytes on 64-bit systems
     if fstatfs(fd, buffer) != 0:

@@ -1,6 +1,6 @@
-"""The judgement on file systems that several machines, or a host and its guests, can have mounted.
+"""The judgement on file systems that several machines, or a host and its guests, can mount.
 
-Kinds and options are those of ``/proc/self/mountinfo``. Sources: flock(2), nfs(5), mount.cifs(8),
+Kinds and options are written as in ``/proc/self/mountinfo``. Sources: flock(2), nfs(5), mount.cifs(8),
 mount.lustre(8), gfs2(5), and the kernel's fs/*/file.c.
 """
 
