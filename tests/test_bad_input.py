@@ -108,7 +108,7 @@ def test_a_missing_directory_is_named_and_not_made(tmp_path: Path) -> None:
 
 def test_a_file_where_a_directory_should_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    refused(tmp_path / "file" / "x.lock", LockFileUnusable, "a part of its path is not a directory")
+    refused(tmp_path / "file" / "x.lock", LockFileUnusable, "a part of the path is not a directory")
 
 
 def test_a_name_that_is_too_long_is_an_error(tmp_path: Path) -> None:

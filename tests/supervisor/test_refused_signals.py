@@ -141,9 +141,9 @@ entry()
 @pytest.mark.parametrize(
     "place",
     [
-        "command.Command._on_main_end",
-        "command.Command.forward",
-        "command.Command.stop",
+        "command.SupervisedCommand._on_main_end",
+        "command.SupervisedCommand.forward",
+        "command.SupervisedCommand.stop",
         "main_process.MainProcess._end",
         "reaper.Reaper.collect",
         "supervisor.Supervisor._on_command_gone",

@@ -24,6 +24,7 @@ from leaderlock.election.aio.task import in_loop, running_loop
 from leaderlock.election.at_exit import EXIT_GRACE, candidates, stop_at_exit
 from leaderlock.election.candidate import Candidate
 from leaderlock.election.keywords import names_near_keyword
+from leaderlock.election.placement import stand_here
 from leaderlock.election.placement.retiring import heeding_asgi
 from leaderlock.election.placement.stderr_log import log_to_stderr
 from leaderlock.election.runners import NATIVE
@@ -185,10 +186,8 @@ async def _candidate(election: Election, task: Task, is_coroutine: bool) -> Asyn
     if is_coroutine:
         task = in_loop(task, _require_asyncio())  # type: ignore[arg-type]
     election.rehearse_before_parking()
-    try:
-        candidate = election.start_unchecked(task, NATIVE if is_coroutine else None)
-    except RuntimeError as error:  # the system has no thread left
-        log().error("this worker does not stand for election: %s", error)
+    candidate = stand_here(election, task, NATIVE if is_coroutine else None)
+    if candidate is None:
         yield
         return
     with _ending_in_good_order():

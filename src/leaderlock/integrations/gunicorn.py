@@ -14,7 +14,7 @@ import functools
 import os
 
 from leaderlock.election.keywords import names_near_keyword
-from leaderlock.election.placement import take_over, waiting
+from leaderlock.election.placement import stand_here
 from leaderlock.election.placement.gunicorn import after, after_init, end_in_good_order, log_to_server
 from leaderlock.election.placement.retiring import heed_gunicorn, retire_at_signals
 from leaderlock.election.rehearsal import rehearse_before_fork
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from gunicorn.config import Config
     from gunicorn.workers.base import Worker
 
-    from leaderlock.election.election import Election
     from leaderlock.election.leadership import Leadership
 
     Hook = Callable[[Arbiter, Worker], object]
@@ -113,23 +112,15 @@ def in_one_worker(
         if _will_drop_rights(worker.cfg):
             if path is not None and os.geteuid() == 0:
                 _hand_over(election.lock.path, worker)
-            after_init(worker, functools.partial(_stand, election, task, worker))
+            after_init(worker, functools.partial(stand_here, election, task))
         elif hasattr(worker, "patch"):
             # A gevent worker. If the task began before the patch, `threading` and `socket` would change
             # while it runs, and the first leader would use another kind of threads than the next one.
-            after(worker, "patch", functools.partial(_stand, election, task, worker))
+            after(worker, "patch", functools.partial(stand_here, election, task))
         else:
-            _stand(election, task, worker)
+            stand_here(election, task)
 
     return post_fork
-
-
-def _stand(election: Election, task: Callable[[Leadership], object], worker: Worker) -> None:
-    try:
-        if not (waiting and take_over(election, task)):
-            election.start_unchecked(task)
-    except RuntimeError as error:  # the system has no thread left
-        worker.log.error("this worker does not stand for election: %s", error)
 
 
 def _will_drop_rights(config: Config) -> bool:

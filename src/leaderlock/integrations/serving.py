@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import sys
 
+from leaderlock.election.placement import stand_here
 from leaderlock.integrations import hook_election
 from leaderlock.lock.naming import own_name
-from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,10 +59,7 @@ class ServedTask:
         # One atomic step, since several threads may get the first requests at once.
         if self._claims.setdefault(os.getpid(), mine) is not mine:
             return
-        try:
-            self.election.start_unchecked(self.run)
-        except RuntimeError as error:  # the system has no thread left
-            log().error("process %d does not stand for election: %s", os.getpid(), error)
+        stand_here(self.election, self.run)
 
     begin = stand
 

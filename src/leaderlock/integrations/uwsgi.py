@@ -13,7 +13,7 @@ import functools
 import os
 
 from leaderlock.election.keywords import names_near_keyword
-from leaderlock.election.placement import take_over, waiting
+from leaderlock.election.placement import stand_here
 from leaderlock.election.placement.uwsgi import (
     begin_here,
     begin_in,
@@ -22,7 +22,6 @@ from leaderlock.election.placement.uwsgi import (
 )
 from leaderlock.errors import Unsupported
 from leaderlock.integrations import hook_election
-from leaderlock.log import log
 
 try:
     import uwsgi
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
-    from leaderlock.election.election import Election
     from leaderlock.election.leadership import Leadership
 
 
@@ -101,9 +99,9 @@ def in_one_worker(
     require_threads()
     require_main_interpreter()
     if uwsgi.worker_id() > 0:  # a worker loads it; uWSGI will not call post_fork_hook
-        begin_here(functools.partial(_stand, election, task))
+        begin_here(functools.partial(stand_here, election, task))
     elif uwsgi.mule_id() == 0:
-        begin_in(uwsgi.worker_id, functools.partial(_stand, election, task))
+        begin_in(uwsgi.worker_id, functools.partial(stand_here, election, task))
 
 
 @names_near_keyword
@@ -157,12 +155,4 @@ def in_one_mule(
             "this uWSGI server has no mule to run the task: start it with --mules 2 (mules = 2), or "
             "use in_one_worker"
         )
-    begin_in(uwsgi.mule_id, functools.partial(_stand, election, task))
-
-
-def _stand(election: Election, task: Callable[[Leadership], object]) -> None:
-    try:
-        if not (waiting and take_over(election, task)):
-            election.start_unchecked(task)
-    except RuntimeError as error:  # the system has no thread left
-        log().error("process %d does not stand for election: %s", os.getpid(), error)
+    begin_in(uwsgi.mule_id, functools.partial(stand_here, election, task))

@@ -13,10 +13,12 @@ for that. The parent of a plain program that forks cannot be told from the progr
 
 from __future__ import annotations
 
+import os
 import sys
 
 from leaderlock.election.placement.candidate import PlacedCandidate
 from leaderlock.election.placement.place import Elsewhere
+from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from leaderlock.election.election import Election
     from leaderlock.election.leadership import Leadership
     from leaderlock.election.placement.place import Here
+    from leaderlock.election.runners import Runner
 
 waiting: list[PlacedCandidate] = []
 """Made in this process, or in a parent that this process was forked from, to begin elsewhere."""
@@ -78,3 +81,16 @@ def take_over(election: Election, task: Callable[[Leadership], object]) -> Candi
             candidate.begin()
             return candidate
     return None
+
+
+def stand_here(
+    election: Election, task: Callable[[Leadership], object], runner: Runner | None = None
+) -> Candidate | None:
+    """Stand in this process, for a server; None, and a line in the log, if no thread is left."""
+    try:
+        if waiting and (candidate := take_over(election, task)):
+            return candidate
+        return election.start_unchecked(task, runner)
+    except RuntimeError as error:  # the system has no thread left
+        log().error("process %d does not stand for election: %s", os.getpid(), error)
+        return None
