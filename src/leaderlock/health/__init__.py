@@ -1,4 +1,4 @@
-"""The leader's job that everybody needs: to report the health of the server it belongs to."""
+"""A ready-made task for the leader: it reports the health of its server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckResult", "HealthReporter", "checks", "sinks"]
 
-# The probe, which runs every few seconds, needs none of it.
+# `probe` runs every few seconds and needs none of these modules.
 _MODULE_OF = {
     "CheckResult": "checks.check",
     "HealthReporter": "reporter",

@@ -1,8 +1,8 @@
-"""Hands reports to a sink in a native thread of its own, so that one that blocks stops nothing else."""
+"""Hands reports to a sink in a native thread of its own, so that a blocked sink delays nothing else."""
 
 from __future__ import annotations
 
-from _queue import Empty, SimpleQueue  # queue.SimpleQueue is green where gevent has patched
+from _queue import Empty, SimpleQueue  # gevent patches queue.SimpleQueue
 
 from leaderlock.health.runner import describe
 from leaderlock.kernel.event import NativeEvent
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     Sink = Callable[[Report], object]
 
 QUEUE = 16
-"""Reports that wait for a sink that is slow; one more drops the oldest, for the newest says most."""
+"""The most reports that wait for a slow sink; one more drops the oldest report."""
 
 
 class Outlet:
     """One sink, its queue and its thread.
 
     The thread calls the sink's ``start(leadership)``, then the sink for each report, and at the end its
-    ``stop()``, if it has them: never two at a time, also where the call of an earlier term still hangs.
+    ``stop()``, if the sink has them. Only one call runs at a time, even if a call of an earlier term
+    still hangs.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -53,7 +54,7 @@ class Outlet:
         self._reports, self._ended = reports, ended
 
     def put(self, report: Report) -> None:
-        """Queue a report; the oldest gives way if the queue is full."""
+        """Queue a report; drop the oldest report if the queue is full."""
         if self._reports is None:
             self.dropped += 1
             return
@@ -69,21 +70,21 @@ class Outlet:
         self._reports.put(report)
 
     def close(self) -> None:
-        """End the term: what is queued is still handed on, then the thread ends."""
+        """End the term: the thread hands on the queued reports, then ends."""
         if self._reports is not None:
             self._reports.put(None)
 
     def is_closed_within(self, seconds: float) -> bool:
-        """After `close`: wait until that is done, for so long at most; whether it is."""
+        """Wait at most so many seconds after `close` for the thread's end; return whether it ended."""
         if self._reports is None or self._ended is None or self._ended.wait(seconds):
             self._reports = None
             return True
         return False
 
     def abandon(self) -> None:
-        """Drop what has not been handed on, and let the thread end when the sink returns.
+        """Drop the queued reports, and let the thread end when the sink returns.
 
-        A report of this term must not come late: by then another process may lead, and report.
+        A report of this term must not come late: another process may lead by then, and report.
         """
         reports, self._reports = self._reports, None
         if reports is None:
@@ -94,7 +95,7 @@ class Outlet:
         log().warning("%s did not end in time, and is left behind", self.name)
 
     def state(self) -> dict[str, Any]:
-        """What the next report says of this sink."""
+        """The entry for this sink in the next report."""
         return {"dropped": self.dropped, "errors": self.errors, "error": self.error}
 
     def _drop(self, reports: SimpleQueue[Report | None]) -> bool:
@@ -128,7 +129,7 @@ class Outlet:
             return False
         try:
             function(*arguments)
-        except BaseException as error:  # noqa: BLE001  (whatever it is, the next report is tried)
+        except BaseException as error:  # noqa: BLE001  (any exception: the next report is tried)
             self._failed(what, error)
             return False
         return True
@@ -136,7 +137,7 @@ class Outlet:
     def _failed(self, what: str, error: BaseException) -> None:
         self.errors += 1
         text = describe(error)
-        if text != self.error:  # a sink that is down fails at every tick, and is logged once
+        if text != self.error:  # a sink that is down fails at every tick; log it once
             self.error = text
             log().error("%s %s: %s", self.name, what, printable(text))
 

@@ -1,6 +1,6 @@
-"""Whether a health report is new and good, told from the file that ``sinks.file`` writes.
+"""Decides whether a health report is new and good, from the file that ``sinks.file`` writes.
 
-A probe runs every few seconds, so this imports neither `leaderlock.health` nor the lock.
+A probe runs every few seconds, so this module imports neither `leaderlock.health` nor the lock.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSION = 1
-"""Of the reports that are understood."""
+"""The version of the reports that this module understands."""
 
 INTERVALS = 3
-"""So many of the reporter's intervals is a report good for, if nothing else is said."""
+"""A report is stale after this many of the reporter's intervals, unless `max_age` is given."""
 
 _LONGEST = 16 << 20
-"""Bytes; no report is longer."""
+"""The most bytes that a report may have."""
 
 
 class NotHealthyError(Exception):
-    """Why the answer is no."""
+    """The report is missing, stale or failing; the text says which."""
 
 
 def judge(report: dict[str, Any], changed: float, max_age: float | None = None) -> str:
-    """Say in one line that a report is good.
+    """Return one line about a good report.
 
     Args:
-        report: as `read` returns it.
-        changed: when its file was.
-        max_age: seconds that it may be old; three of the reporter's intervals by default.
+        report: the result of `read`.
+        changed: the modification time of its file.
+        max_age: the greatest age in seconds; by default three of the reporter's intervals.
 
     Raises:
-        NotHealthyError: it is not: failing, or too old.
+        NotHealthyError: the report is failing or too old.
     """
     if max_age is None:
         max_age = INTERVALS * report["reporter"]["interval"]
@@ -60,17 +60,17 @@ def judge(report: dict[str, Any], changed: float, max_age: float | None = None) 
 
 
 def read(path: str) -> tuple[dict[str, Any], float]:
-    """The report in a file, of the form that is understood, and when the file was changed.
+    """Read and verify the report in a file; return it and the file's modification time.
 
     Raises:
-        NotHealthyError: there is none.
+        NotHealthyError: there is no valid report.
     """
     content, changed = _content_of(path)
     return _parse(content), changed
 
 
 def _content_of(path: str) -> tuple[bytes, float]:
-    """Of a regular file; nothing else is waited for or read."""
+    """The content and modification time of a regular file; any other file is refused unread."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would block
         try:
@@ -91,7 +91,7 @@ def _content_of(path: str) -> tuple[bytes, float]:
 
 
 def _parse(content: bytes) -> dict[str, Any]:
-    """The report, of which all that is looked at here has its form."""
+    """The report; every part that this module reads has the expected form."""
     try:
         report: dict[str, Any] = json.loads(content)
         version = report["version"]

@@ -1,4 +1,4 @@
-"""`HealthReporter`: a task that reports who leads and how the server is, at a steady beat."""
+"""`HealthReporter`: a task that reports at a fixed interval who leads and how healthy the server is."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     Sink = Callable[[Mapping[str, Any]], object]
 
 VERSION = 1
-"""Of the report's form: it grows when a reader of the form before would go wrong."""
+"""The version of the report's form; it grows with each incompatible change."""
 
 LONGEST_TIMEOUT = 5.0
-"""Seconds that a check without a timeout of its own has, if the interval is not shorter."""
+"""The timeout in seconds of a check without one of its own, unless the interval is shorter."""
 
 FLUSH = 2.0
 """Seconds that all sinks together have at the end of a term."""
@@ -40,39 +40,39 @@ FLUSH = 2.0
 class HealthReporter:
     """A task for `in_one_worker` or `Election`: every `interval` seconds, one report to every sink.
 
-    A report is a dict that JSON can hold, and report.schema.json in this directory is its JSON Schema.
-    It says who leads (process, term, since when, after how many failovers), what each check found, how
-    the reporter itself does, and its `status`: ``"failing"`` if a critical check fails, ``"degraded"``
-    if any other check fails or any check is degraded, else ``"ok"``.
+    A report is a dict of JSON values; report.schema.json in this directory is its JSON Schema. It
+    contains the leader (process, term, start of the term, number of failovers), the result of each
+    check, the state of the reporter itself, and the `status`: ``"failing"`` if a critical check fails,
+    ``"degraded"`` if any other check fails or any check is degraded, and ``"ok"`` otherwise.
 
-    Each check runs in a native thread of its own, and all of them at the same time. One that hangs is
-    failing when its timeout is over; it is not started again before it has returned, and delays
-    neither the resignation nor the interpreter's exit. One that raises, or whose value JSON cannot
-    hold, is failing.
+    All checks run at the same time, each in a native thread of its own. A check that hangs is failing
+    when its timeout is over. It is not started again before it has returned, and delays neither the
+    resignation nor the interpreter's exit. A check is also failing if it raises, or if its value is not
+    a JSON value.
 
-    Each sink has a native thread and a queue of 16 reports; when that is full, the oldest is dropped.
-    What was dropped and what failed is in the next report, and logged when it begins, changes or ends.
-    All sinks get the same report, and must not change it. A sink with a `start` method gets the
-    leadership by it, before the first report; its `stop` is called at the end of the term, after the
-    reports that wait were handed on, for which all sinks together have 2 s.
+    Each sink has a native thread and a queue of 16 reports; if the queue is full, the oldest report is
+    dropped. The next report contains drops and failures; each is logged when it begins, changes or
+    ends. All sinks get the same report, and must not change it. If a sink has a `start` method, the
+    method is called with the leadership before the first report. Its `stop` is called at the end of the
+    term, after the queued reports; for these all sinks together have 2 s.
 
-    It is made before the workers are forked, and starts no thread before it leads. It may lead several
-    terms in turn, but belongs in one election.
+    Create the reporter before the workers are forked; it starts no thread before it leads. A reporter
+    may lead several terms in turn, but belongs to one election.
 
     Args:
-        interval: seconds between reports, kept without drift. A tick that lasts longer leaves out those
-            that it runs into; they are counted.
-        checks: functions without arguments, or `checks.check` of one, each with a name of its own; by
-            default ``[checks.workers()]``. Read when a term begins.
+        interval: seconds between reports, without drift. If a tick takes longer, the ticks that it
+            overlaps are skipped; they are counted.
+        checks: functions without arguments, or results of `checks.check`, each with a name of its own;
+            by default ``[checks.workers()]``. Read when a term begins.
         sinks: functions that take the report; by default ``[sinks.log()]``. Read when a term begins.
 
     Raises:
-        ValueError, TypeError: an argument is not of its form.
-        Unsupported: the default check needs psutil, and it is not installed.
+        ValueError, TypeError: an argument is invalid.
+        Unsupported: the default check needs psutil, which is not installed.
     """
 
     thread = "native"
-    """Where gevent or eventlet has patched, too: checks and sinks have native threads of their own."""
+    """Checks and sinks need native threads, even if gevent or eventlet has patched the library."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class HealthReporter:
         if not (interval > 0 and math.isfinite(interval)):
             raise ValueError(f"interval must be a positive number of seconds, not {interval!r}")
         self.interval = interval
-        # Wrong ones are refused here, before the fork.
+        # Wrong checks are refused here, before the fork.
         named = _named([builtin_checks.workers()] if checks is None else checks, interval)
         self.checks: list[Callable[[], object]] = list(named)
         self.sinks = list(sinks) if sinks is not None else [builtin_sinks.log()]
@@ -100,7 +100,7 @@ class HealthReporter:
         self._missed = 0
 
     def __call__(self, leadership: Leadership) -> None:
-        """Report until asked to stop."""
+        """Report until this task is asked to stop."""
         self._begin(leadership)
         try:
             start_new_thread(_ring_at_stop, (leadership.stopping, self._bell))
@@ -111,7 +111,7 @@ class HealthReporter:
                     self._begun = time.monotonic()
                 try:
                     self.report(leadership)
-                except (_StopError, LeadershipLost):  # while the checks ran: others report by now
+                except (_StopError, LeadershipLost):  # during the checks: another leader reports now
                     break
         finally:
             self._end(leadership)
@@ -119,7 +119,7 @@ class HealthReporter:
     def report(self, leadership: Leadership) -> dict[str, Any]:
         """Make one report, and queue it for every sink.
 
-        Outside a task's call of the reporter, the threads that it starts are left parked.
+        Outside a task's call of the reporter, the threads that this starts remain parked.
 
         Raises:
             LeadershipLost: another process may lead; no sink gets the report.
@@ -131,7 +131,7 @@ class HealthReporter:
         if entries is None:
             raise _StopError("asked to stop while the checks ran")
         if leadership.lost or not leadership.stopping.is_set():
-            leadership.beat()  # a hung check may have taken all of the interval
+            leadership.beat()  # a hung check may have taken the whole interval
         now = time.time()
         report = {
             "version": VERSION,
@@ -165,7 +165,7 @@ class HealthReporter:
             self._outlets = []
         named = _named(self.checks, self.interval)
         self.checks = list(named)
-        # A check that still hangs since an earlier term must be known again.
+        # A check that still hangs since an earlier term keeps its runner.
         known = {id(runner.check): runner for runner in self._runners}
         self._runners = [known.get(id(check)) or Runner(check, self._bell) for check in named]
         for runner in self._runners:
@@ -207,13 +207,13 @@ class _StopError(Exception):
 
 
 def _ring_at_stop(stopping: threading.Event, bell: NativeEvent) -> None:
-    """Wake the tick that waits for its checks; every leadership is asked to stop in the end."""
+    """Wake a tick that waits for its checks; every leadership is asked to stop in the end."""
     stopping.wait()
     bell.set()
 
 
 def _named(checks: Iterable[Callable[[], object]], interval: float) -> list[Check[object]]:
-    """All of them as checks, each with a name of its own and a timeout within the interval."""
+    """Make checks of all functions, each with a name of its own and a timeout within the interval."""
     named: dict[str, Check[object]] = {}
     for check in map(as_check, checks):
         if check.name in named:

@@ -1,7 +1,7 @@
-"""Runs a check in a native thread of its own, and turns whatever it does into an entry of the report.
+"""Runs a check in a native thread of its own, and makes an entry of the report from its result.
 
-A check may hang in the kernel (a dead NFS server) or hold its thread for ever: a thread cannot be
-stopped from outside, so it is left to itself, counted as failing, and not started a second time.
+A check may hang in the kernel (a dead NFS server) or block its thread for ever. A thread cannot be
+stopped from outside, so a hung check keeps its thread, counts as failing, and is not started again.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from _queue import SimpleQueue  # queue.SimpleQueue is green where gevent has patched
+from _queue import SimpleQueue  # gevent patches queue.SimpleQueue
 
 from leaderlock.health.checks.check import CheckResult
 from leaderlock.kernel.threads import start_new_thread
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 class Runner:
-    """One check and its thread, which is parked between runs and ends with `park`.
+    """One check and its thread, which waits between runs and ends after `park`.
 
     Args:
-        check: what to run.
-        bell: is set at the end of each run.
+        check: the check to run.
+        bell: set at the end of each run.
 
     Attributes:
         timeout: seconds after which a run counts as failing.
@@ -43,7 +43,7 @@ class Runner:
         self._jobs: SimpleQueue[_Run | None] | None = None
 
     def start(self) -> None:
-        """Begin a run, unless the one before has not ended yet."""
+        """Begin a run, unless the previous one has not ended yet."""
         self._started_now = self._run is None or self._run.outcome is not None
         if not self._started_now:
             return
@@ -59,17 +59,18 @@ class Runner:
         self._jobs.put(self._run)
 
     def seconds_left(self) -> float:
-        """How long to wait for the run that `start` began: 0 if it has ended, or its time is over."""
+        """How long to wait for the run that `start` began: 0 if the run has ended or timed out."""
         if self._run is None or self._run.outcome is not None or not self._started_now:
             return 0
         return max(self._run.begun + self.timeout - time.monotonic(), 0)
 
     def entry(self) -> dict[str, Any]:
-        """What the report says of this check."""
+        """The report's entry for this check."""
         run = self._run
         assert run is not None, "start() comes first"
         outcome = run.outcome
-        # A run that an earlier tick gave up ends between two ticks, and its result is of no tick.
+        # If an earlier tick gave up on a run, the run ends between two ticks, and its result is
+        # dropped.
         if outcome is None or not self._started_now:
             if self._started_now:
                 error = f"timed out after {self.timeout:g} s"
@@ -87,7 +88,7 @@ class Runner:
 
 
 def run_together(runners: Iterable[Runner], bell: NativeEvent, stopping: Any) -> dict[str, Any] | None:
-    """Start all checks at once, and wait until each has ended or its time is over.
+    """Start all checks at once, and wait until each has ended or timed out.
 
     Returns:
         The entries by name; None if `stopping` was set before.
@@ -104,7 +105,7 @@ def run_together(runners: Iterable[Runner], bell: NativeEvent, stopping: Any) ->
 
 
 class _Run:
-    """One execution of a check; `outcome` is None as long as it lasts."""
+    """One execution of a check; `outcome` is None until it ends."""
 
     __slots__ = ("_bell", "_check", "begun", "outcome", "since")
 
@@ -119,7 +120,7 @@ class _Run:
         begin = time.monotonic()
         try:
             outcome = _judged(self._check())
-        except BaseException as error:  # noqa: BLE001  (SystemExit too is the report's to tell)
+        except BaseException as error:  # noqa: BLE001  (SystemExit too belongs in the report)
             outcome = ("failing", None, describe(error))
         self.outcome = _entry(*outcome, time.monotonic() - begin)
         self._bell.set()
@@ -134,7 +135,7 @@ def _work(jobs: SimpleQueue[_Run | None]) -> None:
 
 
 def _judged(value: object) -> tuple[str, object, str | None]:
-    """Status, value and error; the value as a copy, which the check cannot change any more."""
+    """Status, value and error. The value is a copy, which the check cannot change any more."""
     result = value if isinstance(value, CheckResult) else CheckResult(value)
     try:
         copy = json.loads(json.dumps(result.value, allow_nan=False))
@@ -148,10 +149,10 @@ def _entry(status: str, value: object, error: str | None, duration: float) -> di
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line, also if it cannot describe itself."""
+    """An exception in one line, even if its ``__str__`` raises."""
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001  (somebody else's __str__)
+    except Exception:  # noqa: BLE001  (from a foreign __str__)
         text = "(its text raises)"
     name = type(error).__name__
     return f"{name}: {text}" if text else name

@@ -1,8 +1,8 @@
-"""What is looked at: a check is any function without arguments whose value JSON can hold.
+"""Checks: a check is any function without arguments that returns a JSON value.
 
-Its name in the report is its own name. One that raises is failing, with the error; one that returns a
-`CheckResult` says itself how it is. `check` gives a function another name, a timeout, or makes it
-critical; the built-in checks (but for `inbox`) take these as keywords.
+Its name in the report is the function's name. If it raises, the check is failing, with the error. It
+may return a `CheckResult` to set its status itself. `check` gives a function another name or a timeout,
+or makes it critical; the built-in checks (except `inbox`) take these as keywords.
 """
 
 from __future__ import annotations

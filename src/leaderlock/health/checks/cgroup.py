@@ -1,4 +1,4 @@
-"""What the control group of this process may use, and how near it is to that: cgroups(7), v1 and v2."""
+"""Resource limits of this process's control group, and its use of them: cgroups(7), v1 and v2."""
 
 from __future__ import annotations
 
@@ -27,30 +27,31 @@ def cgroup(
 ) -> Check[CheckResult]:
     """A check of the memory and processor time that this process's control group has left.
 
-    Its value has three parts, each null where the kernel does not tell it:
+    Its value has three parts; each is null if the kernel does not report it:
 
     - `memory`: `version` (of the hierarchy, 1 or 2), `current` (bytes, with the page cache),
-      `working_set` (without that part of the cache that can be dropped at any time), `limit` (null:
+      `working_set` (without the part of the cache that can be dropped at any time), `limit` (null:
       none), `used` (the working set's share of the limit) and `oom_kills` (so far). If groups above
-      this one have limits too, these are the numbers of the one that is nearest to its limit.
+      this one have limits too, the numbers are those of the group that is nearest to its limit.
     - `cpu`: `version`, `limit` (cores; null: none), `throttled` (the share of the periods since the
-      last report in which the group was stopped for having used up its time; null in the first
-      report) and `throttled_seconds` (so far, of all threads together).
-    - `pressure`: for `cpu`, `memory` and `io` the percentage of the last 10 s in which some task
-      (`some`) or all of them at once (`full`) waited for it (only v2 tells).
+      last report in which the group was stopped because it had used up its time; null in the first
+      report) and `throttled_seconds` (so far, the sum over all threads).
+    - `pressure`: for each of `cpu`, `memory` and `io` the percentage of the last 10 s in which some
+      task (`some`) or all tasks at once (`full`) waited for that resource (only v2 reports this).
 
-    It is degraded also when a process of the group was killed for want of memory since the last report.
+    The check is degraded also if the kernel killed a process of the group for lack of memory since the
+    last report.
 
     Args:
-        degraded: the share of the memory limit from which on it is degraded.
-        failing: the share of the memory limit from which on it fails.
-        throttled: the share of throttled periods from which on it is degraded.
-        root: a directory that stands for ``/``: where the host's /proc and /sys are mounted elsewhere.
-        name, timeout, critical: as `checks.check` has them; the name is ``cgroup``.
+        degraded: the check is degraded from this share of the memory limit on.
+        failing: the check is failing from this share of the memory limit on.
+        throttled: the check is degraded from this share of throttled periods on.
+        root: a directory in place of ``/``, if the host's /proc and /sys are mounted elsewhere.
+        name, timeout, critical: the same as in `checks.check`; the name is ``cgroup`` by default.
 
     Raises:
         Unsupported: this system has no control groups.
-        ValueError: an argument is not of its form.
+        ValueError: an argument is invalid.
     """
     rising_shares(degraded=degraded, failing=failing)
     rising_shares(throttled=throttled)
@@ -65,7 +66,7 @@ def cgroup(
 
 
 class _Look:
-    """The thresholds, and what is remembered between two looks."""
+    """The thresholds, and the counters of the previous look."""
 
     def __init__(self, root: str, degraded: float, failing: float, throttled: float) -> None:
         self._root = root
@@ -128,7 +129,7 @@ class _Look:
 
     def _throttled_share(self, reading: CpuReading) -> float | None:
         before, self._periods = self._periods, (reading.periods, reading.throttled)
-        if before is None or reading.periods < before[0]:  # the group is another one by now
+        if before is None or reading.periods < before[0]:  # now another group
             return None
         periods = reading.periods - before[0]
         return round((reading.throttled - before[1]) / periods, 4) if periods else 0.0

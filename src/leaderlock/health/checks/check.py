@@ -1,4 +1,4 @@
-"""What a check is: a function with a name and a time limit, and what it may answer."""
+"""Checks: a function with a name and a time limit, and the results that it may return."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ STATUSES = ("ok", "degraded", "failing")
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check may return to say more than a value: how bad it is, and why.
+    """The result of a check that reports a status and an error, and not only a value.
 
     Attributes:
-        value: anything that JSON can hold.
-        status: ``"ok"``, ``"degraded"`` (it still works) or ``"failing"``.
-        error: what is wrong, in a sentence; None if nothing is.
+        value: any JSON value.
+        status: ``"ok"``, ``"degraded"`` (still working) or ``"failing"``.
+        error: the problem, in one sentence; None if there is none.
 
     Raises:
-        ValueError, TypeError: the status or the error is not of its form.
+        ValueError, TypeError: the status or the error is invalid.
     """
 
     value: object
@@ -47,11 +47,11 @@ class CheckResult:
 
 
 class Check(Generic[Value_co]):
-    """A function with a name, a time limit and a weight, made by `check`; calling it calls that.
+    """A function with a name, a time limit and a weight, made by `check`. A call runs the function.
 
     Attributes:
-        name: its key in the report.
-        timeout: seconds after which the reporter waits no longer; None for the reporter's default.
+        name: the check's key in the report.
+        timeout: seconds after which the reporter stops waiting; None for the reporter's default.
         critical: whether its failure makes the whole report failing, and not only degraded.
     """
 
@@ -70,7 +70,7 @@ class Check(Generic[Value_co]):
                 f"{name_of(function)} is a coroutine function, and checks run in threads: "
                 "give a function that calls asyncio.run()"
             )
-        given: object = name  # a configuration file is not type-checked
+        given: object = name  # may come from a configuration file
         if given is not None and not (isinstance(given, str) and given):
             raise ValueError(f"name must be a text that is not empty, not {name!r}")
         if timeout is not None:
@@ -81,7 +81,7 @@ class Check(Generic[Value_co]):
         self.critical = bool(critical)
 
     def __call__(self) -> Value_co:
-        """Run the function, here and now."""
+        """Run the function in this thread."""
         return self._function()
 
     def __repr__(self) -> str:
@@ -95,42 +95,42 @@ def check(
     timeout: float | None = None,
     critical: bool = False,
 ) -> Check[Value_co]:
-    """Give a function its name, time limit and weight as a check.
+    """Make a check of a function, with a name, a time limit and a weight.
 
     Args:
-        function: takes no arguments. What it returns is the check's value, and must be what JSON can
-            hold (or a `CheckResult` with such a value); if it raises, the check fails.
-        name: its key in the report; by default the function's own name.
-        timeout: seconds after which the report is made without it, and says so. By default the
-            reporter's interval, and at most 5 s.
-        critical: whether its failure makes the whole report failing. A failing check that is not
-            critical makes it degraded.
+        function: takes no arguments. It returns the check's value, which must be a JSON value (or a
+            `CheckResult` with a JSON value). If it raises, the check fails.
+        name: the check's key in the report; by default the function's own name.
+        timeout: seconds after which the report is made without this check's value, and says so. The
+            default is the reporter's interval, and at most 5 s.
+        critical: whether a failure of this check makes the whole report failing. Any other failing
+            check makes the report degraded.
 
     Raises:
-        ValueError, TypeError: an argument is not of its form.
+        ValueError, TypeError: an argument is invalid.
     """
     return Check(function, name=name, timeout=timeout, critical=critical)
 
 
 def as_check(function: Callable[[], object]) -> Check[object]:
-    """A check as it is, or a bare function as a check."""
+    """Return a check unchanged; make a check of a bare function."""
     return function if isinstance(function, Check) else Check(function)
 
 
 def name_of(function: object) -> str:
-    """What a check or a sink is called, if it was given no name."""
+    """The name of a check or a sink that was given no name."""
     qualified: str = getattr(function, "__qualname__", type(function).__qualname__)
     return qualified.rpartition("<locals>.")[2]
 
 
 def positive_seconds(name: str, value: float) -> None:
-    """Refuse what is not a length of time."""
+    """Raise ValueError unless the value is a positive, finite number of seconds."""
     if not (_is_number(value) and value > 0 and math.isfinite(value)):
         raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
 
 
 def rising_shares(**shares: float) -> None:
-    """Refuse thresholds that are not shares of a whole, or come in the wrong order."""
+    """Raise ValueError unless the thresholds are shares of a whole, in ascending order."""
     before = 0.0
     for name, share in shares.items():
         if not (_is_number(share) and 0 < share <= 1):
@@ -145,6 +145,6 @@ def _is_number(value: object) -> bool:
 
 
 def linux_only(name: str) -> None:
-    """Refuse a check that reads what only Linux tells."""
+    """Refuse a check that needs Linux on any other system."""
     if not os.path.exists("/proc/self/fd"):
         raise Unsupported(f"checks.{name}() reads /proc, and there is none: leave this check out")

@@ -1,4 +1,4 @@
-"""Room on a file system, as statvfs(3) tells it."""
+"""Free space on a file system, from statvfs(3)."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def disk(
 ) -> Check[CheckResult]:
     """A check of the space and the inodes left on the file system of a path.
 
-    Its value: `total` and `free` bytes (free to users who are not root), `used` (a share, from 0 to 1,
-    as df(1) shows it), and `inodes`, `inodes_free`, `inodes_used`, which are null on file systems that
-    do not count them (btrfs). The status goes by the higher one of the two shares.
+    Its value: `total` and `free` bytes (free to users other than root), `used` (a share, from 0 to 1,
+    as in df(1)), and `inodes`, `inodes_free`, `inodes_used`, which are null on file systems that do not
+    count inodes (btrfs). The higher of the two shares decides the status.
 
     Args:
-        path: any file or directory of the file system. If it is missing, the check fails.
-        degraded: the share used from which on the check is degraded.
-        failing: the share used from which on it fails.
-        name, timeout, critical: as `checks.check` has them; the name is ``disk:PATH``.
+        path: any file or directory of the file system. If the path is missing, the check fails.
+        degraded: the check is degraded from this used share on.
+        failing: the check is failing from this used share on.
+        name, timeout, critical: the same as in `checks.check`; the name is ``disk:PATH`` by default.
 
     Raises:
-        ValueError: an argument is not of its form.
+        ValueError: an argument is invalid.
     """
     place = os.fsdecode(path)
     if not place or "\0" in place:
@@ -65,5 +65,5 @@ def disk(
 
 
 def _share(used: int, free: int) -> float | None:
-    """Of what a user can have: the blocks reserved for root count neither as used nor as free."""
+    """The used share for users: blocks reserved for root count neither as used nor as free."""
     return round(used / (used + free), 4) if used + free else None

@@ -1,7 +1,7 @@
-"""The control groups that this process is in, and what their files say.
+"""The control groups of this process, and the contents of their files.
 
-Version 1 has a hierarchy for each controller, version 2 one for all; a machine may have both, with some
-controllers in each (cgroups(7)). In a container the mount may show only a part of the hierarchy.
+Version 1 has a hierarchy for each controller, version 2 has one for all; a machine may use both, with
+some controllers in each (cgroups(7)). In a container the mount may show only a part of the hierarchy.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _NO_LIMIT = 1 << 62
-"""Version 1 writes "no limit" as the highest multiple of a page."""
+"""Version 1 writes "no limit" as the highest multiple of the page size."""
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class MemoryReading(NamedTuple):
-    """In bytes; `limit` is None where there is none, `oom_kills` where the kernel does not count."""
+    """In bytes. `limit` is None if there is none, `oom_kills` if the kernel does not count them."""
 
     current: int
     working_set: int
@@ -31,7 +31,7 @@ class MemoryReading(NamedTuple):
 
 
 class CpuReading(NamedTuple):
-    """`cores` is None where there is no limit; periods are counted only where there is one."""
+    """Processor time. `cores` is None if there is no limit; periods are counted only under a limit."""
 
     cores: float | None
     periods: int
@@ -40,7 +40,7 @@ class CpuReading(NamedTuple):
 
 
 class Group:
-    """A control group as a directory, and those above it as far as the mount shows them."""
+    """A control group as a directory, and the groups above it as far as the mount shows them."""
 
     def __init__(self, version: int, path: str, mount_point: str) -> None:
         self.version = version
@@ -48,7 +48,7 @@ class Group:
         self._mount_point = mount_point
 
     def memory(self) -> MemoryReading | None:
-        """Of this group, or of the one above it that is nearest to its limit; None at the very top."""
+        """The memory of the group nearest to its limit, from this one upwards; None at the very top."""
         readings = [reading for path in self._upwards() if (reading := self._memory_of(path))]
         if not readings:
             return None
@@ -59,13 +59,13 @@ class Group:
         return fullest._replace(oom_kills=readings[0].oom_kills)
 
     def cpu(self) -> CpuReading | None:
-        """Of this group, or of the nearest one above it that has a limit."""
+        """The processor time of this group, or of the nearest group above it that has a limit."""
         readings = [reading for path in self._upwards() if (reading := self._cpu_of(path))]
         limited = [reading for reading in readings if reading.cores is not None]
         return next(iter(limited or readings), None)
 
     def pressure(self) -> dict[str, dict[str, float]] | None:
-        """Percentages of the last 10 s, by resource; None where the kernel does not account it."""
+        """Percentages of the last 10 s, by resource; None if the kernel does not account pressure."""
         found = {}
         for resource in ("cpu", "memory", "io"):
             text = _read(f"{self._path}/{resource}.pressure")
@@ -86,7 +86,7 @@ class Group:
         v2 = self.version == 2
         current = _read(f"{path}/{'memory.current' if v2 else 'memory.usage_in_bytes'}")
         limit = _read(f"{path}/{'memory.max' if v2 else 'memory.limit_in_bytes'}")
-        if current is None or limit is None:  # the top of version 2 has neither
+        if current is None or limit is None:  # the top group of version 2 has neither
             return None
         statistics = _table(f"{path}/memory.stat")
         droppable = statistics.get("inactive_file" if v2 else "total_inactive_file", 0)
@@ -112,10 +112,10 @@ class Group:
 
 
 def groups_of_this_process(root: str = "/") -> dict[str, Group]:
-    """By what is read there: "memory", "cpu", and "unified" for version 2, as far as they are mounted.
+    """The mounted groups of this process: "memory" and "cpu" of version 1, "unified" of version 2.
 
     Args:
-        root: a directory that stands for ``/``.
+        root: a directory in place of ``/``.
     """
     memberships = {}
     with open(
@@ -144,7 +144,7 @@ class _Mount(NamedTuple):
 
 
 def _mounts(root: str) -> Iterator[_Mount]:
-    """The control groups' mounts, the last one first: it covers those before it."""
+    """The mounts of control groups, the last one first, since it covers the earlier ones."""
     with open(
         os.path.join(root, "proc/self/mountinfo"), encoding="utf-8", errors="surrogateescape"
     ) as f:
@@ -160,7 +160,7 @@ def _mounts(root: str) -> Iterator[_Mount]:
 def _group(
     version: int, controller: str, memberships: dict[str, str], mounts: list[_Mount], root: str
 ) -> Group | None:
-    """The group of a controller of version 1, or of version 2 (whose controller's name is empty)."""
+    """The group of a version 1 controller, or of version 2 (with an empty controller name)."""
     path = memberships.get(controller)
     if path is None:
         return None
@@ -168,7 +168,7 @@ def _group(
         if mount.kind == "cgroup2" if version == 2 else controller in mount.options:
             point = os.path.join(root, mount.point.lstrip("/"))
             beneath = os.path.relpath(path, mount.top)
-            # A container may mount its own group alone, without a namespace that renames it.
+            # A container may mount only its own group, without a namespace that hides the path above.
             inside = beneath not in (".", "..") and not beneath.startswith("../")
             directory = os.path.join(point, beneath) if inside else point
             return Group(version, directory if os.path.isdir(directory) else point, point)
@@ -183,7 +183,7 @@ def _read(path: str) -> str | None:
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()
-    except FileNotFoundError:  # not in this version, this kernel, or at the top
+    except FileNotFoundError:  # missing in this version, in this kernel, or at the top
         return None
     except OSError as error:
         # EOPNOTSUPP: pressure is not accounted (psi=0). ENODEV: the group was just removed.
@@ -193,6 +193,6 @@ def _read(path: str) -> str | None:
 
 
 def _table(path: str) -> dict[str, int]:
-    """A file with a name and a number in each line."""
+    """Parse a file with a name and a number in each line."""
     pairs = [line.split() for line in (_read(path) or "").splitlines()]
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}

@@ -1,4 +1,4 @@
-"""What the workers say of themselves, through the inbox: sums and percentiles."""
+"""A check of the numbers that workers send through the inbox: sums and percentiles."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ def inbox(
     timings: Iterable[str] = ("latency",),
     on_message: Callable[[object], object] | None = None,
 ) -> Callable[[], dict[str, Any]]:
-    """A check that sums up what workers have sent since the last report.
+    """A check that sums up the messages that workers have sent since the last report.
 
-    A message is a JSON object of numbers, such as ``{"requests": 1, "latency": 0.012}``. What stands
-    under a name in `counters` is summed; what stands under one in `timings`, a number or a list of
-    numbers, gives the median and other percentiles, in its own unit (by nearest rank: each is a value
-    that was sent). Other names in it are left alone. An object in which one of these is no finite
-    number of at most 2**53 counts as ``invalid``, as a whole. A message with none of the names goes to
-    `on_message` and counts as ``other``.
+    A message is a JSON object of numbers, such as ``{"requests": 1, "latency": 0.012}``. Numbers under
+    a name in `counters` are summed. Under a name in `timings`, a number or a list of numbers gives the
+    median and other percentiles, in the unit of the numbers (by nearest rank: each is a value that was
+    sent). Other names are ignored. If one of these values is not a finite number of at most 2**53, the
+    whole object counts as ``invalid``. A message with none of the names goes to `on_message` and counts
+    as ``other``.
 
-    The messages wait in the pipe, and are taken when the check runs, not by a thread in the background:
-    what a leader had collected would die with it, and what is in the pipe its successor finds. So the
-    pipe must hold what the workers send in one interval: 1 MiB is about 20,000 messages of 45 bytes.
-    What finds it full is dropped and reported. Then shorten the interval, or let each worker send sums
-    and lists of timings once a second.
+    The messages wait in the pipe until the check runs; no background thread reads them. Messages that a
+    leader had read would be lost at its death; its successor still finds messages in the pipe. So the
+    pipe must hold all messages of one interval: 1 MiB is about 20,000 messages of 45 bytes. If the pipe
+    is full, messages are dropped, and the drops are reported. Then shorten the interval, or let each
+    worker send sums and lists of timings once a second.
 
-    ``interval`` is the time in seconds since this process's last report, None in its first; ``totals``
-    count from its first on; ``pending`` is the number of bytes that the check found waiting.
+    ``interval`` is the time in seconds since this process's last report, None in its first report;
+    ``totals`` count from its first report on; ``pending`` is the number of bytes that the check found.
 
     Args:
-        inbox: the one that the workers send to; this check must be its only reader.
+        inbox: the inbox that the workers send to; this check must be its only reader.
         counters: names whose numbers are summed.
         timings: names whose numbers give percentiles.
-        on_message: called with each other message; what it raises is logged.
+        on_message: called with each other message; an exception from it is logged.
 
     Raises:
-        ValueError: a name stands in both, or twice.
-        TypeError: a name is no text.
+        ValueError: a name is in both, or twice in one.
+        TypeError: a name is not a string.
     """
     report = _Sums(inbox, _names(counters, "counters"), _names(timings, "timings"), on_message)
     twice = set(report.counters) & set(report.timings)
@@ -79,7 +79,7 @@ def _names(names: Iterable[str], what: str) -> tuple[str, ...]:
 
 
 class _Sums:
-    """What has been collected, since the last report and in total."""
+    """The sums and timings since the last report, and the totals."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class _Sums:
             return
         try:
             self._on_message(message)
-        except Exception:  # noqa: BLE001  (whatever it is, the other messages count)
+        except Exception:  # noqa: BLE001  (any exception: the other messages still count)
             log().exception("on_message failed for %.80r", message)
 
     def _report(self, pending: int) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class _Sums:
 
 
 class _Tally:
-    """Numbers of messages, and the sums of the counters."""
+    """The numbers of messages by kind, and the sums of the counters."""
 
     def __init__(self, counters: tuple[str, ...]) -> None:
         self.numbers = dict.fromkeys(("messages", "other", "invalid", "dropped", "malformed"), 0)
@@ -175,12 +175,12 @@ def _is_number(value: object) -> bool:
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)
-        and abs(value) <= _LARGEST  # no NaN is, either
+        and abs(value) <= _LARGEST  # also refuses NaN
     )
 
 
 def _distribution(values: list[float]) -> dict[str, float | None]:
-    """Of no values at all, only the count is known."""
+    """The count and the percentiles; without values, only the count is not null."""
     ordered = sorted(values)
 
     def rank(percent: int) -> float | None:

@@ -1,4 +1,4 @@
-"""Whether something answers: an HTTP server, or anything that listens on a TCP port."""
+"""Checks that a server answers: an HTTP server, or any server on a TCP port."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PATIENCE = 5.0
-"""Seconds for each step (connecting, each read) where no timeout is given."""
+"""Seconds for each step (connecting, each read) if no timeout is given."""
 
 _BODY_BYTES = 65_536
 _NOT_IN_A_URL = re.compile(r"[^\x21-\x7e]")
@@ -34,24 +34,24 @@ def http(
     timeout: float | None = None,
     critical: bool = False,
 ) -> Check[CheckResult]:
-    """A check that gets a URL: failing unless the status is one from 200 to 399.
+    """A check that requests a URL: failing unless the HTTP status is from 200 to 399.
 
-    Its value: `status` (the answer's) and `latency`, the seconds from the begin of the connection to
-    the answer's first line. Redirects are not followed, no proxy is used, and each time is a new
+    Its value: `status` (the HTTP status) and `latency`, the seconds from the start of the connection to
+    the first line of the answer. Redirects are not followed, no proxy is used, and each run opens a new
     connection. Certificates are verified.
 
     Args:
         url: ``http://`` or ``https://``, without user and password.
         headers: more headers of the request, such as ``Host`` or ``Authorization``.
-        context: for https, how to verify; by default as `ssl.create_default_context`.
-        slow: seconds of latency from which on it is degraded.
-        name, timeout, critical: as `checks.check` has them; the name is the URL without its query.
-            Each step of the connection has the timeout as well (or 5 s).
+        context: for https, the TLS settings; by default `ssl.create_default_context`.
+        slow: the check is degraded from this latency in seconds on.
+        name, timeout, critical: the same as in `checks.check`; the default name is the URL without its
+            query. The timeout (or 5 s) also limits each step of the connection.
 
     Raises:
-        ValueError: the URL or another argument is not of its form.
+        ValueError: the URL or another argument is invalid.
     """
-    from urllib.parse import urlsplit  # noqa: PLC0415  (3 ms, for those who use it)
+    from urllib.parse import urlsplit  # noqa: PLC0415  (3 ms, only with this check)
 
     try:
         parts = urlsplit(url)
@@ -93,7 +93,7 @@ def http(
             connection.request("GET", target, headers=sent)
             response = connection.getresponse()
             latency = time.monotonic() - begin
-            response.read(_BODY_BYTES)  # to hang up on half an answer would be the server's error
+            response.read(_BODY_BYTES)  # closing early would look like an error to the server
         finally:
             connection.close()
         value = {"status": response.status, "latency": round(latency, 6)}
@@ -113,23 +113,23 @@ def tcp(
     timeout: float | None = None,
     critical: bool = False,
 ) -> Check[CheckResult]:
-    """A check that connects to a TCP port, and hangs up.
+    """A check that connects to a TCP port and closes the connection.
 
-    Its value: `latency`, the seconds that it took to connect (with the look-up of the name).
+    Its value: `latency`, the seconds for the connection (including the name lookup).
 
     Args:
         address: ``"host:port"``, ``"[IPv6]:port"`` or ``(host, port)``.
-        slow: seconds of latency from which on it is degraded.
-        name, timeout, critical: as `checks.check` has them; the name is ``tcp:ADDRESS``.
+        slow: the check is degraded from this latency in seconds on.
+        name, timeout, critical: the same as in `checks.check`; the name is ``tcp:ADDRESS`` by default.
 
     Raises:
-        ValueError: an argument is not of its form.
+        ValueError: an argument is invalid.
     """
     host, port = _host_and_port(address)
     if slow is not None:
         positive_seconds("slow", slow)
     patience = PATIENCE if timeout is None else timeout
-    import encodings.idna  # noqa: F401, PLC0415  (the look-up of a host's name needs it)
+    import encodings.idna  # noqa: F401, PLC0415  (looking up a host name needs it)
 
     def tcp() -> CheckResult:
         begin = time.monotonic()
@@ -145,7 +145,7 @@ def _check_header(header: object, value: object) -> None:
     if not (isinstance(header, str) and _HEADER_NAME.fullmatch(header)):
         raise ValueError(f"headers must have HTTP's names, and {header!r} is none")
     if not (isinstance(value, str) and _HEADER_VALUE.fullmatch(value)):
-        # Without the value, which may be a password.
+        # Without the value, since it may be a password.
         raise ValueError(f"the value of the header {header} must be one line of text, in Latin-1")
 
 
@@ -158,9 +158,9 @@ def _unless_slow(value: Mapping[str, object], latency: float, slow: float | None
 
 
 def _host_and_port(address: str | tuple[str, int]) -> tuple[str, int]:
-    given: object = address  # a configuration file is not type-checked
+    given: object = address  # may come from a configuration file
     if isinstance(given, str):
-        # Of an IPv6 address without brackets nobody knows which colon is the port's.
+        # In an IPv6 address without brackets, the colon before the port is ambiguous.
         match = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):([0-9]{1,5})", given)
         given = (match[1] or match[2], int(match[3])) if match else None
     if isinstance(given, tuple) and len(given) == 2:

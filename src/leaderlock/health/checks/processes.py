@@ -1,4 +1,4 @@
-"""The processes of a prefork server, as psutil and ``/proc`` see them."""
+"""The processes of a prefork server, from psutil and ``/proc``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import psutil
 
 PROPORTIONAL_SHARE = 0.002
-"""Of one core, for all processes: the kernel walks the page tables to tell proportional memory, which
-takes about a millisecond for each 100 MB, so that of big processes is not read at every tick."""
+"""The most of one core, for all processes, that reading proportional memory may cost: the kernel walks
+the page tables, about 1 ms for each 100 MB. So big processes are not read at every tick."""
 
 
 def workers(
@@ -26,24 +26,24 @@ def workers(
     timeout: float | None = None,
     critical: bool = False,
 ) -> Check[dict[str, Any]]:
-    """A check of the worker processes: how many are alive, how often they came anew, and what they use.
+    """A check of the worker processes: how many are alive, how many were replaced, and their resources.
 
-    Its value: `arbiter` (the process ID), `alive`, `restarts` (workers that have gone and were replaced
+    Its value: `arbiter` (the process ID), `alive`, `restarts` (workers that ended and were replaced
     since this process began to report) and `processes`, for each its `pid`, `age` (seconds),
     `resident` and `proportional` memory (bytes; a page that n processes share counts 1/n for each),
-    `cpu` (percent of one core since the last report) and `descriptors` (open ones). What the kernel
-    does not let this user see is null, and so is `cpu` in the first report of a process. `proportional`
-    is read as often as it costs at most 0.2 % of a core for all processes together (of four with 500 MB
-    each, say, every 15 s); between that it is the one that was read last.
+    `cpu` (percent of one core since the last report) and `descriptors` (open ones). Values that the
+    kernel hides from this user are null, and so is `cpu` in the first report of a process. Reading
+    `proportional` takes at most 0.2 % of a core for all processes together (for four with 500 MB each,
+    about every 15 s); between reads, the last value is repeated.
 
     Args:
-        arbiter: the process ID whose children are the workers; by default the parent of the process
-            that runs the check, which in a worker is the arbiter.
-        name, timeout, critical: as `checks.check` has them; the name is ``workers``.
+        arbiter: the process ID of the workers' parent; by default the parent of the process that runs
+            the check, which in a worker is the arbiter.
+        name, timeout, critical: the same as in `checks.check`; the name is ``workers`` by default.
 
     Raises:
         Unsupported: psutil is not installed.
-        ValueError: an argument is not of its form.
+        ValueError: an argument is invalid.
     """
     try:
         import psutil  # noqa: F401, PLC0415  (an extra)
@@ -51,14 +51,14 @@ def workers(
         raise Unsupported(
             "checks.workers() needs psutil: run `pip install 'leaderlock[health]'`"
         ) from error
-    given: object = arbiter  # a configuration file is not type-checked
+    given: object = arbiter  # may come from a configuration file
     if given is not None and not (isinstance(given, int) and given > 0):
         raise ValueError(f"arbiter must be the ID of a process, not {arbiter!r}")
     return check(_Workers(arbiter).look, name=name or "workers", timeout=timeout, critical=critical)
 
 
 class _Workers:
-    """What is remembered between two looks: who was there, and their processor times."""
+    """The processes seen at the previous look, and their processor times."""
 
     def __init__(self, arbiter: int | None) -> None:
         self._arbiter = arbiter
@@ -72,7 +72,7 @@ class _Workers:
         if self._pid == os.getpid():
             self._came += sum(self._known.get(pid) is not worker for pid, worker in now.items())
             self._gone += sum(now.get(pid) is not worker for pid, worker in self._known.items())
-        else:  # the first look, or that of a forked child
+        else:  # the first look, or the first in a forked child
             self._pid = os.getpid()
             self._came = self._gone = 0
         self._known = now
@@ -86,7 +86,7 @@ class _Workers:
         }
 
     def _worker(self, pid: int) -> _Worker | None:
-        """The worker as known, unless another process has its number by now."""
+        """The known worker with this process ID, or a new one if the ID was reused."""
         import psutil  # noqa: PLC0415
 
         known = self._known.get(pid)
@@ -107,7 +107,7 @@ class _Worker:
         self._read_again = 0.0
 
     def describe(self, share: float) -> dict[str, Any] | None:
-        """None if it has ended meanwhile. `share` of a core may go into proportional memory."""
+        """The process's numbers; None if it has ended. Reading may cost `share` of a core."""
         import psutil  # noqa: PLC0415
 
         process = self.process
@@ -136,7 +136,7 @@ class _Worker:
         begin = time.thread_time()
         try:
             self._proportional = getattr(self.process.memory_full_info(), "pss", None)
-        except psutil.AccessDenied:  # smaps is for the process's own user, while it is dumpable
+        except psutil.AccessDenied:  # only its own user may read smaps, if the process is dumpable
             self._proportional = None
         self._read_again = now + (time.thread_time() - begin) / share
         return self._proportional
@@ -144,7 +144,7 @@ class _Worker:
 
 def _children(arbiter: int) -> list[int]:
     try:
-        # By thread: whichever of the arbiter's has forked. psutil would read every process's parent.
+        # Any thread of the arbiter may have forked. psutil would read the parent of every process.
         tasks = os.listdir(f"/proc/{arbiter}/task")
         children = []
         for task in tasks:
@@ -154,7 +154,7 @@ def _children(arbiter: int) -> list[int]:
     except (
         FileNotFoundError,
         ProcessLookupError,
-    ):  # a thread's end; no Linux, or no CONFIG_PROC_CHILDREN
+    ):  # the thread ended; not Linux, or no CONFIG_PROC_CHILDREN
         import psutil  # noqa: PLC0415
 
         return [child.pid for child in psutil.Process(arbiter).children()]
@@ -164,7 +164,7 @@ def _descriptors(process: psutil.Process) -> int | None:
     import psutil  # noqa: PLC0415
 
     try:
-        # From Linux 6.2 on, the directory's size is their number (proc_pid_fd(5)).
+        # Since Linux 6.2 the directory's size is the number of descriptors (proc_pid_fd(5)).
         size = os.stat(f"/proc/{process.pid}/fd").st_size
         return size or process.num_fds()
     except FileNotFoundError:

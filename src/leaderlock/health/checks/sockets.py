@@ -1,13 +1,13 @@
 """The accept queues of the listening sockets that this process holds or has inherited.
 
-What waits there was accepted by the kernel and not yet by a worker: it is the first number that grows
-when a server cannot keep up. Linux tells it for TCP by TCP_INFO (tcp(7)), for Unix sockets by
+These queues hold connections that the kernel has accepted and no worker has accepted yet. If a server
+cannot keep up, they grow first. Linux reports them for TCP by TCP_INFO (tcp(7)), for Unix sockets by
 sock_diag(7).
 """
 
 from __future__ import annotations
 
-import _socket  # not socket, whose class is green where gevent has patched
+import _socket  # not `socket`: gevent patches its class
 import os
 import struct
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _TCP_INFO_BYTES = 32
-_UNACKED_SACKED = struct.Struct("=24xII")  # for a listener: how many wait, and the limit
+_UNACKED_SACKED = struct.Struct("=24xII")  # for a listener: the queue's length and limit
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -43,19 +43,19 @@ def listen_queue(
 ) -> Check[CheckResult]:
     """A check of the connections that wait to be accepted, at each listening socket of this process.
 
-    These are the sockets that a server has bound before the fork and this worker has inherited; those
-    that another process has bound alone are not seen. The value: `waiting` (of all together) and
-    `listeners`, for each its `address`, how many are `waiting`, the `limit` (what listen(2) was given,
-    and at most net.core.somaxconn) and the `used` share of it. The check fails while a queue is full:
-    the next clients then wait for a retransmission (TCP), or are refused or blocked (Unix).
+    These are the sockets that a server bound before the fork and this worker inherited. Sockets that
+    only another process holds are not seen. The value: `waiting` (the sum) and `listeners`, for each
+    its `address`, the number of `waiting` connections, the `limit` (the argument of listen(2), at most
+    net.core.somaxconn) and the `used` share of the limit. The check fails while a queue is full: then
+    the next clients wait for a retransmission (TCP), or are refused or blocked (Unix).
 
     Args:
-        degraded: the share of the limit from which on it is degraded.
-        name, timeout, critical: as `checks.check` has them; the name is ``listen_queue``.
+        degraded: the check is degraded from this share of the limit on.
+        name, timeout, critical: the same as in `checks.check`; the default name is ``listen_queue``.
 
     Raises:
         Unsupported: this is not Linux.
-        ValueError: an argument is not of its form.
+        ValueError: an argument is invalid.
     """
     linux_only("listen_queue")
     rising_shares(degraded=degraded)
@@ -82,14 +82,14 @@ def _listeners() -> list[dict[str, Any]]:
                 listener = _listener(int(entry), int(target[8:-1]))
                 if listener is not None:
                     found[target] = listener
-        except OSError:  # ENOENT, EBADF, ENOTSOCK: closed, or another file by now
+        except OSError:  # ENOENT, EBADF, ENOTSOCK: closed, or now another file
             continue
     return list(found.values())
 
 
 def _listener(fd: int, inode: int) -> dict[str, Any] | None:
-    # SOCK_NONBLOCK keeps Python from setting the mode of the descriptor, which is the server's. The
-    # object is only a handle to ask by: detached, it closes nothing.
+    # SOCK_NONBLOCK keeps Python from changing the mode of the descriptor, which belongs to the server.
+    # The object only serves getsockopt(2): after detach() it closes nothing.
     sock = _socket.socket(-1, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK, -1, fd)
     try:
         if not sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
@@ -114,14 +114,14 @@ def _listener(fd: int, inode: int) -> dict[str, Any] | None:
 def _tcp_queue(sock: _socket.socket) -> tuple[int | None, int | None]:
     try:
         info = sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, _TCP_INFO_BYTES)
-    except OSError:  # ENOPROTOOPT, EOPNOTSUPP: neither TCP nor SCTP will say
+    except OSError:  # ENOPROTOOPT, EOPNOTSUPP: neither TCP nor SCTP reports it
         return None, None
     waiting, limit = _UNACKED_SACKED.unpack(info)
     return waiting, limit
 
 
 def _unix_queue(inode: int) -> tuple[int | None, int | None]:
-    """Null for a socket of another network namespace, and where the kernel has no unix_diag."""
+    """Length and limit; None for a socket of another network namespace, or without unix_diag."""
     request = _REQUEST.pack(
         _socket.AF_UNIX, 0, 0, _ANY_STATE, inode, _UDIAG_SHOW_RQLEN, _ANY_COOKIE, _ANY_COOKIE
     )
@@ -133,7 +133,7 @@ def _unix_queue(inode: int) -> tuple[int | None, int | None]:
         return None, None
     try:
         netlink.send(header + request)
-        answer = netlink.recv(4096)  # the kernel has answered within send(2)
+        answer = netlink.recv(4096)  # the kernel has already answered, within send(2)
     finally:
         netlink.close()
     length, message, *_ = _HEADER.unpack_from(answer)
@@ -150,7 +150,7 @@ def _unix_queue(inode: int) -> tuple[int | None, int | None]:
 
 
 def _text(address: object) -> str:
-    """An address as people write it."""
+    """An address in the usual notation."""
     if isinstance(address, tuple):
         host, port = address[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

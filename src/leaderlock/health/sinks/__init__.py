@@ -1,7 +1,7 @@
-"""Where reports go: a sink is any function that takes the report, a dict that JSON can hold.
+"""Sinks: a sink is any function that takes a report, a dict of JSON values.
 
-It may have ``start(leadership)``, called when the task begins to lead, and ``stop()``, called at the
-end. One that raises is logged; the others still get the report.
+A sink may have ``start(leadership)``, called when the task begins to lead, and ``stop()``, called at
+the end of the term. If a sink raises, the error is logged; the other sinks still get the report.
 """
 
 from __future__ import annotations

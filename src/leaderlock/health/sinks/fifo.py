@@ -1,4 +1,4 @@
-"""Reports as lines of JSON in a FIFO that somebody else reads."""
+"""Writes reports as lines of JSON to a FIFO for another program."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 class fifo:
     """A sink that writes each report as one line of JSON to a FIFO.
 
-    It is opened for writing alone and without waiting, and so a reader that is missing is an error
-    (to hold both ends would hide that nobody reads), and stays open until the reader goes.
+    The FIFO is opened for writing only, without waiting, and stays open until its reader closes it. So
+    a missing reader is an error (a sink that held both ends would hide that).
 
-    A line is written completely or not at all. Up to PIPE_BUF (4,096 bytes) the kernel sees to that
-    (pipe(7)); a longer one is written only into an empty pipe, which is grown to hold it, so as long as
-    nobody else writes there. A reader that is behind costs it the report, not the leader its time.
+    A line is written completely or not at all. The kernel guarantees this up to PIPE_BUF (4,096 bytes,
+    pipe(7)). A longer line is written only into an empty pipe, which is enlarged for it; this works
+    only if no other process writes there. If the reader is too slow, it misses reports; the leader
+    never waits.
 
     Args:
         path: the FIFO, which must exist: ``mkfifo PATH``.
@@ -43,11 +44,12 @@ class fifo:
         """Write the report.
 
         Raises:
-            OSError: there is no FIFO (ENOENT, EINVAL) or no reader (ENXIO, EPIPE), the reader is behind
-                (EAGAIN), or the line is longer than the system lets a pipe grow (EMSGSIZE).
+            OSError: there is no FIFO (ENOENT, EINVAL) or no reader (ENXIO, EPIPE), the reader is too
+                slow (EAGAIN), or the line is longer than the largest pipe that the system allows
+                (EMSGSIZE).
         """
         line = json.dumps(report, separators=(",", ":")).encode() + b"\n"
-        if not self._descriptor.is_open():  # or a forked child's, or closed by other code
+        if not self._descriptor.is_open():  # a forked child's, or closed by other code
             self._descriptor.forget()
             self._open()
         if len(line) > select.PIPE_BUF:
@@ -97,13 +99,13 @@ class fifo:
 
 
 def _write_without_sigpipe(fd: int, data: bytes) -> int:
-    """Write; a reader that has gone is an error, also where the server lets SIGPIPE kill."""
+    """Write data; raise if the reader is gone, even if the server lets SIGPIPE kill the process."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
     try:
         return os.write(fd, data)
     except BrokenPipeError:
         if signal.SIGPIPE not in before and signal.SIGPIPE in signal.sigpending():
-            signal.sigwait({signal.SIGPIPE})  # it was for this thread: signal(7)
+            signal.sigwait({signal.SIGPIPE})  # it was sent to this thread: signal(7)
         raise
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,4 +1,4 @@
-"""The newest report as a file that readers always find whole."""
+"""Keeps the newest report in a file that readers never see half-written."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 def file(path: str | os.PathLike[str], *, mode: int = 0o644) -> Callable[[Mapping[str, Any]], None]:
     """A sink that replaces a file by each report, in one step: a reader sees the old or the new one.
 
-    `leaderlock health` reads it. If a report cannot be written (a full or read-only disk, a directory
-    that has gone), the sink raises OSError, and the old report stays: its age tells. No file that
-    somebody else has put into the directory is written to or waited for. It is not synced to the disk:
-    what describes the present is of no use after a crash of the machine.
+    `leaderlock health` reads the file. If a report cannot be written (a full or read-only disk, a
+    missing directory), the sink raises OSError, and the old report stays; its age shows the failure.
+    The sink never writes to or waits for a file that another user has put into the directory. The file
+    is not synced to the disk: a report about the present is useless after a crash of the machine.
 
     Args:
-        path: the file; its directory must exist and be writable, for the new file is made beside it.
+        path: the file. Its directory must exist and be writable, since the new file is made there
+            first.
         mode: the permissions of the file.
     """
     target = os.path.abspath(os.fsdecode(path))

@@ -1,4 +1,4 @@
-"""Reports over HTTP: each one as JSON, or a ping that says how it went."""
+"""Sends reports over HTTP: each as JSON, or as a ping with the result."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def http(
 ) -> Callable[[Mapping[str, Any]], None]:
     """A sink that sends each report as JSON, by POST.
 
-    Any answer but a status of 2xx is an error; a redirection is one, too, since a POST that follows
-    it would lose its content. The proxies that the environment names are used.
+    Any status other than 2xx is an error. A redirect is an error too, since following it would drop the
+    content of the POST. The proxies in the environment are used.
 
     Args:
-        url: where to; ``http`` or ``https``.
-        headers: sent in addition, such as ``{"Authorization": "Bearer …"}``.
-        timeout: seconds for each step on the network (connecting, an answer's next bytes).
+        url: the URL of the receiver, ``http`` or ``https``.
+        headers: more headers, such as ``{"Authorization": "Bearer …"}``.
+        timeout: seconds for each step on the network (connecting, each read of the answer).
 
     Raises:
-        ValueError: the URL is not of its form.
+        ValueError: the URL is invalid.
     """
     named = {"Content-Type": "application/json", **(headers or {})}
     place = place_of(url)
@@ -43,20 +43,20 @@ def http(
 
 
 class healthchecks:
-    """A sink that pings a service such as healthchecks.io, which raises the alarm if no ping comes.
+    """A sink that pings a service such as healthchecks.io, which raises an alarm if no ping comes.
 
-    A new leader pings ``URL/start``; a report that fails ``URL/fail``, and any other one ``URL``. The
-    report is the body, so that it is seen there. A ping goes out when the status changes to failing
-    or from it, when the one before was not received, and otherwise every `every` seconds:
-    healthchecks.io refuses more than five a minute.
+    A new leader pings ``URL/start``, a failing report ``URL/fail``, and any other report ``URL``. The
+    report is the body of the request, so that the service shows it. A ping is sent when the status
+    changes to or from failing, when the previous ping was not received, and otherwise every `every`
+    seconds: healthchecks.io refuses more than five pings a minute.
 
     Args:
-        url: the check's own.
-        every: seconds between pings that tell the same; the service's period must be longer.
+        url: the URL of the check.
+        every: seconds between pings with the same result; the service's period must be longer.
         timeout: seconds for each step on the network.
 
     Raises:
-        ValueError: the URL is not of its form.
+        ValueError: the URL is invalid.
     """
 
     def __init__(self, url: str, *, every: float = 60, timeout: float = 5) -> None:
@@ -72,20 +72,20 @@ class healthchecks:
         """Ping that the task begins.
 
         Raises:
-            OSError: the service is not reached, or refuses.
+            OSError: the service cannot be reached, or refuses the ping.
         """
         self._last = None
         self._ping("/start", b"")
 
     def __call__(self, report: Mapping[str, Any]) -> None:
-        """Ping, if it is time.
+        """Ping, if a ping is due.
 
         Raises:
-            OSError: the service is not reached, or refuses.
+            OSError: the service cannot be reached, or refuses the ping.
         """
         ending = "/fail" if report["status"] == "failing" else ""
         if ending != self._last or time.monotonic() >= self._next:
-            self._last = None  # until it has been received
+            self._last = None  # until the service has received it
             self._ping(ending, json.dumps(report, indent=1).encode())
             self._last, self._next = ending, time.monotonic() + self._every
 

@@ -1,4 +1,4 @@
-"""The numbers in a report, each with a name: what systems that know nothing but numbers can take."""
+"""The numbers in a report, each with a name, for systems that take only numbers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 STATUS = {"ok": 0, "degraded": 1, "failing": 2}
-"""A status as a number: the greatest one is the worst."""
+"""A status as a number: the greatest is the worst."""
 
 
 def flatten(value: object, name: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], float]]:
-    """Each number in a check's value, with the keys that lead to it; a place in a list is a key, too.
+    """Yield each number in a check's value, with the keys that lead to it; a list index is a key, too.
 
-    True is 1 and False is 0. Text and null are no numbers, and are left out.
+    True is 1 and False is 0. Text and null are left out.
     """
     if isinstance(value, bool | int | float):
         yield name, int(value) if isinstance(value, bool) else value

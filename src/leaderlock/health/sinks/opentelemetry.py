@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 class opentelemetry:
-    """A sink whose report the meter provider's readers observe: when, and to where, is theirs to say.
+    """A sink for OpenTelemetry: the meter provider's readers decide when and where to export.
 
-    The gauges are ``leaderlock.status`` (0 ok, 1 degraded, 2 failing), ``leaderlock.leader.term``,
-    ``leaderlock.reporter.lag`` (seconds), and by the attribute ``check`` those of each check:
+    The gauges are ``leaderlock.status`` (0 ok, 1 degraded, 2 failing), ``leaderlock.leader.term`` and
+    ``leaderlock.reporter.lag`` (seconds); for each check, with the attribute ``check``,
     ``leaderlock.check.status``, ``leaderlock.check.duration`` (seconds) and ``leaderlock.check.value``,
-    which has the attribute ``key``, too. A process that leads no longer gives nothing.
+    which also has the attribute ``key``. A process that no longer leads exports nothing.
 
     Args:
-        meter_provider: by default the global one, as it is at the first report.
+        meter_provider: by default the global one at the time of the first report.
 
     Raises:
         Unsupported: the SDK is not installed.
@@ -46,14 +46,14 @@ class opentelemetry:
         self._made = False
 
     def __call__(self, report: Mapping[str, Any]) -> None:
-        """Take the newest report."""
+        """Store the newest report."""
         self._newest, self._pid = report, os.getpid()
-        if not self._made:  # and not in __init__: the provider may be set after the fork
+        if not self._made:  # not in __init__: the provider may be set after the fork
             self._make_gauges()
             self._made = True
 
     def stop(self) -> None:
-        """Forget it: the leadership passes on."""
+        """Drop the report: this process no longer leads."""
         self._newest = None
 
     def _make_gauges(self) -> None:

@@ -24,8 +24,8 @@ def prometheus(
     """A sink that replaces a file for node_exporter's textfile collector by each report, in one step.
 
     Args:
-        path: the file, whose name must end in ``.prom``: node_exporter reads no other.
-        mode: the permissions of the file, which node_exporter's user must be able to read.
+        path: the file; its name must end in ``.prom``, since node_exporter reads no other file.
+        mode: the permissions of the file; node_exporter's user must be able to read it.
 
     Raises:
         ValueError: the file's name does not end in ``.prom``.
@@ -48,15 +48,15 @@ def prometheus(
 
 
 class prometheus_collector:
-    """A sink that is a collector, too: ``prometheus_client.REGISTRY.register(collector)``.
+    """A sink that is also a collector: ``prometheus_client.REGISTRY.register(collector)``.
 
-    It gives the newest report, and nothing where there is none: in a process that does not lead, or no
-    longer. The page of metrics is often served by any worker: so that each of them shows the leader's
-    report, give them the file that a ``sinks.file(path)`` writes, and register it in each.
+    It collects the newest report, and nothing in a process that does not lead. Often any worker may
+    serve the page of metrics. To show the leader's report in all of them, register a collector in each
+    worker, with the `path` of the file that ``sinks.file(path)`` writes.
 
     Args:
-        path: read the report from this file at each scrape; the collector then needs no place in the
-            list of sinks. A file that is missing is no report.
+        path: read the report from this file at each scrape; the collector then need not be in the list
+            of sinks. A missing file means that there is no report.
 
     Raises:
         Unsupported: prometheus-client is not installed.
@@ -70,22 +70,22 @@ class prometheus_collector:
         self._pid = 0
 
     def __call__(self, report: Mapping[str, Any]) -> None:
-        """Take the newest report."""
+        """Store the newest report."""
         self._newest, self._pid = report, os.getpid()
 
     def stop(self) -> None:
-        """Forget it: the leadership passes on."""
+        """Drop the report: this process no longer leads."""
         self._newest = None
 
     def describe(self) -> list[Metric]:
-        """Nothing, since what there is to collect depends on the report."""
+        """Nothing: the metrics depend on the report."""
         return []
 
     def collect(self) -> Iterator[Metric]:
         """The metrics of the newest report.
 
         Raises:
-            OSError, ValueError: the file cannot be read, or is no report.
+            OSError, ValueError: the file cannot be read, or is not a report.
         """
         report = self._read() if self._path is not None else self._newest
         if report is not None and (self._path is not None or self._pid == os.getpid()):

@@ -1,8 +1,8 @@
-"""The numbers of each report as gauges, to a StatsD or DogStatsD server.
+"""Sends the numbers of each report as gauges to a StatsD or DogStatsD server.
 
-Written out and not taken from a library, since it is a line of text for each number: of the kept ones,
-`statsd` knows neither tags nor Unix datagrams, `datadog` brings an HTTP client along, and both swallow
-the errors of the socket, by which the reporter would learn that nobody listens.
+This sink uses no library, since each number is one line of text. Among maintained libraries, `statsd`
+supports neither tags nor Unix datagrams, and `datadog` brings an HTTP client along. Both hide the
+socket errors that tell the reporter that no server is listening.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PORT = 8125
 LONGEST_DATAGRAM = 1432
-"""Bytes that pass an Ethernet unfragmented, as StatsD's own documents advise."""
+"""The most bytes that fit an Ethernet frame unfragmented, as StatsD's documentation advises."""
 
 _LONGEST_NAME = 250
 _TIMEOUT = 1.0  # of one datagram into a Unix socket whose queue is full
@@ -34,21 +34,23 @@ def statsd(
     """A sink that sends every number of the report as a gauge.
 
     The names are ``PREFIX.status`` (0 ok, 1 degraded, 2 failing), ``PREFIX.leader.term``,
-    ``PREFIX.reporter.lag`` and the like, and for each check ``PREFIX.checks.NAME.status``,
-    ``….duration`` (seconds) and ``….value`` with the keys that lead to the number. What is not a
-    letter, a digit, ``_`` or ``-`` in a key becomes ``_``; a name is cut at 250 characters.
+    ``PREFIX.reporter.lag`` and so on, and for each check ``PREFIX.checks.NAME.status``,
+    ``….duration`` (seconds) and ``….value`` with the keys that lead to the number. In a key, each
+    character other than a letter, a digit, ``_`` or ``-`` becomes ``_``; a name is cut at 250
+    characters.
 
-    UDP loses datagrams without a word. A host that refuses them is noticed where the kernel learns of
-    it, which is on this machine.
+    UDP loses datagrams silently. The sink notices a refused datagram only if the kernel reports it,
+    which it does for a server on this machine.
 
     Args:
-        address: ``HOST:PORT`` (``[::1]:8125`` for IPv6; without a port 8125), looked up anew for each
-            report, or the path of a Unix datagram socket (``/run/statsd.sock``, ``unix:///run/…``).
-        prefix: what the names begin with.
-        tags: sent with each gauge, in DogStatsD's form (``|#env:prod``). Other servers may refuse it.
+        address: ``HOST:PORT`` (``[::1]:8125`` for IPv6; the default port is 8125), looked up again for
+            each report, or the path of a Unix datagram socket (``/run/statsd.sock``,
+            ``unix:///run/…``).
+        prefix: the beginning of each name.
+        tags: sent with each gauge, in DogStatsD's form (``|#env:prod``). Other servers may refuse them.
 
     Raises:
-        ValueError: an argument is not of its form.
+        ValueError: an argument is invalid.
     """
     place = _parse(address)
     suffix = _suffix(tags or {})
@@ -101,8 +103,8 @@ def _gauges(report: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], float]
 def _line(start: str, name: tuple[str, ...], value: float, suffix: str) -> str:
     metric = ".".join([start, *(_clean(key) or "_" for key in name)])[:_LONGEST_NAME]
     line = f"{metric}:{value!r}|g{suffix}"
-    # To StatsD, though not to DogStatsD, a sign makes it a step down from the value before: so it
-    # gets 0 first, in one datagram with it, as order is kept in there alone.
+    # StatsD, unlike DogStatsD, takes a signed number as a change of the previous value. So send 0
+    # first, in the same datagram, since only there the order is kept.
     return f"{metric}:0|g\n{line}" if value < 0 and not suffix else line
 
 
@@ -111,7 +113,7 @@ def _clean(key: str) -> str:
 
 
 def _datagrams(lines: Iterable[str]) -> Iterator[bytes]:
-    """As many lines as fit in each."""
+    """Datagrams with as many lines as fit in each."""
     collected = b""
     for line in lines:
         encoded = line.encode()
@@ -123,16 +125,16 @@ def _datagrams(lines: Iterable[str]) -> Iterator[bytes]:
 
 
 def _send(place: str | tuple[str, int], datagrams: Iterable[bytes]) -> None:
-    """Over a socket of its own, so that neither a fork nor a host that has moved does harm."""
+    """Use a new socket, so that neither a fork nor a changed address of the host does harm."""
     target: Any = place
     family = socket.AF_UNIX
     if not isinstance(place, str):
         family, _, _, _, target = socket.getaddrinfo(*place, 0, socket.SOCK_DGRAM)[0]
     with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
         sender.settimeout(_TIMEOUT)
-        sender.connect(target)  # and so a refusal comes back to us: udp(7)
+        sender.connect(target)  # so that a refusal is reported to us: udp(7)
         for datagram in datagrams:
             sender.send(datagram)
-        error = sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # of the last datagram
+        error = sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # for the last datagram
         if error:
             raise OSError(error, f"{os.strerror(error)}: does a StatsD server listen there?")

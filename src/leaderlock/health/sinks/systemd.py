@@ -1,4 +1,4 @@
-"""READY, STATUS and WATCHDOG for systemd, from whichever worker leads."""
+"""READY, STATUS and WATCHDOG for systemd, sent by the worker that leads."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ if TYPE_CHECKING:
     from typing import Any
 
 INTERVALS = 3
-"""So many intervals without a report, and the reporter is taken for hung."""
+"""After this many intervals without a report, the reporter counts as hung."""
 
-_LONGEST_STATUS = 1000  # characters: a message of more than 4,096 bytes is lost on systemd
+_LONGEST_STATUS = 1000  # characters: systemd loses a message of more than 4,096 bytes
 
 
 class systemd:
-    """A sink that tells systemd how the service is, by sd_notify(3).
+    """A sink that reports the service's state to systemd, by sd_notify(3).
 
-    ``READY=1`` goes with the first report in which no critical check fails, ``STATUS=`` with each.
-    ``WATCHDOG=1`` goes with each report and, from a native thread, at half of ``WATCHDOG_USEC``, as
-    sd_watchdog_enabled(3) asks. Beats stop while a critical check fails, and when no report has come
-    for three of the reporter's intervals: then systemd restarts the service.
+    ``READY=1`` is sent with the first report in which no critical check fails, ``STATUS=`` with each.
+    ``WATCHDOG=1`` is sent with each report and, by a native thread, at half of ``WATCHDOG_USEC``, as
+    sd_watchdog_enabled(3) advises. Beats stop while a critical check fails, and after three of the
+    reporter's intervals without a report: then systemd restarts the service.
 
     The unit needs ``NotifyAccess=all``, since the leader is not the service's main process. For the
-    same reason ``WATCHDOG_PID`` may name this process or any above it when the sink is made. Without
-    ``NOTIFY_SOCKET`` the sink does nothing.
+    same reason ``WATCHDOG_PID`` may name this process or any ancestor at the time when the sink is
+    made. Without ``NOTIFY_SOCKET`` the sink does nothing.
 
-    When the leadership passes on, the next beat goes with the next leader's first good report. Choose
-    ``WatchdogSec=`` greater than twice the sum of the lease and the time that all checks may take:
-    half of it may have passed when the old leader ends.
+    When another process takes over, its first good report sends the next beat. Choose a
+    ``WatchdogSec=`` greater than twice the sum of the lease and the longest time of all checks: half of
+    it may have passed when the old leader ends.
     """
 
     def __init__(self) -> None:
         self.__qualname__ = "sinks.systemd()"
-        # Now, since an arbiter that is replaced (gunicorn's USR2) is no ancestor of ours later on.
+        # Read now: an arbiter that is replaced later (gunicorn's USR2) is no longer our ancestor then.
         self._watchdog = _watchdog_seconds() if os.environ.get("NOTIFY_SOCKET") else None
         self._pid = os.getpid()
         self._notifier: Notifier | None = None
         self._ready = False
-        self._beats: NativeEvent | None = None  # set, it ends their thread
+        self._beats: NativeEvent | None = None  # setting it ends the thread
         self._good_until = 0.0
 
     def __call__(self, report: Mapping[str, Any]) -> None:
-        """Tell the manager of a report.
+        """Send a report's state to the manager.
 
         Raises:
             ValueError: NOTIFY_SOCKET is neither a path nor abstract.
@@ -73,7 +73,7 @@ class systemd:
             if self._notifier is not None:
                 self._notifier.send(*states)
                 self._ready = self._ready or good
-        finally:  # a queue that is full for a moment is no reason to stop the beats
+        finally:  # a queue that is full for a moment must not stop the beats
             if good:
                 self._good_until = time.monotonic() + INTERVALS * report["reporter"]["interval"]
             if self._watchdog and self._beats is None:
@@ -81,7 +81,7 @@ class systemd:
                 start_new_thread(self._beat, (self._beats, self._watchdog / 2))
 
     def _beat(self, stopping: NativeEvent, seconds: float) -> None:
-        notifier = Notifier.from_environment()  # of its own, which nobody closes while it sends
+        notifier = Notifier.from_environment()  # of this thread's own: no other thread closes it
         failed = False
         while notifier is not None and not stopping.wait(seconds):
             if time.monotonic() < self._good_until:
@@ -95,7 +95,7 @@ class systemd:
         _close(notifier)
 
     def stop(self) -> None:
-        """End the beats: the leadership passes on."""
+        """Stop the beats: this process no longer leads."""
         if self._beats is not None and self._pid == os.getpid():
             self._beats.set()
         _close(self._notifier)
@@ -109,7 +109,7 @@ def _close(notifier: Notifier | None) -> None:
 
 
 def _describe(report: Mapping[str, Any]) -> str:
-    """One line, as `systemctl status` shows it."""
+    """The report in one line, for `systemctl status`."""
     leader = report["leader"]
     parts = [f"process {leader['pid']} leads in term {leader['term']}: {report['status']}"]
     for status in ("failing", "degraded"):
@@ -120,7 +120,7 @@ def _describe(report: Mapping[str, Any]) -> str:
 
 
 def _watchdog_seconds() -> float | None:
-    """Seconds within which the manager wants to see a beat, or None if it does not."""
+    """Seconds within which the manager expects a beat, or None if it expects none."""
     text = os.environ.get("WATCHDOG_USEC", "")
     pid = os.environ.get("WATCHDOG_PID", "")
     if not text:
