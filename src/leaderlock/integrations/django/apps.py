@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from leaderlock.integrations.serving import ServedTask
 
 
-class LeaderlockConfig(AppConfig):  # Django has no type hints
+class LeaderlockConfig(AppConfig):  # type: ignore[misc]  # Django has no types of its own
     """Stands for election for each task of ``settings.LEADERLOCK``, where requests are served.
 
     These are the workers of gunicorn and uWSGI when they are ready; ``manage.py runserver``, but not

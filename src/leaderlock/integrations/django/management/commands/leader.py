@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from leaderlock.election.election import Election
 
 
-class Command(BaseCommand):  # Django has no type hints
+class Command(BaseCommand):  # type: ignore[misc]  # Django has no types of its own
     """Show the state of each task in ``settings.LEADERLOCK``, or run one task."""
 
     help = (
