@@ -1,6 +1,6 @@
-"""What the experiments work with: a file, descriptors of it, and forked processes.
+"""The equipment of the experiments: a file, its descriptors, and forked processes.
 
-Only for a process without threads, which `laboratory` starts for them.
+Only for a process without threads: `laboratory` starts one for the experiments.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ IT_HANGS = "The file system hangs, or its lock service does not answer; the rest
 
 
 class Bench:
-    """A file to try things on, the descriptors opened on it, and the processes forked."""
+    """A file for the experiments, its open descriptors, and the forked processes."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -30,18 +30,18 @@ class Bench:
         self._children: list[Child] = []
 
     def open(self, flags: int = os.O_RDWR | os.O_CREAT) -> int:
-        """A new open file description."""
+        """Open the file: a descriptor of a new open file description."""
         fd = os.open(self.path, flags | os.O_CLOEXEC, 0o600)
         self._fds.append(fd)
         return fd
 
     def close(self, fd: int) -> None:
-        """Close one of them."""
+        """Close one of the descriptors."""
         self._fds.remove(fd)
         os.close(fd)
 
     def fork(self, act: Callable[[], float | None]) -> Child:
-        """A child that does it, tells what came of it, and stays until it is let go."""
+        """Fork a child that calls `act`, reports the result, and stays until `Child.let_go`."""
         child = Child(act)
         self._children.append(child)
         return child
@@ -59,7 +59,7 @@ class Bench:
 
 
 class Child:
-    """A forked process. What it has opened itself, nobody else has."""
+    """A forked process. No other process shares the descriptors that it opens."""
 
     def __init__(self, act: Callable[[], float | None]) -> None:
         self._said, say = os.pipe()
@@ -80,20 +80,20 @@ class Child:
         self._ended = False
 
     def answer(self) -> float:
-        """What it tells, 0 for nothing; raises the OSError that it met."""
+        """The result of `act`, 0 for None; raises the OSError that the child's `act` raised."""
         told = json.loads(os.read(self._said, 4096) or b'[0, "its process died"]')
         if isinstance(told, list):
             raise OSError(*told)
         return float(told or 0)
 
     def until_exec(self) -> None:
-        """Wait until it has become another program; raises the OSError that it met."""
+        """Wait until the child has called exec; raises the OSError that the child's `act` raised."""
         told = os.read(self._said, 4096)
-        if told:  # else its end of the pipe, close-on-exec, has gone
+        if told:  # empty after exec: the child's end of the pipe is close-on-exec
             raise OSError(*json.loads(told))
 
     def settle(self) -> None:
-        """Give it time to stand in the queue: no event tells of that, and NFS shows no queue."""
+        """Wait until the child is in the queue, for 50 ms at most: no event comes, NFS has no queue."""
         waiting = f" {self.pid} ".encode()
         for _ in range(50):
             if any(b"-> FLOCK" in line and waiting in line for line in read_locks() or ()):
@@ -101,12 +101,12 @@ class Child:
             select.select([], [], [], 0.001)
 
     def let_go(self) -> None:
-        """Let it come to its end, and wait for that."""
-        os.write(self._go, b".")  # not by closing: children forked later have this end too
+        """Let the child end, and wait for its end."""
+        os.write(self._go, b".")  # closing would not do: children forked later have this end too
         self._wait()
 
     def kill(self) -> None:
-        """SIGKILL, if it has not ended, and wait for its end."""
+        """Kill the child with SIGKILL, unless it has ended, and wait for its end."""
         if not self._ended:
             os.kill(self.pid, signal.SIGKILL)
             self._wait()
@@ -120,6 +120,6 @@ class Child:
 
 def _die_with(parent: int) -> None:
     if sys.platform == "linux":
-        from leaderlock.kernel.control import die_with_parent  # noqa: PLC0415  (there is none elsewhere)
+        from leaderlock.kernel.control import die_with_parent  # noqa: PLC0415  (Linux only)
 
         die_with_parent(signal.SIGKILL, parent)

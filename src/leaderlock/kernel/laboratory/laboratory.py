@@ -1,7 +1,7 @@
-"""`experiments`: see with real processes how flock behaves in a directory.
+"""`experiments`: show with real processes how flock behaves in a directory.
 
-They run in a new interpreter, which has no threads and nothing of the caller's open, so that it can
-fork without harm whatever the caller is. If the file system hangs, that hangs alone.
+The experiments run in a new interpreter, which has no threads and none of the caller's files open, so
+that forking is safe for any caller. If the file system hangs, only that interpreter hangs.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 LIMIT = 20.0
-"""Seconds for one experiment: an NFS client may ask for a lock anew only after some."""
+"""Seconds for one experiment: an NFS client may wait several before it requests a lock again."""
 
 _GRACE = 1.0
-"""Seconds more, after which the new interpreter itself is taken to hang."""
+"""Further seconds, after which the new interpreter itself counts as hung."""
 
 _PROGRAM = """\
 import json, sys
@@ -38,16 +38,16 @@ run(sys.argv[2], float(sys.argv[3]))
 
 @dataclass(frozen=True)
 class Result:
-    """What one experiment showed.
+    """The result of one experiment.
 
     Attributes:
-        name: what was tried.
-        expectation: what flock does on a local file system.
-        outcome: what happened here.
-        passed: whether that is the same.
-        consequence: the verdict on the place if it is not: ``good`` where leaderlock does not mind.
-        seconds: what was measured; None if it measures nothing.
-        explanation: what it means for a lock.
+        name: the name of the experiment.
+        expectation: the behaviour of flock on a local file system.
+        outcome: the behaviour here.
+        passed: whether the two are the same.
+        consequence: the verdict on the place if not: ``good`` where leaderlock is not affected.
+        seconds: the measured time; None if the experiment measures none.
+        explanation: the meaning for a lock.
     """
 
     name: str
@@ -62,13 +62,13 @@ class Result:
 def experiments(directory: str | os.PathLike[str], *, limit: float = LIMIT) -> Iterator[Result]:
     """Run the experiments in a directory, and yield each result as soon as it is known.
 
-    Everything happens in a new subdirectory, which is removed in the end, also if the caller stops
-    early or is killed; if the file system hangs, when it answers again. The caller may have threads.
+    The experiments use a new subdirectory, which is removed at the end, also if the caller stops early
+    or is killed; if the file system hangs, as soon as it answers again. The caller may have threads.
 
     Args:
-        directory: where; it must exist and be writable, or the only result says why not.
-        limit: seconds that one experiment may take. One that takes longer is the last result, and does
-            not pass.
+        directory: must exist and be writable; otherwise the only result gives the reason.
+        limit: seconds that one experiment may take. An experiment that takes longer is the last one,
+            and does not pass.
     """
     try:
         laboratory = _Laboratory(os.path.abspath(os.fsdecode(directory)), limit)
@@ -85,8 +85,8 @@ def experiments(directory: str | os.PathLike[str], *, limit: float = LIMIT) -> I
 class _Laboratory:
     """The new interpreter.
 
-    It is never killed: it ends by itself when nobody listens, or when its own alarm rings, and tidies
-    up; if the file system hangs, as soon as that answers again.
+    The interpreter is never killed. It ends and cleans up by itself, when nobody reads its output or
+    its own alarm rings; if the file system hangs, as soon as the file system answers again.
     """
 
     def __init__(self, directory: str, limit: float) -> None:
@@ -97,14 +97,14 @@ class _Laboratory:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # a Ctrl-C is for the caller, who then leaves
+            start_new_session=True,  # a Ctrl-C interrupts the caller only, which then calls `leave`
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self._output, self._errors = self._process.stdout, self._process.stderr
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        """What it says, one line after the other, until it ends, or says nothing for too long."""
+        """The lines of the interpreter's output, until it ends, or is silent for too long."""
         received = b""
         while True:
             deadline = time.monotonic() + self._limit + _GRACE
@@ -129,13 +129,13 @@ class _Laboratory:
             yield _failure("they could not be run", last)
 
     def leave(self) -> None:
-        """Listen no more, and wait until it has tidied up, unless it hangs."""
+        """Stop reading, and wait until the interpreter has cleaned up, unless it hangs."""
         self._output.close()
         self._errors.close()
         try:
             self._process.wait(0 if self._hangs else self._limit)
         except subprocess.TimeoutExpired:
-            self._process.returncode = 0  # or Popen would warn that it still runs
+            self._process.returncode = 0  # otherwise Popen warns that the process still runs
 
 
 def _failure(outcome: str, explanation: str) -> dict[str, Any]:

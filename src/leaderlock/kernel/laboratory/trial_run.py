@@ -19,8 +19,8 @@ class _TooLongError(Exception):
 
 
 def run(directory: str, limit: float) -> None:
-    """Run them all in a directory, each for so many seconds at most, and print lines of JSON."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or, if it is ignored, nobody could be waited for
+    """Run all experiments in a directory, each for `limit` seconds at most; print lines of JSON."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if ignored, waitpid(2) cannot wait for a child
     signal.signal(signal.SIGALRM, _ring)
     try:
         place = tempfile.mkdtemp(prefix=".leaderlock-doctor-", dir=directory)
@@ -55,7 +55,7 @@ def _ring(*_: object) -> None:
 def _try(trial: Trial, bench: Bench) -> None:
     try:
         passed, outcome, *measured = trial.run(bench)
-    except OSError as error:  # ENOSYS, EOPNOTSUPP: no flock; ENOLCK: the server's lock service is out
+    except OSError as error:  # ENOSYS, EOPNOTSUPP: no flock; ENOLCK: the server's lock service is down
         why = f"flock, or what goes with it, does not work here: {error.strerror}."
         name = errno.errorcode.get(error.errno or 0, str(error))
         trial, passed, outcome, measured = replace(trial, explanation=why), False, f"fails: {name}", []

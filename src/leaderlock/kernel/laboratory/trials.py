@@ -1,4 +1,4 @@
-"""The experiments, each a few lines. `trial_run` runs them."""
+"""The experiments, each a few lines; `trial_run` runs the experiments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONG_ENOUGH = 2.0
 
 
 def _lock(fd: int) -> bool:
-    """Whether the lock could be had at once."""
+    """Try the exclusive lock without waiting; return whether it was granted."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -138,7 +138,7 @@ def _deleted(bench: Bench) -> tuple[bool, str]:
     _must_lock(fd)
     try:
         os.unlink(bench.path)
-    except OSError as error:  # EBUSY, EACCES, ETXTBSY: of a server that knows no open deleted files
+    except OSError as error:  # EBUSY, EACCES, ETXTBSY: a server that cannot delete an open file
         return True, f"it cannot be deleted while it is open: {error.strerror}"
     if not _lock(bench.open()):
         return False, "the new file has the old one's lock"
@@ -158,7 +158,7 @@ def _read_only(bench: Bench) -> tuple[bool, str]:
 
 @dataclass(frozen=True)
 class Trial:
-    """An experiment; see `laboratory.Result` for the words."""
+    """An experiment; see `laboratory.Result` for the attributes."""
 
     name: str
     expectation: str
