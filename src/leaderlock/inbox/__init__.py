@@ -1,4 +1,4 @@
-"""The inbox: messages to the leader through a FIFO, and lines from a FIFO of others."""
+"""The inbox: messages to the leader through a FIFO, and lines from other programs' FIFOs."""
 
 from __future__ import annotations
 

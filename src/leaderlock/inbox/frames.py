@@ -1,7 +1,7 @@
-r"""Messages as frames in a pipe: each one atomic write, and found again from anywhere in the stream.
+r"""Messages as frames in a pipe: one atomic write each; a reader finds the next frame from any byte.
 
-A frame is RS (0x1e), the message, newline. Neither byte occurs inside: JSON escapes both, and bytes go
-as base64. JSON frames are those of RFC 7464, so a shell can send as well, with
+A frame is RS (0x1e), the message, newline. Neither byte occurs in the message: JSON escapes both, and
+bytes are sent as base64. JSON frames are those of RFC 7464, so a shell can send as well, with
 ``printf '\036{"requests":1}\n'`` or ``jq --seq -c``.
 """
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 PIPE_BUF = getattr(select, "PIPE_BUF", 512)
 """Bytes that one write(2) puts into a pipe whole or not at all (pipe(7)): 4096 on Linux."""
 LARGEST_JSON = PIPE_BUF - 2
-"""Bytes of JSON (ASCII, no blanks between) that one message can have: 4094."""
+"""The most bytes of JSON (ASCII, no blanks between tokens) in one message: 4094."""
 LARGEST_BYTES = (PIPE_BUF - 3) // 4 * 3
-"""Bytes that a message of bytes can have: 3069, which base64 makes 4092 of."""
+"""The most bytes in a message of bytes: 3069, or 4092 in base64."""
 
 _RS = b"\x1e"
 _NEWLINE = b"\n"
-# First bytes that no JSON text has.
+# No JSON text begins with one of these bytes.
 _BYTES = b"="
 _DROPS = b"#"
 
 
 class Drops(int):
-    """What a sender says of the messages that found the pipe full: how many since it last said so."""
+    """A sender's report: how many messages it dropped, as the pipe was full, since its last report."""
 
 
 def frame(message: object) -> bytes:
-    """A message as it goes through the pipe.
+    """The frame of a message, as written to the pipe.
 
     Raises:
-        ValueError: it is too large, or JSON cannot hold it: NaN, an infinity, a cycle.
-        TypeError: it, or something in it, is of a type that JSON does not know.
+        ValueError: the message is too large, or JSON cannot hold it: NaN, an infinity, a cycle.
+        TypeError: the message, or a part of it, has a type that JSON does not know.
     """
     if isinstance(message, bytes | bytearray | memoryview):
         raw = bytes(message)
         if len(raw) > LARGEST_BYTES:
             raise _too_large(len(raw), LARGEST_BYTES, "bytes")
-        return _RS + _BYTES + binascii.b2a_base64(raw)  # which adds the newline
+        return _RS + _BYTES + binascii.b2a_base64(raw)  # b2a_base64 adds the newline
     try:
         text = _encode(message)
     except TypeError as error:
@@ -57,10 +57,10 @@ def frame(message: object) -> bytes:
 
 
 def pieces(window: bytes) -> Iterator[tuple[bytes, bytes | None]]:
-    """What the front of a pipe consists of: each piece, and its content if it is a whole frame.
+    """The pieces at the front of a pipe: each piece, and its content if the piece is a whole frame.
 
-    A frame without an end that is not the first piece is left out: its end may lie behind the window.
-    If it is the first, there is none, for a window holds at least one atomic write.
+    A frame without an end is left out if it is not the first piece: the end may lie behind the window.
+    If such a frame is the first piece, it has no end, since a window has at least one atomic write.
     """
     begin = 0
     while begin < len(window):
@@ -74,7 +74,7 @@ def pieces(window: bytes) -> Iterator[tuple[bytes, bytes | None]]:
             if end >= 0 and not begin < following < end:
                 stop = end + 1
                 yield window[begin:stop], window[begin + 1 : end]
-            elif following >= 0:  # it was cut off, and the next frame follows
+            elif following >= 0:  # the frame was cut off, and the next frame follows
                 stop = following
                 yield window[begin:stop], None
             elif begin == 0:
@@ -89,11 +89,11 @@ def decoded(content: bytes) -> object:
     """The message of a frame.
 
     Raises:
-        ValueError, RecursionError: it is none of ours.
+        ValueError, RecursionError: no inbox has sent this frame.
     """
     if content.startswith(_BYTES):
         raw = binascii.a2b_base64(content[1:])
-        if binascii.b2a_base64(raw, newline=False) != content[1:]:  # it skips what is no base64
+        if binascii.b2a_base64(raw, newline=False) != content[1:]:  # a2b_base64 skips other bytes
             raise ValueError("no base64")
         return raw
     if content.startswith(_DROPS):
@@ -104,7 +104,7 @@ def decoded(content: bytes) -> object:
 
 
 def drops_note(count: int) -> bytes:
-    """The frame that tells of drops, and goes in front of a sender's next message."""
+    """The frame that reports dropped messages; the sender writes it before its next message."""
     return b"%b%b%d\n" % (_RS, _DROPS, count)
 
 

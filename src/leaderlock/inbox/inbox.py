@@ -1,4 +1,4 @@
-"""`Inbox`: a FIFO through which every worker speaks to the leader, and no message is ever torn."""
+"""`Inbox`: a FIFO through which every worker sends whole messages to the leader."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
 
 
 class Inbox:
-    """A FIFO that every worker holds open and sends to, and in which the leader reads.
+    """A FIFO that every worker holds open and sends to; the leader reads it.
 
-    What was sent while nobody reads waits in the pipe for the next leader, as long as any process holds
-    the inbox open. Made before the fork of a server, the pipe also outlives a time without workers.
-    Forked children may use the object: each counts from 0.
+    Messages sent while nobody reads wait in the pipe for the next leader, as long as any process holds
+    the inbox open. If the server makes the inbox before it forks, messages also survive a time without
+    workers. Forked children may use the object: the counters of each begin at 0.
 
-    A message is taken from the pipe when it is handed out, not before. So a leader that is killed loses
-    at most the one message that it was handed last; none is torn, none comes twice, and those of one
-    sender stay in order (`tests/test_inbox.py` shows it).
+    A message leaves the pipe when the leader's loop gets it, not earlier. So a killed leader loses at
+    most the last message that it got; no message is torn, no message comes twice, and the messages of
+    one sender stay in order (`tests/test_inbox.py` shows all three).
 
     Args:
-        path: where the FIFO lies; it is made if it is missing, in a directory that exists.
-        mode: the permission bits of a new one. Whoever may write to it can send.
-        capacity: bytes that the pipe is to hold. Without the right to more than
-            ``/proc/sys/fs/pipe-max-size`` (1 MiB by default), it gets as large as it may; `capacity`
-            tells. Messages fill pages of 4096 bytes to the last that fits.
+        path: the FIFO's path; a missing FIFO is made, in an existing directory.
+        mode: the permission bits of a new FIFO. Users with write permission can send.
+        capacity: bytes that the pipe is to hold. A user without the right to more than
+            ``/proc/sys/fs/pipe-max-size`` (1 MiB by default) gets the largest pipe allowed: see the
+            property `capacity`. A small message is never split between two pages of 4096 bytes.
 
     Raises:
-        UnsafeLockFile: the path is a symlink, no FIFO, or neither ours nor root's.
+        UnsafeLockFile: the path is a symlink, is no FIFO, or belongs to neither this user nor root.
         LockFileUnusable: the system refused (no such directory, no permission); also an `OSError`.
         Unsupported: this is not Linux.
-        ValueError: an argument is not of its form.
+        ValueError: an argument is malformed.
     """
 
     def __init__(
@@ -55,17 +55,17 @@ class Inbox:
 
     @property
     def path(self) -> str:
-        """Where the FIFO lies."""
+        """The FIFO's path."""
         return self._fifo.path
 
     @property
     def capacity(self) -> int:
-        """Bytes that the pipe holds."""
+        """Bytes that the pipe can hold."""
         return self._fifo.capacity
 
     @property
     def pending(self) -> int:
-        """Bytes that wait in the pipe, frames and all."""
+        """Bytes that wait in the pipe, including frames."""
         return self._fifo.pending
 
     @property
@@ -75,41 +75,41 @@ class Inbox:
 
     @property
     def dropped(self) -> int:
-        """Messages of this process that found the pipe full."""
+        """Messages that this process dropped because the pipe was full."""
         return self._process_state().dropped
 
     @property
     def received(self) -> int:
-        """Messages that this process has been handed."""
+        """Messages that this process has received."""
         return self._process_state().received
 
     @property
     def malformed(self) -> int:
-        """Pieces in the pipe that were no messages: this process threw them away, and logged it."""
+        """Pieces in the pipe that were no messages: this process discarded and logged them."""
         return self._process_state().malformed
 
     @property
     def drops_reported(self) -> int:
-        """Messages that found the pipe full, in all processes: each tells with its next message."""
+        """Messages that all processes dropped: each sender reports its number with its next message."""
         return self._process_state().drops_reported
 
     def fileno(self) -> int:
-        """The descriptor: poll(2) tells by POLLOUT that the pipe has room again."""
+        """The descriptor: poll(2) returns POLLOUT when the pipe has room again."""
         return self._fifo.fileno()
 
     def send(self, message: object) -> bool:
-        r"""Put a message into the pipe, for the leader; never blocks, from any thread or greenlet.
+        r"""Put a message for the leader into the pipe; never blocks; from any thread or greenlet.
 
         Args:
-            message: bytes (at most 3069), or what JSON can hold in at most 4094 bytes without blanks
-                and with ``\u`` escapes for all that is not ASCII.
+            message: bytes (at most 3069), or a value whose JSON has at most 4094 bytes, without blanks
+                and with ``\u`` escapes for other characters than ASCII.
 
         Returns:
             False if the pipe is full: the message is dropped and counted.
 
         Raises:
             ValueError: the message is too large or holds NaN or an infinity, or the inbox was closed.
-            TypeError: JSON does not know a type in it.
+            TypeError: the message has a type that JSON does not know.
         """
         data = frame(message)
         fd = self._fifo.fileno()
@@ -117,7 +117,7 @@ class Inbox:
         with here.mutex:
             unreported_drops, here.unreported_drops = here.unreported_drops, 0
             note = drops_note(unreported_drops) if unreported_drops else b""
-            if len(note) + len(data) > PIPE_BUF:  # another message will have room for it
+            if len(note) + len(data) > PIPE_BUF:  # a later, shorter message takes the note
                 here.unreported_drops, note = unreported_drops, b""
             try:
                 os.write(fd, note + data)
@@ -129,15 +129,15 @@ class Inbox:
             return True
 
     def receive(self, leadership: Leadership | None = None) -> Iterator[object]:
-        """Each message, as it comes; waits natively for the next one, without wakeups.
+        """Yield each message as it arrives; waits for the next one in native code, without wakeups.
 
-        Ends when the leadership is asked to stop, or the inbox is closed; what is still in the pipe
-        waits for the next leader. To be called by the leader alone, and not in a coroutine, whose event
-        loop it would stop; a green thread of gevent or eventlet waits by its hub. It does not beat: a
-        leader with a lease calls `drain` at each tick instead.
+        Ends when the leadership is asked to stop, or the inbox is closed; messages still in the pipe
+        wait for the next leader. Only the leader may call this, and not in a coroutine, whose event
+        loop would stop; a green thread of gevent or eventlet waits through its hub. This loop does not
+        beat: a leader with a lease calls `drain` at each tick instead.
 
         Raises:
-            RuntimeError: a loop of this process receives already.
+            RuntimeError: another loop of this process receives already.
             ValueError: the inbox was closed.
         """
         here = self._process_state()
@@ -148,10 +148,10 @@ class Inbox:
                     here.reading.wait()
 
     def drain(self) -> Iterator[object]:
-        """Each message that waits now; never blocks.
+        """Yield each message that waits now; never blocks.
 
-        Ends when the pipe is empty, or when as much was taken as waited at the start, so that busy
-        senders cannot keep it going.
+        Ends when the pipe is empty, or after as many bytes as waited at the start, so that busy senders
+        cannot prolong the loop.
 
         Raises:
             RuntimeError, ValueError: as `receive` does.
@@ -163,7 +163,7 @@ class Inbox:
                 yield from here.messages(front, self.path)
 
     def close(self) -> None:
-        """Close it in this process, from any thread; a loop that waits ends."""
+        """Close the inbox in this process, from any thread; a loop that waits ends."""
         self._process_state().reading.close()
 
     def __enter__(self) -> Inbox:
@@ -177,7 +177,7 @@ class Inbox:
 
 
 class _Use:
-    """One process's numbers and its reading end."""
+    """The counters and the reading end of one process."""
 
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
@@ -186,7 +186,7 @@ class _Use:
         self.received = self.malformed = self.drops_reported = self.taken = 0
 
     def messages(self, front: Front, path: str) -> Iterator[object]:
-        """The messages that one look at the pipe shows; each is taken when it is asked for."""
+        """Yield the messages that one look at the pipe shows; take each from the pipe just before."""
         for piece, content in pieces(front.look()):
             if self.reading.is_stopped():
                 return

@@ -1,4 +1,4 @@
-"""`PersistentReader`: lines from a FIFO that others write to, across their restarts and its own."""
+"""`PersistentReader`: lines from a FIFO, across restarts of its writers and of the reader."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Reading:
-    """What one process has of a FIFO's reading end: one reader at a time, which can be called off."""
+    """The reading end of a FIFO in one process: one reader at a time, which can be cancelled."""
 
     def __init__(self, fifo: Fifo) -> None:
         self._fifo = fifo
@@ -37,10 +37,10 @@ class Reading:
 
     @contextmanager
     def front(self, leadership: Leadership | None = None) -> Iterator[Front]:
-        """Be the reader, until the leadership is to stop, if there is one.
+        """Become the reader, until the given leadership is asked to stop.
 
         Raises:
-            RuntimeError: there is a reader.
+            RuntimeError: this process has a reader already.
         """
         from leaderlock.kernel.pipes import Front  # noqa: PLC0415  (ctypes; an election has imported it)
 
@@ -51,7 +51,7 @@ class Reading:
             )
         try:
             self._stopping = None if leadership is None else leadership.stopping
-            self._fifo.fileno()  # raises, if it was closed
+            self._fifo.fileno()  # raises if the FIFO was closed
             front = Front(self._fifo.fileno)
             try:
                 yield front
@@ -63,20 +63,20 @@ class Reading:
                 self.close()
 
     def is_stopped(self) -> bool:
-        """Whether the reader is to end."""
+        """Whether the reader must end."""
         return self._closed or (self._stopping is not None and self._stopping.is_set())
 
     def wait(self) -> None:
-        """Wait until something is in the pipe or the reader is to end; no wakeups before that."""
+        """Wait until the pipe has content or the reader must end; no wakeups before."""
         from leaderlock.kernel.pipes import Bell  # noqa: PLC0415  (`front` has imported it)
 
         refuse_to_block("receive()", "read in a thread: a plain function as the task has one")
         if self._bell is None or self._rung_by is not self._stopping or not self._bell.is_open():
-            # One parked thread for each leadership, however many loops wait one after the other.
+            # One parked thread for each leadership, which all its loops share, one after the other.
             self._bell, self._rung_by = Bell(), self._stopping
             if self._stopping is not None:
                 self._bell.ring_when(self._stopping)
-        if self.is_stopped():  # asked after the bell is in its place, where `close` looks for it
+        if self.is_stopped():  # checked after `_bell` is set, since `close` rings that bell
             return
         wait = functools.partial(self._bell.wait_beside, self._fifo.fileno())
         hub = hub_here()
@@ -85,29 +85,29 @@ class Reading:
             return
         try:
             in_native_thread(hub, wait, self._bell.ring)
-        except BaseException:  # the green thread was killed: the bell has rung, for good
+        except BaseException:  # the green thread was killed: the bell has rung and cannot be used again
             self._bell = None
             raise
 
     def close(self) -> None:
-        """End the reader, also one that waits in another thread, and then close the descriptor."""
+        """End the reader, even if it waits in another thread, and then close the descriptor."""
         self._closed = True
         if self._bell is not None:
             self._bell.ring()
-        if self._busy.acquire(False):  # else the reader does it, when it ends
+        if self._busy.acquire(False):  # otherwise the reader closes it when it ends
             self._fifo.close()
             self._busy.release()
 
 
 class PerProcess(Generic[T]):
-    """What each process has its own of, also after a fork that Python does not know of (uWSGI's)."""
+    """An object of its own for each process, also after a fork that bypasses Python (uWSGI's)."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
         self._made: dict[int, T] = {}
 
     def __call__(self) -> T:
-        """This process's own, made when it is first asked for."""
+        """This process's object, made at the first call."""
         pid = os.getpid()
         mine = self._made.get(pid)
         if mine is None:
@@ -116,24 +116,24 @@ class PerProcess(Generic[T]):
 
 
 class PersistentReader:
-    """Reads lines from a FIFO that others write to (syslog, a program's log), across their restarts.
+    """Reads lines from a FIFO of other programs (syslog, a program's log), across their restarts.
 
-    Whoever has made the object holds the FIFO open for reading and writing: no reader sees end-of-file
-    when a writer ends, and no writer gets SIGPIPE or waits in open(2) while nobody reads. Make it in
-    every process that may come to read (or before the fork of a server), and read in the leader alone.
+    The process that makes the object holds the FIFO open for reading and writing: no reader gets
+    end-of-file when a writer ends, and no writer gets SIGPIPE, or waits in open(2) for a reader. Make
+    the object in every process that may read (or before the server forks), and read in the leader only.
 
-    A line is taken from the pipe when it is handed out, not before, so that a reader that ends, even by
-    SIGKILL, leaves the other lines to the next one. Lost is the line that it had in hand, and what it
-    had of a line without its end yet; the next reader then begins in the midst of that line.
+    A line leaves the pipe when the caller's loop gets it, not earlier: when a reader ends, even by
+    SIGKILL, the next reader gets the other lines. Only the reader's current line is lost, and the
+    beginning of a line whose end was not written yet: the next reader starts inside that line.
 
-    The path is not looked at again: who deletes and makes it anew talks to another pipe, until the
-    reader is made anew, too. A forked child may use the object as well; its numbers begin at 0.
+    The path is opened once: if another program deletes the FIFO and makes a new one, a new reader must
+    be made too. A forked child may use the object as well; its counters begin at 0.
 
     Args:
-        path: the FIFO; made if it is missing, in a directory that exists.
+        path: the FIFO's path; a missing FIFO is made, in an existing directory.
         mode: the permission bits of a new FIFO; the writers need write permission.
         capacity: bytes that wait in the pipe before its writers block (see `Inbox`).
-        longest: bytes of a line, without its newline, from which on the rest of it is thrown away.
+        longest: the most bytes of a line, without its newline; the rest of a longer line is discarded.
 
     Raises:
         UnsafeLockFile, LockFileUnusable, Unsupported, ValueError: as `Inbox` does.
@@ -154,12 +154,12 @@ class PersistentReader:
 
     @property
     def path(self) -> str:
-        """Where the FIFO lies."""
+        """The FIFO's path."""
         return self._fifo.path
 
     @property
     def capacity(self) -> int:
-        """Bytes that the pipe holds."""
+        """Bytes that the pipe can hold."""
         return self._fifo.capacity
 
     @property
@@ -169,24 +169,24 @@ class PersistentReader:
 
     @property
     def received(self) -> int:
-        """Lines that this process has been handed."""
+        """Lines that this process has received."""
         return self._process_state().received
 
     @property
     def truncated(self) -> int:
-        """Lines among them that were longer than `longest`, and lost their ends."""
+        """Received lines that were longer than `longest`, and lost their ends."""
         return self._process_state().truncated
 
     def lines(self, leadership: Leadership | None = None) -> Iterator[bytes]:
-        """Each line, without its newline; waits natively for the next one, without wakeups.
+        """Yield each line, without its newline; waits for the next in native code, without wakeups.
 
-        Ends when the leadership is asked to stop or the reader is closed; what is still in the pipe
-        stays there. A green thread of gevent or eventlet waits by its hub. Not for a coroutine, whose
-        event loop it would stop.
+        Ends when the leadership is asked to stop or the reader is closed; lines still in the pipe stay
+        there. A green thread of gevent or eventlet waits through its hub. Do not call this in a
+        coroutine, whose event loop would stop.
 
         Raises:
-            RuntimeError: a loop of this process reads already.
-            ValueError: it was closed.
+            RuntimeError: another loop of this process reads already.
+            ValueError: the reader was closed.
         """
         return self._process_state().read(leadership)
 
@@ -194,7 +194,7 @@ class PersistentReader:
         return self.lines()
 
     def close(self) -> None:
-        """Close it in this process, from any thread; a loop that waits ends."""
+        """Close the reader in this process, from any thread; a loop that waits ends."""
         self._process_state().reading.close()
 
     def __enter__(self) -> PersistentReader:
@@ -205,7 +205,7 @@ class PersistentReader:
 
 
 class _Lines:
-    """One process's lines, and the beginning of one whose end has not been written yet."""
+    """The lines of one process, and the beginning of a line whose end has not been written yet."""
 
     def __init__(self, reading: Reading, longest: int) -> None:
         self.reading = reading
@@ -221,7 +221,7 @@ class _Lines:
                 if not window:
                     self.reading.wait()
                     continue
-                # What follows the last newline stays for the next look, unless it is all there is.
+                # Bytes after the last newline stay for the next look, unless there is no newline.
                 sizes = [len(line) + 1 for line in window.split(b"\n")[:-1]] or [len(window)]
                 for size in sizes:
                     if self.reading.is_stopped():
@@ -229,7 +229,7 @@ class _Lines:
                     yield from self._ended_by(front.take(size))
 
     def _ended_by(self, taken: bytes) -> Iterator[bytes]:
-        """The line that ends with these bytes; none or several only if others read as well."""
+        """Yield the line that ends with these bytes; several only if other processes read too."""
         *ends, rest = taken.split(b"\n")
         for end in ends:
             line = bytes(self._begun) + end
@@ -237,5 +237,5 @@ class _Lines:
             self.received += 1
             self.truncated += len(line) > self._longest
             yield line[: self._longest]
-        # One byte more than the longest, by which the end knows that it is too long.
+        # Keep one byte more than the longest, so that the line's end shows that the line is too long.
         self._begun += rest[: self._longest + 1 - len(self._begun)]
