@@ -1,4 +1,4 @@
-"""The last terms of a lock: read from its file, in a few numbers, in words and as a drawing."""
+"""The last terms of a lock: read from the lock file, summed up, put in words, and drawn."""
 
 from __future__ import annotations
 

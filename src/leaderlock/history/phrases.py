@@ -1,4 +1,4 @@
-"""A term in words: who led, for how long, how the term ended, and how long nobody led before."""
+"""A term in words: its leader, its length, its end, and the time without a leader before it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def leader_of(term: Term) -> str:
-    """Who led: ``417 on web-1``."""
+    """The leader of a term: ``417 on web-1``."""
     return f"{term.pid} on {printable(term.host)}"
 
 
 def length_of(term: Term, now: float) -> str:
-    """How long a term lasted, as far as it is known."""
+    """The length of a term, as far as known."""
     if term.ended is None:
         return duration(max(now - term.since, 0.0))
     if term.until is not None:
@@ -25,12 +25,12 @@ def length_of(term: Term, now: float) -> str:
 
 
 def ending_of(term: Term) -> str:
-    """How a term ended; ``leads`` while it lasts."""
+    """How a term ended; ``leads`` while the term lasts."""
     return term.ended or "leads"
 
 
 def gap_before(term: Term) -> str:
-    """How long nobody led before a term, as far as it is known."""
+    """The time without a leader before a term, as far as known."""
     if term.gap is not None:
         return duration(term.gap) if term.gap else "none"
     if term.gap_at_most is not None:

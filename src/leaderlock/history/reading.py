@@ -1,7 +1,7 @@
-"""The last terms of a lock: who led, for how long, how each term ended, and how long nobody led.
+"""The last terms of a lock: leader, length and end of each, and the time without a leader before it.
 
-Read from the lock file (`journal` says how they get there) and, for the term that runs, from the
-kernel's lock table. It is for people: terms may be missing where the disk was full or the file damaged.
+Read from the lock file (`journal` writes the terms there) and, for the running term, from the kernel's
+lock table. Programs must not rely on it: terms may be missing after a full disk or file damage.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ if TYPE_CHECKING:
     from typing import Any
 
 _NOTHING_MORE = {"waited": 0.0, "lease": None, "beat": 0.0, "until": 0.0, "ended": ""}
-"""What is known of a term that only its record tells of."""
+"""The fields of a term that has a record but no slot in the journal."""
 
 _ENDINGS = {resigning.ON_REQUEST: "resigned on request"}
-"""By what a slot has, which takes 16 bytes."""
+"""Endings by their text in a slot, which has room for 16 bytes."""
 
 _LATE = 1.0
-"""Seconds that a process whose lease is over may take to die, by the load of the machine."""
+"""Seconds that a process may take to die after its lease, depending on the machine's load."""
 
 
 class Term:
     """One term of a lock.
 
     Attributes:
-        term: its number, the fencing token.
-        pid: of the leader, as the leader itself knows it (in a container, the container's number).
+        term: the number of the term, the fencing token.
+        pid: the leader's process ID in its own PID namespace (in a container, the container's number).
         host: the leader's host name.
-        since: when it began, in seconds since the epoch.
+        since: when the term began, in seconds since the epoch.
         waited: seconds that the leader had waited for the lock.
-        lease: seconds within which it had to beat; None if there was no lease.
-        last_beat: the last beat that was noted, in seconds since the epoch, or None. Beats are noted
-            once a second, or four times in a lease that is shorter than 4 seconds.
-        until: when it ended; None while it lasts, and where nobody knows. Of a leader that was killed
-            while another one waited, that is when the other one began.
-        ended: how it ended; None while it lasts. ``resigned``: given up by the candidate, because the
-            task returned or was asked to stop. ``resigned on request``: the same, as somebody
-            called ``leaderlock resign``. ``released``: the same, by a `LeaderLock`. ``exited``:
-            with its process, in good order. ``failed``: the task raised. ``lost``: the lock's file was
-            deleted or replaced. ``lease missed``: the task did not beat, and the kernel killed the
-            process. ``killed``: the process ended without a word, by SIGKILL or os._exit, say, or as
-            the command of ``leaderlock run --exec``.
-        gap: seconds without a leader before it: 0 if the leader waited while its predecessor was
-            killed, since the kernel passes the lock on within milliseconds; None where it is not known.
-        gap_at_most: what the gap is not longer than, where it is not known; None if that is not either.
+        lease: seconds within which the leader had to beat; None if there was no lease.
+        last_beat: the last noted beat, in seconds since the epoch, or None. Beats are noted once a
+            second, or four times in a lease that is shorter than 4 seconds.
+        until: when the term ended; None while the term lasts, or if unknown. If the leader was killed
+            while the next one waited, the beginning of the next term.
+        ended: how the term ended; None while it lasts. ``resigned``: the candidate gave up the lock,
+            because the task returned or was asked to stop. ``resigned on request``: the same, after
+            ``leaderlock resign``. ``released``: a `LeaderLock` was released. ``exited``: the process
+            exited normally. ``failed``: the task raised. ``lost``: the lock's file was deleted or
+            replaced. ``lease missed``: the task did not beat, and the kernel killed the process.
+            ``killed``: the process ended without a note, for example by SIGKILL or os._exit, or as the
+            command of ``leaderlock run --exec``.
+        gap: seconds without a leader before the term; None if unknown. 0 if the leader waited while its
+            predecessor was killed, since the kernel passes the lock on within milliseconds.
+        gap_at_most: an upper bound of the gap, if the gap is unknown; None if no bound is known either.
     """
 
     def __init__(self, slot: dict[str, Any]) -> None:
@@ -69,15 +69,15 @@ class Term:
 
     @property
     def last_sign(self) -> float:
-        """When its leader is last known to have lived, in seconds since the epoch."""
+        """The last moment when the leader is known to have lived, in seconds since the epoch."""
         return max(self.until or 0, self.last_beat or 0, self.since)
 
     def as_json(self) -> dict[str, Any]:
-        """The attributes, by their names."""
+        """The attributes by name."""
         return dict(vars(self))
 
     def _follow(self, before: Term) -> None:
-        """Say how the term before this one ended, if it did not say so itself, and the gap between."""
+        """Set the end of the term before this one, if that is not noted, and the gap between both."""
         was_there = self.waited > journal.AT_ONCE
         if before.until is not None:
             self.gap = max(self.since - before.until, 0.0)
@@ -100,7 +100,7 @@ class History:
     Attributes:
         path: the lock file.
         terms: the oldest first, at most 500.
-        damaged: how many entries cannot be read, because other programs wrote to the file.
+        damaged: the number of unreadable entries, damaged by other programs that wrote to the file.
     """
 
     def __init__(self, path: str, terms: list[Term], damaged: int) -> None:
@@ -109,7 +109,7 @@ class History:
         self.damaged = damaged
 
     def as_json(self) -> dict[str, Any]:
-        """What ``leaderlock history --json`` prints."""
+        """The document that ``leaderlock history --json`` prints."""
         return {
             "version": 1,
             "path": self.path,
@@ -119,7 +119,7 @@ class History:
 
 
 def history_of(lock: str | os.PathLike[str] | LeaderLock) -> History:
-    """The history of a lock: any process that may read the file can ask, and disturbs nobody.
+    """The history of a lock, for any process that may read the file; no candidate is disturbed.
 
     Raises:
         LeaderLockError: the file does not exist, cannot be read, or is not a regular file.
@@ -130,7 +130,7 @@ def history_of(lock: str | os.PathLike[str] | LeaderLock) -> History:
 
 
 def history_beside(path: str, leads: int | None) -> History:
-    """The same, for one who knows from the lock's status which term runs: no table is read."""
+    """The history, for a caller who knows the running term already; reads no lock table."""
     return _history(path, _content_of(LeaderLock(path)), leads)
 
 
@@ -164,7 +164,7 @@ def _history(path: str, content: bytes, leads: int | None) -> History:
 
 
 def current(fd: int) -> Term | None:
-    """The term that the record in the file behind a descriptor tells of, whether it lasts or not."""
+    """The term in the record of the descriptor's file, whether the term still lasts or not."""
     fields = record.decode(os.pread(fd, record.SIZE, 0))
     if fields is None:
         return None
@@ -178,7 +178,7 @@ def _term_that_runs(lock: LeaderLock) -> int | None:
 
 
 def _parse(slot: bytes, number: int | None) -> dict[str, Any] | None:
-    """The content of a slot: empty if it was never used, None if it is damaged."""
+    """The content of a slot: empty if the slot was never used, None if it is damaged."""
     if not slot.strip(b"\0"):
         return {}
     fields = record.decode(slot[: record.COPY_SIZE])

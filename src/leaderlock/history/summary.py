@@ -1,4 +1,4 @@
-"""The history of a lock in a few numbers."""
+"""The history of a lock, summed up in a few numbers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _IN_ORDER = ("resigned", "released", "exited")
 
 
 class Summary:
-    """What some terms of a lock amount to.
+    """The sums over some terms of a lock.
 
     Attributes:
-        terms: how many there are.
-        failovers: how often the leadership passed on: elections that followed another term. Where a
-            `LeaderLock` is released again and again, by those who waited for a function under
-            `call_once`, say, nobody fails and nobody takes over: these terms are none.
-        endings: how many of the terms that are over ended in which way.
+        terms: the number of terms.
+        failovers: how often the leadership passed on: the number of terms that followed another one.
+            A released term after another released term does not count, as nothing fails where each
+            waiter releases a `LeaderLock` in turn (the waiters of `call_once`).
+        endings: the number of finished terms by the way they ended.
         longest_gap: the term with the longest leaderless time before it; None where no gap is known.
-        leaderless_least, leaderless_most: the share of the time without a leader, from the first of the
-            terms until now, or until the last leader gave up in good order: between the two, since
-            nobody knows exactly when some leaders died.
+        leaderless_least, leaderless_most: bounds of the share of the time without a leader, from the
+            first term until now, or until the last leader gave up in good order. There are two bounds
+            since the exact moment of some leaders' death is unknown.
     """
 
     def __init__(self, history: History, now: float | None = None) -> None:
@@ -45,7 +45,7 @@ class Summary:
         self.leaderless_least, self.leaderless_most = _shares(terms, now)
 
     def as_text(self) -> str:
-        """One line."""
+        """The summary in one line."""
         parts = [_count(self.terms, "term"), _count(self.failovers, "failover")]
         if self.longest_gap is not None:
             parts.append(f"longest gap {gap_before(self.longest_gap)}")
@@ -60,7 +60,7 @@ class Summary:
 
 
 def leaderless_since(history: History, now: float) -> str | None:
-    """For how long nobody leads by now, as far as it is known; None if somebody does, or nobody has."""
+    """The time without a leader until now, as far as known; None if one leads, or none ever led."""
     last = history.terms[-1] if history.terms else None
     if last is None or last.ended is None:
         return None
@@ -75,7 +75,7 @@ def _longest(term: Term) -> float | None:
 
 def _shares(terms: list[Term], now: float) -> tuple[float, float]:
     if terms and terms[-1].ended in _IN_ORDER and terms[-1].until is not None:
-        now = terms[-1].until  # who stops a service on purpose does not miss its leader
+        now = terms[-1].until  # the time after a service was stopped on purpose does not count
     if not terms or now <= terms[0].since:
         return 0.0, 0.0
     span = now - terms[0].since

@@ -1,4 +1,4 @@
-"""The terms of a lock as a drawing (SVG): a lane a leader, a bar a term, red where nobody led."""
+"""The terms of a lock as an SVG drawing: one lane per leader, one bar per term, red for gaps."""
 
 from __future__ import annotations
 

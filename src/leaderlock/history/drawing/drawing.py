@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 _TOP, _BAR = 40, 14
 _SEEN = 0.75
-"""Pixels; a gap that is narrower is not drawn, or many short ones would look like one long one."""
+"""Pixels: a narrower gap is not drawn, since many short gaps would look like one long gap."""
 
 _MARKED = 8
-"""Pixels; a narrower bar has no mark at its end, which would hide it."""
+"""Pixels: a narrower bar has no mark at its end, since the mark would hide the bar."""
 
 _DIED = ("killed", "lease missed", "failed", "lost")
 
@@ -41,14 +41,15 @@ def draw(
     key: str = "timeline",
     layout: Layout = WIDE,
 ) -> str:
-    """The SVG document, or element: it needs nothing else, and follows the reader's light or dark.
+    """The drawing as an SVG document or element, without references to other files, for light and dark.
 
     Args:
-        history: what to draw; all text in it is escaped.
-        now: the right end while somebody leads, in seconds since the epoch; by default now.
-        style: whether `STYLE` is in it; a page whose policy forbids that has it in its own.
-        key: begins the IDs of its title and description, which must differ between drawings on a page.
-        layout: for a wide screen or a narrow one.
+        history: the terms to draw; all text in the history is escaped.
+        now: the right end of the axis while a leader leads, in seconds since the epoch; default: now.
+        style: whether the drawing contains `STYLE`; if a page's policy forbids that, the page must have
+            `STYLE` in its own style sheet.
+        key: a prefix of the IDs of title and description; it must differ between drawings on a page.
+        layout: the layout, for a wide or a narrow screen.
     """
     now = time.time() if now is None else now
     parts, height = parts_of(history, now, layout)
@@ -68,7 +69,7 @@ def whole(
     *,
     root: str | None = None,
 ) -> str:
-    """The outermost element, with what a reader hears of it."""
+    """The outermost element, with title and description for screen readers."""
     kind = f" tl-{layout.kind}" if root is None else root
     return "\n".join(
         [
@@ -85,7 +86,7 @@ def whole(
 
 
 def parts_of(history: History, now: float, layout: Layout) -> tuple[list[str], int]:
-    """What is drawn, and how high it is."""
+    """The elements of the drawing, and its height."""
     terms = [term for term in history.terms if math.isfinite(term.since + term.last_sign)]
     lanes = _lanes(terms, layout.lanes)
     axis = _Axis(terms, now, layout)
@@ -107,7 +108,7 @@ def parts_of(history: History, now: float, layout: Layout) -> tuple[list[str], i
 
 
 class _Axis:
-    """From moments to places."""
+    """The time axis: converts moments to horizontal positions."""
 
     def __init__(self, terms: list[Term], now: float, layout: Layout) -> None:
         self.layout = layout
@@ -115,7 +116,7 @@ class _Axis:
         self.first, last = min(moments), max(moments)
         if terms and terms[-1].ended is None:
             last = max(last, now)
-        else:  # of a long time after the last term no more than there was before
+        else:  # show the time after the last term, but not more than the time before
             last = max(last, min(now, 2 * last - self.first))
         self.span = max(last - self.first, 0.001)
         self.last = self.first + self.span
@@ -126,14 +127,14 @@ class _Axis:
         return self.layout.left + min(max(share, 0.0), 1.0) * room
 
     def drawn(self, bottom: float) -> list[str]:
-        """Its lines, with the times below."""
+        """The lines of the axis, with the times below."""
         layout = self.layout
         most = layout.ticks
         step = next((step for step in _STEPS if self.span / step <= most), self.span / (most - 1))
         try:
             offset = time.localtime(self.first).tm_gmtoff
             time.localtime(self.last)
-        except (OverflowError, ValueError, OSError):  # a moment that no calendar has
+        except (OverflowError, ValueError, OSError):  # a moment outside the calendar
             return []
         start = math.ceil((self.first + offset) / step) * step - offset
         parts = []
@@ -144,7 +145,7 @@ class _Axis:
             parts.append(f'<path class="tl-grid" d="M{x:.1f} {_TOP} V{bottom + 4}"/>')
             text = _tick(tick, step)
             half = CHARACTER / 2 * len(text)
-            if layout.tick_from < x - half and x + half < layout.width - 4:  # whole, and by itself
+            if layout.tick_from < x - half and x + half < layout.width - 4:  # not cut off
                 parts.append(_text(x, bottom + 19, text, "tl-faint", anchor="middle"))
         begin = f"{moment(self.first)} {time.strftime('%Z', time.localtime(self.first))}"
         parts.append(_text(12, bottom + 19 + layout.start_row, begin, "tl-faint", size=11))
@@ -152,7 +153,7 @@ class _Axis:
 
 
 def _lanes(terms: list[Term], most: int) -> dict[tuple[int, str], tuple[int, str]]:
-    """Each leader's lane, counted from above, and its label; the newest leader's is the lowest."""
+    """Each leader's lane, counted from the top, and its label; the newest leader's is the lowest."""
     names = {_leader(term): leader_of(term) for term in terms}
     merged = len(names) - most + 1 if len(names) > most else 0
     lanes = {}
@@ -199,7 +200,7 @@ def _bar(term: Term, lane: int, axis: _Axis, now: float) -> list[str]:
 
 
 def _mark(kind: str, x: float, top: float) -> str:
-    """At a bar's end, what its colour says: not everybody sees that."""
+    """A mark at a bar's end with the meaning of its colour, for readers who do not see colours."""
     if kind == "died":
         low, high, left, right = top - 1, top + _BAR + 1, x + 2, x + 11
         cross = f"M{left:.1f} {low} L{right:.1f} {high} M{right:.1f} {low} L{left:.1f} {high}"
@@ -210,7 +211,7 @@ def _mark(kind: str, x: float, top: float) -> str:
 
 
 def _gaps(terms: list[Term], axis: _Axis, bottom: float, now: float) -> list[str]:
-    """Where nobody led, and where perhaps nobody did."""
+    """The times without a leader, and the times perhaps without a leader."""
     parts = []
     for before, term in zip(terms, [*terms[1:], None], strict=True):
         known = before.until is not None
@@ -241,7 +242,7 @@ _LEGEND = (
 
 
 def _legend(top: int, layout: Layout) -> tuple[list[str], int]:
-    """What the colours mean, and where its last row stands."""
+    """The legend of the colours, and the position of its last row."""
     parts, y = [], top
     places = layout.legend([text for _, text in _LEGEND])
     for (kind, text), (x, row) in zip(_LEGEND, places, strict=True):
@@ -258,7 +259,7 @@ def _legend(top: int, layout: Layout) -> tuple[list[str], int]:
 
 
 def _described(history: History, now: float) -> str:
-    """What the drawing shows, for those who do not see it."""
+    """The drawing in words, for readers who cannot see it."""
     if not history.terms:
         return "No terms are known."
     last = history.terms[-1]

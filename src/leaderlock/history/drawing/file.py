@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def draw_for_any_screen(history: History, *, now: float) -> str:
     """The SVG document with both layouts: a tall and narrow window shows the narrow one.
 
-    The narrow one does not fit into the place of a picture (``<img>``), whose height follows from the
-    wide one: there the aspect ratio of the place keeps the wide one.
+    A picture (``<img>``) always shows the wide layout: its height follows from the wide layout, so the
+    aspect ratio of its place never selects the narrow one.
     """
     parts, height = parts_of(history, now, WIDE)
     narrow, narrow_height = parts_of(history, now, NARROW)

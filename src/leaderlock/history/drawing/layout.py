@@ -1,32 +1,32 @@
-"""The two layouts of the drawing of the terms: for a wide screen, and for a phone's."""
+"""The two layouts of the drawing of the terms: for a wide screen, and for a phone."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 CHARACTER = 6.9
-"""Pixels of an average character of 13 pixels' height."""
+"""The width in pixels of an average character of 13 pixels' height."""
 
 
 class Layout(NamedTuple):
-    """Where things stand in the drawing, in pixels.
+    """The positions and sizes in the drawing, in pixels.
 
     Attributes:
         kind: ``wide`` or ``narrow``, also a part of the drawing's class.
-        width: of the whole drawing.
+        width: the width of the whole drawing.
         left, right: the margins beside the bars.
-        lanes: so many leaders have a lane each; those before them share one.
+        lanes: the most lanes; if there are more leaders, the oldest ones share one lane.
         lane: the height of a leader's lane.
-        bar_top: from the lane's top to its bar's.
-        label: from the drawing's left and from the lane's top to the leader's name.
-        label_anchor: which end of the name stands there.
-        label_band: the height of a band over the width in which nothing but the name is drawn.
-        label_room: characters of the name that have room.
-        heading_room: characters of the heading that have room.
+        bar_top: the distance from the lane's top to the bar's top.
+        label: the distances from the drawing's left and from the lane's top to the leader's name.
+        label_anchor: the end of the name that is placed at `label`.
+        label_band: the height of a band over the whole width that contains only the name.
+        label_room: the most characters of the name.
+        heading_room: the most characters of the heading.
         ticks: the most times below the bars.
-        tick_from: left of this place no time is written.
-        start_row: from the times' row to the row of the start's date.
-        tells_more: whether each bar has a tool tip; a touch screen shows none.
+        tick_from: no time is written to the left of this position.
+        start_row: the distance from the row of the times to the row of the start's date.
+        tells_more: whether each bar has a tool tip; a touch screen shows no tool tips.
     """
 
     kind: str
@@ -47,12 +47,12 @@ class Layout(NamedTuple):
     tells_more: bool
 
     def heading(self, path: str) -> str:
-        """What stands above the drawing; of a long path its end."""
+        """The heading above the drawing; of a long path only the end."""
         room = self.heading_room - len("Terms of ")
         return f"Terms of {path if len(path) <= room else '…' + path[1 - room :]}"
 
     def legend(self, texts: list[str]) -> list[tuple[float, int]]:
-        """For each text of the legend: where it begins, and its row."""
+        """For each text of the legend: its horizontal position and its row."""
         places, x, row = [], 12.0, 0
         for text in texts:
             wide = 52 + CHARACTER * len(text)

@@ -6,7 +6,7 @@ FONTS = (
     "system-ui, 'Segoe UI', Roboto, Ubuntu, Cantarell, 'Noto Sans', 'Liberation Sans', 'DejaVu Sans', "
     "FreeSans, Helvetica, Arial, sans-serif"
 )
-"""What text is written in: the first that is there."""
+"""Fonts of the text: a browser uses the first one that is installed."""
 
 STYLE = f"""\
 .timeline {{ font-family: {FONTS}; font-size: 13px; }}
@@ -32,4 +32,4 @@ STYLE = f"""\
 .timeline .tl-unknown {{ stroke: #a5b0bb; }}
 }}
 """
-"""For a page that shows drawings without a style of their own; it holds for them alone."""
+"""The style sheet of the drawings, also for a page whose drawings have none; styles drawings only."""
