@@ -1,8 +1,8 @@
-"""The command line: ``leaderlock run`` and the other commands, each a module of its own.
+"""The command line: ``leaderlock run`` and the other commands, each in a module of its own.
 
 Data goes to standard output, messages to standard error. Exit statuses: 2 for wrong usage, 125 if
-leaderlock itself fails (for `init` both are 1, as tini's); `run` and `init` return their command's,
-`health` and `resign` return 0 or 1, `doctor` 0, 1 or 2. docs/cli.md has the table.
+leaderlock itself fails (for `init` both are 1, as in tini). `run` and `init` return their command's
+status, `health` and `resign` return 0 or 1, `doctor` 0, 1 or 2. docs/cli.md has the table.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Every option has an environment variable, such as LEADERLOCK_RUN_STOP for --stop
 def entry() -> NoReturn:
     """Run the command line as the program, and exit.
 
-    Without the interpreter's own end, which costs 2 ms: nothing of ours waits for it.
+    Skips the interpreter's own shutdown, which takes 2 ms: nothing here depends on it.
     """
     os._exit(main())
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_standard_descriptors()
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = words.pop(0) if words else ""
-    failed, wrong_usage = (1, 1) if command == "init" else (FAILED, WRONG_USAGE)  # 1 as tini
+    failed, wrong_usage = (1, 1) if command == "init" else (FAILED, WRONG_USAGE)  # 1, as in tini
     try:
         status = _dispatch(command, words)
     except UsageError as error:
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return wrong_usage
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever reads our output has gone
+    except BrokenPipeError:  # the reader of our output has gone
         return failed
     except Exception as error:
         from leaderlock.errors import LeaderLockError  # noqa: PLC0415
@@ -75,20 +75,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, OSError) and _output_fails():
             return failed
         # OSError: the system refuses something, such as one more descriptor (EMFILE). Under `run` and
-        # `init` no command runs yet: what fails later is the supervisor's to report.
+        # `init` no command runs yet: the supervisor reports later failures.
         if not isinstance(error, LeaderLockError | OSError):
             raise
         _complain(f"leaderlock: {printable(str(error))}")
         return failed
-    if _output_fails() and command != "health":  # a probe's status says how the service is
+    if _output_fails() and command != "health":  # a probe's status reports the service
         return failed
     return status
 
 
 def _output_fails() -> bool:
-    """Write what is left of the output, and say why if it cannot be written."""
+    """Flush the output; return whether that failed, and report the reason."""
     try:
-        sys.stdout.flush()  # a write that failed has left its text in the buffer: it fails again
+        sys.stdout.flush()  # a failed write has left its text in the buffer: it fails again
     except BrokenPipeError:  # `leaderlock status | head`
         return True
     except OSError as error:  # ENOSPC, EIO, EBADF (open for reading only), EAGAIN, EFBIG
@@ -100,7 +100,7 @@ def _output_fails() -> bool:
 def _complain(line: str) -> None:
     try:
         print(line, file=sys.stderr, flush=True)
-    except OSError:  # EPIPE, ENOSPC, EIO, EBADF, EAGAIN: the exit status is all that can be said
+    except OSError:  # EPIPE, ENOSPC, EIO, EBADF, EAGAIN: only the exit status can report
         pass
 
 
@@ -108,19 +108,19 @@ _COMMANDS = ("run", "init", "status", "history", "doctor", "resign", "serve", "h
 
 
 def _open_standard_descriptors() -> None:
-    """Where 0, 1 or 2 is closed, put /dev/null: else a lock's file could get that number."""
+    """Open /dev/null where 0, 1 or 2 is closed: otherwise a lock file could get that number."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:  # EBADF
-            fd = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
-            os.set_inheritable(fd, True)  # or a file of the command's would get it
+            fd = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is `number`
+            os.set_inheritable(fd, True)  # otherwise a file of the command could get it
     # Python sets a stream to None if its descriptor was closed at the start.
     output = sys.__stdout__
     if sys.stdout is None:
         sys.stdout = _stream(1, "utf-8", "strict")
     elif output is not None and output is sys.stdout and output.write_through:
-        # PYTHONUNBUFFERED leaves no buffer, in which `_output_fails` finds what could not be written.
+        # PYTHONUNBUFFERED removes the buffer, in which `_output_fails` finds unwritten output.
         sys.stdout = _stream(1, output.encoding, output.errors or "strict")
     if sys.stderr is None:
         sys.stderr = _stream(2, "utf-8", "backslashreplace")

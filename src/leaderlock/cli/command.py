@@ -1,4 +1,4 @@
-"""A subcommand as its users see it: what it takes, what it returns, and examples of it."""
+"""A subcommand: its options, its exit statuses, and examples, as its users see them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     from leaderlock.cli.options import Option, Parsed
 
 NAMES = ("run", "init", "status", "history", "doctor", "resign", "serve", "health", "completion")
-"""Of all of them, each of a module of that name with its `COMMAND`, as the help lists them."""
+"""All subcommands, in the order of the help. Each is a module of that name with a `COMMAND`."""
 
 
 class Command:
     """One subcommand.
 
     Args:
-        name: what it is called by.
-        does: what it does, in a few words.
-        operands: what follows the options, as the help writes it.
-        completes: what a shell is to offer for these: ``lock``, ``file``, ``command``, or words.
-        text: what it does, in a paragraph or two.
-        groups: its options, each group with a heading.
-        notes: what else there is to know.
-        statuses: each exit status, or how it comes about, with what it means.
-        examples: command lines, each with what it is good for.
+        name: the name of the subcommand.
+        does: its purpose, in a few words.
+        operands: the words after the options, in the notation of the help.
+        completes: the completions for these words: ``lock``, ``file``, ``command``, or a list of words.
+        text: its description, in a paragraph or two.
+        groups: its options, in groups with a heading each.
+        notes: further information.
+        statuses: each exit status, or its origin, and its meaning.
+        examples: command lines, each with its purpose.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class Command:
         """Read the command line and the environment.
 
         Raises:
-            UsageError: they cannot be understood.
+            UsageError: the words or a variable are invalid.
         """
         return parse(self.options, words, to_first_word=self.runs_a_command, command=self.name)
 
     def help(self) -> str:
-        """What ``--help`` prints."""
+        """The output of ``--help``."""
         import textwrap  # noqa: PLC0415  (needs `re`)
 
         parts = [f"leaderlock {self.name} [OPTION...] {self.operands}", self.text]
@@ -98,7 +98,7 @@ class Command:
 
 
 def all_commands() -> list[Command]:
-    """Every subcommand, with all that its module needs."""
-    from importlib import import_module  # noqa: PLC0415  (one that runs needs its own module alone)
+    """Every subcommand; imports all their modules."""
+    from importlib import import_module  # noqa: PLC0415  (a running subcommand imports only its own)
 
     return [import_module(f"leaderlock.cli.{name}").COMMAND for name in NAMES]

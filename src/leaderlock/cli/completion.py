@@ -1,4 +1,4 @@
-"""``leaderlock completion``: the script by which a shell completes the command line of leaderlock."""
+"""``leaderlock completion``: prints the script that completes leaderlock's command line in a shell."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def main(words: Sequence[str]) -> int:
         return 0
     if len(parsed.words) != 1 or parsed.words[0] not in SHELLS:
         raise UsageError("one shell is needed: bash, zsh or fish")
-    from importlib import import_module  # noqa: PLC0415  (--list is asked for at each Tab)
+    from importlib import import_module  # noqa: PLC0415  (--list runs at each Tab)
 
     shell = import_module(f"leaderlock.cli.shells.{parsed.words[0]}")
     print(shell.script(all_commands()), end="")
@@ -77,7 +77,7 @@ def _locks() -> list[str]:
 
 
 def _names() -> list[str]:
-    """Of the locks in this user's directories."""
+    """The names of the locks in this user's directories."""
     from leaderlock.status.machine import lock_directories  # noqa: PLC0415
 
     found: set[str] = set()
@@ -85,12 +85,12 @@ def _names() -> list[str]:
         try:
             if os.stat(directory).st_uid == os.geteuid():
                 found.update(os.listdir(directory))
-        except OSError:  # ENOENT, ENOTDIR; EACCES of another user's
+        except OSError:  # ENOENT, ENOTDIR; EACCES: another user's
             continue
     return sorted(name.removesuffix(".lock") for name in found if name.endswith(".lock"))
 
 
 def _print_lines(lines: Sequence[str]) -> None:
     for line in lines:
-        if line.isprintable():  # a shell would take another one for several, or for something else
+        if line.isprintable():  # a shell would misread other lines, or split them
             print(line)

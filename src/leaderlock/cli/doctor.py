@@ -1,4 +1,4 @@
-"""``leaderlock doctor``: whether it will work here, and why."""
+"""``leaderlock doctor``: finds out whether leaderlock works here, and the reason if not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSION = 1
-"""Of the JSON document."""
+"""The version of the JSON document."""
 
 STATUS = {"good": 0, "doubtful": 1, "broken": 2}
 
@@ -64,7 +64,7 @@ def main(words: Sequence[str]) -> int:
         return 0
     try:
         path = chosen_one(parsed)
-    except UnknownName:  # nobody has used it yet: the directory that it will lie in
+    except UnknownName:  # not used yet: examine the directory that it will be in
         path = None
     try:
         diagnosis = diagnose(path, on_variables())

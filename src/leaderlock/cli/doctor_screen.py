@@ -1,6 +1,6 @@
-"""The layout of `leaderlock doctor`, drawn by rich: the verdict first, then what is wrong.
+"""The layout of `leaderlock doctor`, drawn by rich: the verdict first, then the problems.
 
-Verdicts are words and not signs or colours alone, so that a log or a plain terminal tells as much.
+Verdicts are words, not only signs or colours, so that a log or a plain terminal shows them too.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _STYLES = {"good": "green", "doubtful": "bold yellow", "broken": "bold red", "di
 
 
 def draw(diagnosis: Diagnosis) -> None:
-    """Print it."""
+    """Print the diagnosis."""
     console = Console(highlight=False, emoji=False, soft_wrap=False)
     console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
     console.print(screen(diagnosis))
 
 
 def screen(diagnosis: Diagnosis) -> RenderableType:
-    """All of it, as rich draws it. Everything goes in as `Text`: no markup is looked for in it."""
+    """The whole diagnosis, for rich. All texts are `Text` objects: rich looks for no markup in them."""
     parts: list[RenderableType] = [_headline(diagnosis), Text(), _findings(diagnosis), Text()]
     parts.append(Text(what_was_tried(diagnosis)))
     if diagnosis.experiments:

@@ -1,4 +1,4 @@
-"""What `leaderlock doctor` says, line by line, and its plain layout, where rich is not installed."""
+"""The lines of `leaderlock doctor`, and its plain layout, which needs no rich."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SENTENCES = {
     "broken": "leaderlock does not work on",
 }
 WIDTH = 100
-"""Columns where there is no terminal, and at most where there is one."""
+"""The width without a terminal, and the greatest width on a terminal, in columns."""
 
 
 def sentence(diagnosis: Diagnosis) -> str:
@@ -40,7 +40,7 @@ def verdict_of(result: Result) -> str:
 
 
 def explanations(diagnosis: Diagnosis) -> list[tuple[str, str]]:
-    """Of what did not pass: the experiments' names and a text, unless a finding has given it."""
+    """Experiments that did not pass: their names and a text, unless a finding has the text already."""
     names: dict[str, list[str]] = {}
     for result in diagnosis.experiments:
         given = any(result.explanation in finding.text for finding in diagnosis.findings)

@@ -1,6 +1,6 @@
-"""``leaderlock health``: whether the newest report is good, for a container's probe.
+"""``leaderlock health``: tells a container's probe whether the newest report is good.
 
-A probe runs every few seconds, so this imports neither the reporter nor the lock.
+A probe runs every few seconds, so this module imports neither the reporter nor the lock.
 """
 
 from __future__ import annotations

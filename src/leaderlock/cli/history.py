@@ -96,7 +96,7 @@ def main(words: Sequence[str]) -> int:
     if parsed.get("json"):
         print(json_text(history.as_json(), indent=1))
     elif not picture:
-        if hasattr(sys.stdout, "reconfigure"):  # "–" where the locale's encoding has none
+        if hasattr(sys.stdout, "reconfigure"):  # "–" may be missing in the locale's encoding
             sys.stdout.reconfigure(errors="backslashreplace")
         _show(history, now)
     return 0
@@ -173,7 +173,7 @@ def _plot(history: History, picture: str, now: float) -> None:
         umask = os.umask(0)
         os.umask(umask)
         replace_file(os.path.abspath(picture), content, 0o666 & ~umask)
-    except OSError as error:  # a directory that is missing, is not ours, or is full
+    except OSError as error:  # the directory is missing, not writable, or full
         raise LeaderLockError(f"cannot write {picture}: {error.strerror}") from error
 
 
@@ -186,7 +186,7 @@ def _png(svg: str) -> bytes:
         ) from error
     from leaderlock.history.drawing import FONTS  # noqa: PLC0415
 
-    # It leaves out, without a word, text that it has no font for; and it does not ask fontconfig.
+    # resvg silently omits text without a matching font, and does not ask fontconfig.
     test = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20">{}</svg>'
     written = test.format(f'<text x="2" y="15" font-family="{FONTS}">leads</text>')
     if svg_to_bytes(svg_string=written) == svg_to_bytes(svg_string=test.format("")):

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 HEADINGS = ("term", "leader", "start", "length", "ended", "gap before")
 NUMBERS = ("term", "length", "gap before")
-"""The columns that are aligned to the right."""
+"""The right-aligned columns."""
 
 _LEADER = 1
-"""The place of the only column that can be cut: its process ID stands first."""
+"""The index of the only column that may be cut: it begins with the process ID."""
 
 _SHORTEST_LEADER = 16
 
 
 def columns() -> int | None:
-    """The columns of the terminal, or as ``COLUMNS`` says; None for a pipe or a file."""
+    """The width of the terminal, or the value of ``COLUMNS``; None for a pipe or a file."""
     if not sys.stdout.isatty():
         return None
     text = os.environ.get("COLUMNS", "")
@@ -34,7 +34,7 @@ def columns() -> int | None:
 
 
 def table(rows: Sequence[tuple[str, ...]], width: int | None) -> list[str]:
-    """One line for each term, with a line of headings; two lines for each where it is too narrow."""
+    """A line of headings, and one line for each term; two lines for each term if the width is small."""
     cells = [HEADINGS, *rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     too_much = 0 if width is None else 2 * len(widths) + sum(widths) - width
@@ -58,7 +58,7 @@ def _aligned(row: tuple[str, ...], widths: list[int]) -> list[str]:
 
 
 def _in_two_lines(rows: Sequence[tuple[str, ...]], width: int) -> list[str]:
-    """A term's number, start, length and end; below it the leader and the gap."""
+    """First line: a term's number, start, length and end; second line: the leader and the gap."""
     lines = []
     numbers = max(len(row[0]) for row in rows)
     lengths = max(len(row[3]) for row in rows)

@@ -1,4 +1,4 @@
-"""``leaderlock init``: tini's options and exit statuses, for who has tini in a Dockerfile."""
+"""``leaderlock init``: tini's options and exit statuses, to replace tini in a Dockerfile."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ LEADERLOCK_VERBOSITY or TINI_VERBOSITY is a number that overrides -v; -v counts 
 
 
 def main(words: Sequence[str]) -> int:
-    """Run it, and return the exit status."""
+    """Run the command, and return the exit status."""
     parsed = COMMAND.parse(words)
     if parsed.get("help"):
         print(COMMAND.help(), end="")
@@ -108,7 +108,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _is_subreaper() -> bool:
-    """Whether whoever has become us was one: it outlasts exec(2)."""
+    """Whether this process already is a subreaper: that survives exec(2)."""
     try:
         from leaderlock.kernel.control import is_subreaper  # noqa: PLC0415  (needs ctypes)
     except (ImportError, AttributeError):  # no ctypes; no prctl
@@ -121,7 +121,7 @@ def _in_environment(name: str) -> bool:
 
 
 def _verbosity(wanted: int) -> int:
-    """What `messages` calls 0 is tini's 1, which is the default; its 0 is silence."""
+    """Convert tini's verbosity to that of `messages`: tini's default 1 is 0 there, its 0 is silence."""
     text = os.environ.get("LEADERLOCK_VERBOSITY") or os.environ.get("TINI_VERBOSITY")
     if not text:
         return wanted

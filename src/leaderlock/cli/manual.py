@@ -1,4 +1,4 @@
-"""The manual pages, written from the same tables as the help: `make man`.
+"""The manual pages, written from the tables that the help uses: `make man`.
 
 python -m leaderlock.cli.manual docs/man
 """
@@ -37,7 +37,7 @@ LEADERLOCK_DIR = "The directory of the locks that have a name; 0700, and this us
 
 
 def pages() -> Mapping[str, str]:
-    """Each manual page, by its file's name."""
+    """Each manual page, by its file name."""
     commands = all_commands()
     return {
         "leaderlock.1": _main_page(commands),
@@ -90,7 +90,7 @@ def _page(command: Command) -> str:
 
 
 def _heading(name: str, does: str) -> str:
-    # No date and no version, so that a page changes only when its content does.
+    # No date and no version, so that a page changes only when its content changes.
     return (
         f'.\\" Written by python -m leaderlock.cli.manual: do not edit.\n'
         f'.TH {name.upper()} 1 "" leaderlock\n.SH NAME\n{_escaped(name)} \\-\n{_text(does)}'
@@ -119,7 +119,7 @@ def _see_also(names: Sequence[str]) -> str:
 
 
 def _text(text: str) -> str:
-    """Paragraphs, in short lines of which none could be taken for a request."""
+    """Paragraphs in short lines, none of which groff takes for a request."""
     paragraphs = []
     for paragraph in text.strip().split("\n\n"):
         lines = textwrap.wrap(
@@ -130,7 +130,7 @@ def _text(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    escaped = _escaped(text).replace("LEADERLOCK_", "\\%LEADERLOCK_")  # or it would be hyphenated
+    escaped = _escaped(text).replace("LEADERLOCK_", "\\%LEADERLOCK_")  # prevents hyphenation
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 
 
@@ -148,7 +148,7 @@ def _escaped(text: str) -> str:
 
 
 def main(directory: str) -> None:
-    """Write every page into this directory, and remove what no longer is one."""
+    """Write every page into this directory, and remove pages that no longer exist."""
     os.makedirs(directory, exist_ok=True)
     written = pages()
     for name in os.listdir(directory):

@@ -1,4 +1,4 @@
-"""Which lock file a word of the command line means: a path, or the name of a lock."""
+"""Finds the lock file for a word of the command line: a path, or the name of a lock."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ where this user's locks lie, then where those of others do, then among all held 
 
 
 class UnknownName(LeaderLockError):
-    """No lock that can be seen has the name."""
+    """No visible lock has the name."""
 
 
 def chosen(parsed: Parsed) -> list[str]:
-    """The paths of the locks that were given, by path or by name.
+    """The paths of the given locks, which may be paths or names.
 
     Raises:
-        UsageError: a name cannot be one.
+        UsageError: the name is invalid.
         UnknownName: no lock has the name.
     """
     given = parsed.get("name", [])
@@ -57,12 +57,12 @@ def chosen(parsed: Parsed) -> list[str]:
 
 
 def chosen_one(parsed: Parsed) -> str | None:
-    """The path of the one lock that was given; None if none was.
+    """The path of the given lock; None if no lock was given.
 
     Raises:
-        UsageError: more than one was given.
+        UsageError: more than one lock was given.
         UnknownName: no lock has the name.
-        LeaderLockError: several users have one.
+        LeaderLockError: several users have a lock of that name.
     """
     if len(parsed.words) + ("name" in parsed.values) > 1:
         raise UsageError("one lock is enough: a PATH, or the NAME of a lock")
@@ -73,7 +73,7 @@ def chosen_one(parsed: Parsed) -> str | None:
 
 
 def paths_of_word(word: str) -> Sequence[str]:
-    """The word itself, if it is a path; the locks of that name, if there is no such file."""
+    """The word itself, if it is a path; otherwise the paths of the locks of that name."""
     if "/" in word or "\0" in word or not word or os.path.lexists(word):
         return [word]
     try:
@@ -84,7 +84,7 @@ def paths_of_word(word: str) -> Sequence[str]:
 
 
 def paths_of_name(name: str) -> list[str]:
-    """The lock of this user's with that name, or those of all other users."""
+    """This user's lock with that name, or all other users' locks with that name."""
     file = f"{name}.lock"
     for directory in directories_of_this_user():
         path = os.path.join(directory, file)
@@ -93,7 +93,7 @@ def paths_of_name(name: str) -> list[str]:
     others = [os.path.join(directory, file) for directory in lock_directories()]
     if found := [path for path in others if _is_file(path, None)]:
         return found
-    # Of a unit, say, whose $RUNTIME_DIRECTORY is not known here.
+    # For example the lock of a systemd unit, whose $RUNTIME_DIRECTORY is not known here.
     return [path for path in find_locks().paths if os.path.basename(path) == file]
 
 
@@ -113,6 +113,6 @@ def _required(name: str) -> list[str]:
 def _is_file(path: str, owner: int | None) -> bool:
     try:
         status = os.lstat(path)
-    except OSError:  # ENOENT, as a rule; EACCES
+    except OSError:  # usually ENOENT; EACCES
         return False
     return stat.S_ISREG(status.st_mode) and owner in (None, status.st_uid)

@@ -1,10 +1,10 @@
-"""Options of a subcommand: a table, from which all comes that is to know them.
+"""Options of a subcommand, as a table.
 
-By it the command line and the environment are read, and the help, the completion of the shells and
-the manual pages are written.
+The table serves to read the command line and the environment, and to write the help, the shell
+completions and the manual pages.
 
-`argparse` takes longer to import (6 ms) than all the rest that `leaderlock run` does before its
-command starts, and cannot stop at the command's name as flock(1) does.
+`argparse` takes 6 ms to import, longer than all other work of `leaderlock run` before its command
+starts, and it cannot stop at the command's name as flock(1) does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class UsageError(Exception):
-    """The command line cannot be understood: exit status 2."""
+    """The command line is invalid: exit status 2."""
 
 
 class Option:
@@ -28,17 +28,17 @@ class Option:
 
     Args:
         flags: its names, ``-w`` and ``--wait``.
-        help: one line about it.
-        value: the name of its value in the help; without one it is a switch.
-        many: whether it may be given several times: its value is a list then, a switch is counted.
-        convert: makes the value of its text; raises ValueError with a reason.
-        choices: the only values that it takes.
-        completes: what a shell is to offer as its value: ``lock``, ``name``, ``file``, ``command``, or
-            words.
-        instead_of: the names of options that mean the opposite or the same: where this one is on the
-            command line, their variables do not count.
-        is_setting: whether a variable may stand for it; not so if it asks for something, as ``--help``
-            does.
+        help: one line of description.
+        value: the name of its value in the help; an option without a value is a switch.
+        many: whether the option may be repeated: then its value is a list, and a switch is counted.
+        convert: converts the text of the value; raises ValueError with a reason.
+        choices: the only valid values.
+        completes: the completions for its value: ``lock``, ``name``, ``file``, ``command``, or a list
+            of words.
+        instead_of: the names of options that mean the opposite or the same: if this option is on the
+            command line, their variables are ignored.
+        is_setting: whether a variable may set this option; False for options that ask for an action,
+            such as ``--help``.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Option:
         self.name = max(flags, key=len).lstrip("-").replace("-", "_")
 
     def variable(self, command: str) -> str:
-        """The environment variable that stands for it: ``LEADERLOCK_RUN_STOP``."""
+        """The environment variable that sets this option: ``LEADERLOCK_RUN_STOP``."""
         return f"LEADERLOCK_{command}_{self.name}".upper()
 
 
@@ -72,17 +72,17 @@ HELP = Option("-h", "--help", help="show this", is_setting=False)
 
 
 class Parsed:
-    """What was given: values by option name, and the words that are no options."""
+    """The result: values by option name, and the words that are no options."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         self.words: list[str] = []
         self.sources: dict[str, str] = {}
-        """The flag, or the variable, that gave each."""
+        """The flag or the variable that set each value."""
         self._counts: dict[str, int] = {}
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The value of an option, or the default if it was not given."""
+        """The value of an option, or the default if the option was not given."""
         return self.values.get(name, default)
 
     def count(self, name: str) -> int:
@@ -90,7 +90,7 @@ class Parsed:
         return self._counts.get(name, 0)
 
     def add(self, option: Option, value: Any, source: str, times: int = 1) -> None:
-        """Take note of an option."""
+        """Store an option's value."""
         self.sources[option.name] = source
         self._counts[option.name] = self.count(option.name) + times
         if option.many:
@@ -102,13 +102,13 @@ class Parsed:
 def parse(
     options: Sequence[Option], arguments: Sequence[str], *, to_first_word: bool, command: str = ""
 ) -> Parsed:
-    """Read the arguments; ``--`` ends the options, as does the first word if `to_first_word`.
+    """Read the arguments. ``--`` ends the options; so does the first word, if `to_first_word`.
 
-    With the name of a command, an option that is not given is looked for in the environment. Its
-    variable is taken out of there: what this process starts must not do the same again by accident.
+    If `command` is given, the environment sets the options that are not on the command line. Their
+    variables are removed from the environment, so that a child process does not apply them again.
 
     Raises:
-        UsageError: an option is unknown, or lacks its value, or its value is no good.
+        UsageError: an option is unknown, lacks its value, or has an invalid value.
     """
     by_flag = {flag: option for option in options for flag in option.flags}
     parsed = Parsed()
@@ -129,7 +129,7 @@ def parse(
             _take(parsed, by_flag, flag, text if equals else None, rest)
         else:
             _take_short(parsed, by_flag, argument, rest)
-    if command and "help" not in parsed.values:  # whoever asks for help may need it for a variable
+    if command and "help" not in parsed.values:  # --help must work even with an invalid variable
         _take_from_environment(parsed, options, command)
     return parsed
 
@@ -157,7 +157,7 @@ def _take_from_environment(parsed: Parsed, options: Sequence[Option], command: s
 
 
 def _times(text: str, many: bool) -> int:
-    """How often a switch was given, by the text of its variable."""
+    """How often a switch was given, from the text of its variable."""
     if many and text.isascii() and text.isdecimal() and len(text) < 4:
         return int(text)
     if text.lower() in ("1", "yes", "true", "on"):
@@ -168,7 +168,7 @@ def _times(text: str, many: bool) -> int:
 
 
 def _take_short(parsed: Parsed, by_flag: dict[str, Option], argument: str, rest: list[str]) -> None:
-    """A cluster such as ``-nE`` or ``-w10``: switches, of which the last may take a value."""
+    """Read a cluster such as ``-nE`` or ``-w10``: switches, the last of which may take a value."""
     for index in range(1, len(argument)):
         flag = f"-{argument[index]}"
         option = by_flag.get(flag)
@@ -201,7 +201,7 @@ def _take(
 
 
 def help_of(options: Sequence[Option]) -> str:
-    """The table of options, for the help."""
+    """The table of options in the help."""
     left = [f"{', '.join(o.flags)} {o.value}".rstrip() for o in options]
     width = max(len(text) for text in left)
     lines = [f"  {text:<{width}}  {o.help}" for text, o in zip(left, options, strict=True)]
@@ -227,7 +227,7 @@ def exit_status(text: str) -> int:
 
 
 def one_of(*words: str) -> Callable[[str], str]:
-    """One of some words."""
+    """A converter that accepts only these words."""
 
     def convert(text: str) -> str:
         if text not in words:
@@ -239,7 +239,7 @@ def one_of(*words: str) -> Callable[[str], str]:
 
 
 def command_words(text: str) -> list[str]:
-    """A command in one word of the shell's, split as the shell would split it."""
+    """A command in one word, split by the rules of the shell."""
     import shlex  # noqa: PLC0415  (needs `re`)
 
     words = shlex.split(text)
@@ -249,7 +249,7 @@ def command_words(text: str) -> list[str]:
 
 
 def web_address(text: str) -> str:
-    """A URL that can be pinged."""
+    """A URL that `ping` accepts."""
     from leaderlock.supervisor.ping import place_of  # noqa: PLC0415  (needs urllib.parse)
 
     place_of(text)

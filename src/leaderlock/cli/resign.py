@@ -1,4 +1,4 @@
-"""``leaderlock resign``: asks the leader to step down in good order, and may wait for that."""
+"""``leaderlock resign``: asks the leader to resign in good order, and may wait until it has."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NOBODY_LEADS = 1
 
 _SUCCESSION = 5.0
-"""Seconds that the next leader may take to lead, for the message: a busy machine delays it."""
+"""Seconds that the message waits for the next leader, since a busy machine delays it."""
 
 COMMAND = Command(
     "resign",
@@ -73,7 +73,7 @@ only_once, as a rule) cannot stop what the task has started, and a plain LeaderL
 
 
 def main(words: Sequence[str]) -> int:
-    """Ask, perhaps wait, and return the exit status."""
+    """Ask the leader, wait if requested, and return the exit status."""
     parsed = COMMAND.parse(words)
     if parsed.get("help"):
         print(COMMAND.help(), end="")
@@ -172,17 +172,17 @@ class _Asking:
         return watch
 
     def _wait(self, watch: Inotify) -> None:
-        """Wait until the term's slot, a new record, the file's end or the leader's tells of it."""
+        """Wait until the term's slot, a new record, the file or the leader's exit shows the end."""
         poll = select.poll()
         poll.register(watch.fileno(), select.POLLIN)
         leader = -1
-        with contextlib.suppress(OSError):  # ESRCH: it has ended; or it is one of another namespace
+        with contextlib.suppress(OSError):  # ESRCH: it has ended, or is in another PID namespace
             if self._pid:
                 leader = os.pidfd_open(self._pid)
                 poll.register(leader, select.POLLIN)
         try:
             while not self._has_ended():
-                self._require_heeding()  # its task may have returned before it saw the request
+                self._require_heeding()  # the task may have returned before it saw the request
                 if any(fd == leader for fd, _ in poll.poll()):
                     return
                 watch.drain()
@@ -202,7 +202,7 @@ class _Asking:
         return fields["term"] if fields is not None else 0
 
     def _succession(self, watch: Inotify) -> str:
-        """Who leads now: the one that waited has the lock within a millisecond, as a rule."""
+        """The leader now: usually the next in line has the lock within a millisecond."""
         deadline = time.monotonic() + _SUCCESSION
         while self._waiting and (left := deadline - time.monotonic()) > 0:
             if self._newest_term() > self._term:

@@ -1,4 +1,4 @@
-"""``leaderlock run``: a command under the lock, with a parent that does its duties."""
+"""``leaderlock run``: runs a command under the lock, supervised as a good PID 1 would."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ it: prefer that for a single process which must not have one beside it.""",
 
 
 def main(words: Sequence[str]) -> int:
-    """Run it, and return the exit status."""
+    """Run the command, and return the exit status."""
     parsed = COMMAND.parse(words)
     if parsed.get("help"):
         print(COMMAND.help(), end="")
@@ -142,9 +142,9 @@ def _settings(parsed: Parsed) -> Settings:
     ):
         if value == 0:
             raise UsageError(f"{option} must be more than 0")
-    # Under a lock, nothing that the command starts may escape and go on beside the next leader's. And
-    # orphans are part of a command that has a watchdog: any of them may beat, or be MAINPID. (Not so
-    # with --exec: a subreaper it would stay, and the command need not know how to be one.)
+    # Under a lock, no process that the command starts may escape and go on beside the next leader. And
+    # orphans belong to a command with a watchdog: any of them may beat, or be MAINPID. (Not with
+    # --exec: the command would stay a subreaper, and may not know how to be one.)
     settings.follow = parsed.get("follow", False)
     settings.subreaper = parsed.get("subreaper", False) or settings.follow
     locked = settings.lock is not None and sys.platform == "linux"
@@ -183,10 +183,10 @@ def _lock(parsed: Parsed) -> LeaderLock | None:
 
 
 def _become(settings: Settings) -> int:
-    """Take the lock, and let the command take this process, its descriptor of the lock included."""
+    """Acquire the lock, and replace this process by the command, which keeps the lock's descriptor."""
     lock = settings.lock
     assert lock is not None
-    settings.schedule = None  # nobody will be there to stop anything
+    settings.schedule = None  # no supervisor will be there to stop anything
     Supervisor(settings).acquire(lock)
     os.set_inheritable(lock.fileno(), True)
     variables = {**environment(lock), "LEADERLOCK_FD": str(lock.fileno())}

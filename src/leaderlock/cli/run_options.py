@@ -1,4 +1,4 @@
-"""The options of `run`, and those that `init` has as well."""
+"""The options of `run`, including those that it shares with `init`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``leaderlock serve``: the status page, by the standard library's server."""
+"""``leaderlock serve``: serves the status page with the standard library's server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PORT = 8642
 def _address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]") or (":" in host and not host.startswith("[")):
-        host, port = text, str(_PORT)  # no port: an address of IPv6, say
+        host, port = text, str(_PORT)  # no port, for example an IPv6 address
     host = host.removeprefix("[").removesuffix("]")
     if not host:
         raise ValueError("an address is needed: 127.0.0.1:8642, [::1]:8642; 0.0.0.0 for all of IPv4")
@@ -88,14 +88,14 @@ _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 def main(words: Sequence[str]) -> int:
-    """Serve until a signal, and return the exit status."""
+    """Serve until a signal arrives, and return the exit status."""
     parsed = COMMAND.parse(words)
     if parsed.get("help"):
         print(COMMAND.help(), end="")
         return 0
     host, port = parsed.get("bind", ("127.0.0.1", _PORT))
     from leaderlock.web.over_wsgi import wsgi  # noqa: PLC0415
-    from leaderlock.web.server import Server  # noqa: PLC0415  (only who serves needs it)
+    from leaderlock.web.server import Server  # noqa: PLC0415  (only this command needs it)
 
     names = parsed.get("host")
     hosts = [*names, *_LOCAL_NAMES, host] if names else None
@@ -106,7 +106,7 @@ def main(words: Sequence[str]) -> int:
         raise UsageError(str(error)) from None
     try:
         server = Server(host, port, application)
-    except OSError as error:  # in use, not of this machine, below 1024 and not root, no such name
+    except OSError as error:  # in use, not local, below 1024 without root, unknown name
         raise LeaderLockError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
     _end_with_a_signal(server)
     address = server.server_name
@@ -127,7 +127,7 @@ def main(words: Sequence[str]) -> int:
 
 def _end_with_a_signal(server: Server) -> None:
     def end(number: int, frame: FrameType | None) -> None:
-        # `shutdown` waits for the loop, which is in this thread.
+        # `shutdown` waits for the loop, which runs in this thread.
         threading.Thread(target=server.shutdown).start()
 
     for number in (signal.SIGINT, signal.SIGTERM):

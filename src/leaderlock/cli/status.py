@@ -1,4 +1,4 @@
-"""``leaderlock status``: who leads, since when, who waits, and what is wrong."""
+"""``leaderlock status``: shows the leader, the start of its term, the queue, and the problems."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def main(words: Sequence[str]) -> int:
         print(COMMAND.help(), end="")
         return 0
     as_json, everything = bool(parsed.get("json")), bool(parsed.get("all"))
-    if hasattr(sys.stdout, "reconfigure"):  # "…" where the locale's encoding has none
+    if hasattr(sys.stdout, "reconfigure"):  # "…" may be missing in the locale's encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     paths = chosen(parsed)
     if parsed.get("watch"):

@@ -1,4 +1,4 @@
-"""How ``leaderlock status`` draws: with rich on a terminal, if it is installed, or as text."""
+"""Chooses the layout of ``leaderlock status``: rich on a terminal, if installed, or plain text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def drawing() -> Callable[[Survey, bool], None]:
-    """How to draw here: with rich on a terminal, if it is installed; as plain text otherwise."""
+    """The function that draws here: with rich on a terminal, if installed; otherwise as plain text."""
     if sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb"):
         try:
             from leaderlock.cli.status_screen import draw  # noqa: PLC0415  (rich takes 50 ms)

@@ -27,7 +27,7 @@ def draw(survey: Survey, everything: bool) -> None:
 def screen(survey: Survey, everything: bool) -> RenderableType:
     """The locks, as rich draws them.
 
-    Everything goes in as `Text`, which rich takes as it is: no markup is looked for in it.
+    All texts are `Text` objects, which rich takes unchanged: it looks for no markup in them.
     """
     parts: list[RenderableType] = [_panel(lock, everything) for lock in survey.locks]
     parts += [Text(printable(error), style="red") for error in survey.errors]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def as_text(lock: LockStatus, everything: bool) -> str:
-    """The plain layout: one block of lines for a lock."""
+    """The plain layout: one block of lines for each lock."""
     shown, more = shown_of(lock, everything)
     lines = [printable(lock.path)]
     lines += [f"  {label:<8} {text}" for label, text in facts(lock)]
@@ -33,7 +33,7 @@ def draw_plain(survey: Survey, everything: bool) -> None:
 
 
 def plain_text(survey: Survey, everything: bool) -> str:
-    """A block for each lock, with a blank line between."""
+    """A block for each lock, with a blank line between blocks."""
     blocks = [as_text(lock, everything) for lock in survey.locks]
     if not blocks and not survey.errors:
         blocks = ["There are no leaderlock locks on this machine that can be seen from here."]

@@ -1,4 +1,4 @@
-"""``leaderlock status --watch``: shows each change, as a block or a line, or on the screen."""
+"""``leaderlock status --watch``: shows each change, as a block, as a line, or on the screen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def watch(paths: Sequence[str], as_json: bool, everything: bool) -> int:
-    """Show the locks, and each change, until Ctrl-C or SIGTERM; returns the exit status."""
+    """Show the locks, and each change, until Ctrl-C or SIGTERM; return the exit status."""
     watcher = Watcher(paths)
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -38,7 +38,7 @@ def watch(paths: Sequence[str], as_json: bool, everything: bool) -> int:
 
 
 def _changes(watcher: Watcher) -> Iterator[Survey]:
-    """Each survey that differs from the one before."""
+    """Yield each survey that differs from the previous one."""
     before: object = None
     while True:
         survey = watcher.look()
@@ -50,7 +50,7 @@ def _changes(watcher: Watcher) -> Iterator[Survey]:
 
 
 def _essence(lock: LockStatus) -> LockStatus:
-    """What of a lock is a change: neither a beat nor whether a process runs or sleeps just now."""
+    """The status without parts that change often: beats, and whether a process runs or sleeps."""
     holder = lock.holder and lock.holder._replace(
         last_beat=None, state=_calm(lock.holder.state), kept_by=list(map(_calmed, lock.holder.kept_by))
     )

@@ -1,4 +1,4 @@
-"""The environment variables that leaderlock reads or sets, and those that only look like one."""
+"""The environment variables that leaderlock reads or sets, and similar names that it does not know."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _OF_NO_OPTION = (
     "LEADERLOCK_KILL_PROCESS_GROUP",
     "LEADERLOCK_VERBOSITY",
 )
-"""docs/cli.md tells what each of them is."""
+"""docs/cli.md describes each variable."""
 
 
 def on_variables(environment: Mapping[str, str] = os.environ) -> list[Finding]:
-    """A finding for each LEADERLOCK_ variable that nothing reads; nothing is said without one.
+    """A finding for each LEADERLOCK_ variable that nothing reads; empty if there is none.
 
-    It is doubtful where a known one is near: the setting that was meant has no effect.
+    The finding is doubtful if a known name is similar: the intended setting has no effect.
     """
     given = [name for name in environment if name.startswith(_PREFIX)]
     if not given:
@@ -55,7 +55,7 @@ def _of_options() -> list[str]:
 
 
 def _is_of_service(name: str, environment: Mapping[str, str]) -> bool:
-    """Whether Kubernetes has set it, for a service whose name begins with ``leaderlock``."""
+    """Whether Kubernetes set the variable, for a service whose name begins with ``leaderlock``."""
     hosts = [other for other in environment if other.endswith("_SERVICE_HOST")]
     services = [host.removesuffix("_SERVICE_HOST") for host in hosts]
     return any(name.startswith((f"{s}_SERVICE_", f"{s}_PORT")) for s in services)

@@ -1,4 +1,4 @@
-"""The completion scripts of bash, zsh and fish, written from the tables of the options."""
+"""The completion scripts of bash, zsh and fish, made from the tables of the options."""
 
 from __future__ import annotations
 

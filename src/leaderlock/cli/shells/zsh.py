@@ -54,7 +54,7 @@ fi
 
 
 def script(commands: Sequence[Command]) -> str:
-    """The script for zsh 5, to be sourced, or to be a file `_leaderlock` in ``$fpath``."""
+    """The script for zsh 5: source it, or save it as a file `_leaderlock` in ``$fpath``."""
     cases = []
     for command in commands:
         specs = [_zsh_option(option) for option in command.options]
@@ -77,7 +77,7 @@ def script(commands: Sequence[Command]) -> str:
 def _zsh_option(option: Option) -> str:
     text = option.help.replace("[", r"\[").replace("]", r"\]")
     exclusive = "*" if option.many else f"({' '.join(option.flags)})"
-    # "+": the value may be in the same word; "=": or after that sign.
+    # "+": the value may be in the same word; "=": or after an equals sign.
     signs = ("=", "+") if option.value else ("", "")
     names = ",".join(flag + signs[len(flag) == 2] for flag in option.flags)
     rest = f"[{text}]"
