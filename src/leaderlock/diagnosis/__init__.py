@@ -1,4 +1,4 @@
-"""`diagnose`: will leaderlock work on this path? What `leaderlock doctor` draws."""
+"""`diagnose`: checks whether leaderlock will work on a path; `leaderlock doctor` shows the result."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _SEVERITY: tuple[Verdict, ...] = ("good", "doubtful", "broken")
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All that was found out about a path.
+    """The results of all checks of a path.
 
     Attributes:
-        path: what was asked about, absolute, without symlinks in its directory.
-        directory: where the lock file lies, or would.
-        filesystem: what lies behind it.
-        findings: what was looked at, the worst first.
-        experiments: what was tried there; empty if nothing could be.
+        path: the checked path, absolute, without symlinks in its directory.
+        directory: the directory of the lock file, which need not exist.
+        filesystem: the file system behind the path.
+        findings: the findings, the worst first.
+        experiments: the results of the experiments in the directory; empty if none could run.
     """
 
     path: str
@@ -44,17 +44,17 @@ class Diagnosis:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of all."""
+        """The worst verdict of all findings."""
         return max((finding.verdict for finding in self.findings), key=_SEVERITY.index)
 
 
 def diagnose(path: str | os.PathLike[str] | None = None, also: Sequence[Finding] = ()) -> Diagnosis:
-    """Look at a path, and try flock in its directory. Nothing is left behind there.
+    """Check a path, and try flock in its directory. No file remains there.
 
     Args:
-        path: a lock file, which need not exist, or a directory; without one, the directory of the
-            locks that have a name (see `LeaderLock`).
-        also: what the caller has found, to be judged with the rest.
+        path: a lock file, which need not exist, or a directory; by default, the directory of named
+            locks (see `LeaderLock`).
+        also: findings of the caller, to be included.
 
     Raises:
         ValueError: the path is empty, or has a NUL byte.
@@ -93,7 +93,7 @@ def diagnose(path: str | os.PathLike[str] | None = None, also: Sequence[Finding]
 
 
 def on_experiments(results: tuple[Result, ...]) -> list[Finding]:
-    """The worst of what did not go as it should; nothing is said if all did."""
+    """A finding with the worst failed experiment; none if no failure matters to leaderlock."""
     failed = [r for r in results if not r.passed and r.consequence != "good"]
     if not failed:
         return []
@@ -104,7 +104,7 @@ def on_experiments(results: tuple[Result, ...]) -> list[Finding]:
 
 
 def _without_directory(error: LeaderLockError, also: Sequence[Finding]) -> Diagnosis:
-    """Locks that have a name have no place: why, is all that can be said."""
+    """The diagnosis if named locks have no directory: the reason, and the checks that need none."""
     directory = os.environ.get("LEADERLOCK_DIR") or "/run/leaderlock"
     if isinstance(error, LockFileUnusable):
         directory = str(error.filename)

@@ -1,4 +1,4 @@
-"""Whether something deletes the lock file, because it looks unused."""
+"""Checks whether a cleaner will delete the lock file because the file looks unused."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from leaderlock.diagnosis.finding import Finding
 from leaderlock.diagnosis.tmpfiles import Cleaning, cleaning_of
 
 _LOCKED_FILES_ARE_SPARED_SINCE = 254
-"""The version of systemd; before, systemd-tmpfiles looked at locks of directories alone."""
+"""A version of systemd; older versions of systemd-tmpfiles respect locks of directories only."""
 
 
 def on_cleaners(file: str) -> Finding:
-    """Whether something deletes files there that look unused."""
+    """Whether systemd deletes files in the lock file's directory that look unused."""
     topic = "tmp cleaner"
     user = file.split("/")[3] if file.startswith("/run/user/") and file.count("/") > 3 else ""
     if user and not _lingers(user):
@@ -54,5 +54,5 @@ def _systemd_version() -> int | None:
             ["systemd-tmpfiles", "--version"], capture_output=True, text=True, timeout=5, check=False
         )
         return int(run.stdout.split()[1])
-    except (OSError, subprocess.TimeoutExpired, IndexError, ValueError):  # not installed, or another's
+    except (OSError, subprocess.TimeoutExpired, IndexError, ValueError):  # not there, or not systemd's
         return None

@@ -1,4 +1,4 @@
-"""`Finding`: one thing that was looked at."""
+"""`Finding`: the result of one check."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from leaderlock.kernel.filesystems.judgement import Verdict
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        topic: one or two words.
+        topic: the subject of the check, in one or two words.
         verdict: ``good``, ``doubtful`` or ``broken``.
-        text: what was found.
-        remedy: what to do; empty if there is nothing to do.
+        text: the result in words.
+        remedy: the action to take; empty if none is needed.
     """
 
     topic: str

@@ -1,4 +1,4 @@
-"""The lock's place: file system, directory, an existing lock file, free space."""
+"""Checks of the lock's place: file system, directory, existing lock file, free space."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from leaderlock.lock import record
 
 
 def on_filesystem(behind: Filesystem) -> Finding:
-    """The file system and how it is mounted."""
+    """The file system and its mount."""
     where = f" on {behind.mount_point}" if behind.mount_point else ""
     return Finding(
         "file system", behind.verdict, f"{behind.kind}{where}. {behind.explanation}", behind.remedy
@@ -21,7 +21,7 @@ def on_filesystem(behind: Filesystem) -> Finding:
 
 
 def on_directory(directory: str, behind: Filesystem) -> Finding:
-    """Who owns the directory, and who else may write in it: these can delete the lock file."""
+    """The directory's owner, and other users with write permission: all can delete the lock file."""
     topic = "directory"
     try:
         status = os.stat(directory)
@@ -35,7 +35,7 @@ def on_directory(directory: str, behind: Filesystem) -> Finding:
             if behind.verdict == "broken"
             else f"make it: mkdir -p -m 0700 {shlex.quote(directory)}",
         )
-    except OSError as error:  # EACCES; ESTALE, ENOTCONN of a server that has gone
+    except OSError as error:  # EACCES; ESTALE, ENOTCONN: the server is gone
         return Finding(
             topic, "broken", f"{directory} cannot be looked at: {error.strerror}.", behind.remedy
         )
@@ -71,7 +71,7 @@ def _exposed(directory: str, status: os.stat_result, parent: bool = False) -> Fi
     if not status.st_mode & stat.S_ISVTX:
         text = f"{what} can be written by {others}, who can delete the lock file."
         return Finding(topic, "doubtful", text, f"{private}, or: chmod go-w {shlex.quote(directory)}")
-    if parent:  # the sticky bit keeps others from renaming what is ours
+    if parent:  # the sticky bit keeps others from renaming our directory
         return None
     protected = setting("fs/protected_regular")
     text = (
@@ -99,7 +99,7 @@ def _above(directory: str) -> list[str]:
 
 
 def on_file(file: str) -> list[Finding]:
-    """The lock file: whether leaderlock will accept it; nothing is said if there is no place for it."""
+    """Whether leaderlock will accept the lock file; no finding if the file cannot be made there."""
     topic = "lock file"
     try:
         status = os.lstat(file)
@@ -107,7 +107,7 @@ def on_file(file: str) -> list[Finding]:
         if not os.access(os.path.dirname(file), os.W_OK | os.X_OK, effective_ids=True):
             return []
         return [Finding(topic, "good", f"{file} will be made at the first use.")]
-    except OSError:  # its directory says why
+    except OSError:  # `on_directory` reports the reason
         return []
     if not stat.S_ISREG(status.st_mode):
         kind = "a symlink" if stat.S_ISLNK(status.st_mode) else "no regular file"
@@ -140,10 +140,10 @@ def on_file(file: str) -> list[Finding]:
 
 
 def on_space(directory: str) -> list[Finding]:
-    """Whether a block and an inode can be had for the record; nothing is said if so."""
+    """Whether a block and an inode are free for the lock file; no finding if both are."""
     try:
         space = os.statvfs(directory)
-    except OSError:  # its directory says why
+    except OSError:  # `on_directory` reports the reason
         return []
     free = space.f_bfree if os.geteuid() == 0 else space.f_bavail
     if (
@@ -160,11 +160,11 @@ def on_space(directory: str) -> list[Finding]:
 def _holds_something_else(file: str) -> bool:
     try:
         fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:  # it was replaced or deleted meanwhile
+    except OSError:  # the file was replaced or deleted since lstat(2)
         return False
     try:
         content = os.pread(fd, record.SIZE, 0)
-    except OSError:  # EIO, ESTALE, ESPIPE: a sick file system, or a FIFO that came meanwhile
+    except OSError:  # EIO, ESTALE: a broken file system; ESPIPE: a FIFO has replaced the file
         return False
     finally:
         os.close(fd)

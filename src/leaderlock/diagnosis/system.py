@@ -1,4 +1,4 @@
-"""What surrounds the lock: container, kernel, Python, green threads."""
+"""Checks of the lock's environment: container, kernel, Python, green threads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ON_THE_HOST = {
 
 
 def on_sharing(behind: Filesystem) -> Finding:
-    """Whether processes outside this container, or on other machines, meet the same lock."""
+    """Whether processes outside this container, or on other machines, share the lock."""
     topic = "shared with"
     contained = container()
     if contained is None:
@@ -40,7 +40,7 @@ def on_sharing(behind: Filesystem) -> Finding:
 
 
 def on_system() -> list[Finding]:
-    """Kernel and Python, and what ``/proc`` shows."""
+    """The versions of kernel and Python, and whether ``/proc`` is complete."""
     versions = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
     if sys.platform != "linux":
         text = f"{versions}: locks and elections work; leases and status, which need Linux, do not."
@@ -54,7 +54,7 @@ def on_system() -> list[Finding]:
 
 
 def on_patching() -> list[Finding]:
-    """What gevent or eventlet have patched in this process, or could; nothing is said without them."""
+    """Whether gevent or eventlet is installed, or has patched this process; no finding without them."""
     from importlib.util import find_spec  # noqa: PLC0415
 
     found = []

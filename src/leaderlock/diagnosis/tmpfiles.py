@@ -1,8 +1,8 @@
-"""Whether systemd-tmpfiles will delete a file: its configuration, read as it reads it.
+"""Checks whether systemd-tmpfiles will delete a file: reads the configuration by the same rules.
 
-tmpfiles.d(5): the files of a few directories, in the order of their names; a file hides those of the
-same name in later directories. Compared with systemd-tmpfiles itself in
-`tests/test_kernel_tmp_cleaners.py`.
+The configuration (tmpfiles.d(5)) is in files of several directories, in the order of their names; a
+file hides files of the same name in later directories. `tests/test_kernel_tmp_cleaners.py` compares the
+results with systemd-tmpfiles itself.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Cleaning:
 
     Attributes:
         file: the configuration file.
-        line: its line.
-        directory: whose contents it cleans.
-        age: seconds after which what has not been read, written or changed is deleted.
+        line: the line in the configuration file.
+        directory: the directory whose content is cleaned.
+        age: seconds after which a file that was not read, written or changed is deleted.
     """
 
     file: str
@@ -79,22 +79,22 @@ class _Line:
 
 
 def cleaning_of(path: str, *, root: str = "/") -> Cleaning | None:
-    """What will delete the file at an absolute path without symlinks; None if nothing does.
+    """The line that will delete the file at an absolute path without symlinks; None if no line does.
 
-    A path that has a line of its own is spared, and so is all that lies under one marked ``x``. What is
-    mounted inside the directory that is cleaned is spared too. Lines that act at boot alone (``D``,
-    ``R``, ``!``) do not count: nobody holds a lock then.
+    systemd-tmpfiles spares a path that has its own line, everything under a path marked ``x``, and file
+    systems mounted inside the cleaned directory. Lines that act only at boot (``D``, ``R``, ``!``) do
+    not count: no process holds a lock then.
 
     Args:
-        path: the file's, as seen inside `root`.
-        root: where the configuration lies, as systemd-tmpfiles' ``--root``.
+        path: the file's path, as seen inside `root`.
+        root: the root of the configuration, as in systemd-tmpfiles' ``--root``.
     """
     lines = _lines(root)
     if any(line.names(path) for line in lines):
         return None
     directory, depth = os.path.dirname(path), 1
     while True:
-        # X spares the directory itself, and what is in it has the age of a directory above.
+        # X spares only the directory itself: its content has the age of a directory above.
         here = [line for line in lines if line.names(directory) and line.kind != "X"]
         aged = next((line for line in here if line.age is not None), None)
         if aged is not None and not (aged.spares_first_level and depth == 1):
@@ -111,7 +111,7 @@ def _lines(root: str) -> list[_Line]:
     for directory in DIRECTORIES:
         try:
             names = os.listdir(root.rstrip("/") + directory)
-        except OSError:  # ENOENT; EACCES: what this user may not read it cannot be told
+        except OSError:  # ENOENT; EACCES: this user may not read the directory, so skip it
             continue
         for name in names:
             if name.endswith(".conf"):
@@ -120,7 +120,7 @@ def _lines(root: str) -> list[_Line]:
     seen = set()
     for name in sorted(files):
         for line in _lines_of(root, files[name]):
-            # Of several lines that make one path, the first one counts.
+            # Of several lines that create one path, the first counts.
             if line.kind not in _AGED or line.path not in seen:
                 lines.append(line)
             if line.kind in _AGED:
@@ -132,7 +132,7 @@ def _lines_of(root: str, file: str) -> list[_Line]:
     try:
         with open(root.rstrip("/") + file, encoding="utf-8", errors="surrogateescape") as opened:
             texts = [text.strip() for text in opened]
-    except OSError:  # ENOENT: a dangling symlink; EACCES: as above
+    except OSError:  # ENOENT: a dangling symlink; EACCES: this user may not read the file
         return []
     parsed = [_parse(file, text) for text in texts if text and not text.startswith("#")]
     return [line for line in parsed if line is not None]
@@ -142,7 +142,7 @@ def _parse(file: str, text: str) -> _Line | None:
     try:
         words = shlex.split(text)
         kind, path = words[0], _expanded(words[1])
-    except (ValueError, IndexError):  # quotes that do not end; a specifier that is not known here
+    except (ValueError, IndexError):  # unclosed quotes; a specifier unknown to this module
         return None
     if "!" in kind:
         return None
@@ -166,7 +166,7 @@ def _expanded(path: str) -> str:
 
 
 def _seconds(age: str) -> float:
-    r"""Seconds of ``10d`` or ``1h 30min``; before a colon may stand by which times the age counts."""
+    r"""Seconds of ``10d`` or ``1h 30min``; ignores a prefix with a colon, which names file times."""
     span = re.sub(r"^[abcmABCM]+:", "", age)
     parts = re.findall(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)", span)
     if not parts or re.sub(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)", "", span).strip():
@@ -178,10 +178,10 @@ def _seconds(age: str) -> float:
 
 
 def _other_device(path: str, directory: str) -> bool:
-    """Whether something is mounted between the two: that is not cleaned."""
+    """Whether the path is on another file system than the directory, and so is not cleaned."""
     while not os.path.lexists(path):
         path = os.path.dirname(path)
     try:
         return os.stat(path).st_dev != os.stat(directory).st_dev
-    except OSError:  # ENOENT: it is not there yet, so nothing is mounted on it; EACCES
+    except OSError:  # ENOENT: the directory is missing, so nothing is mounted in it; EACCES
         return False
