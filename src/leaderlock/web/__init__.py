@@ -1,9 +1,9 @@
-"""A status page: who leads, who waits, the terms, the newest health report; as WSGI and as ASGI.
+"""A status page as WSGI and ASGI: the leader, the queue, the terms, the newest health report.
 
     application = leaderlock.web.wsgi(["/run/app/leader.lock"], health="/run/app/health.json")
 
-It reads and shows, and changes nothing: everything but GET and HEAD is refused. Whoever can reach it
-sees command lines, users and paths, so keep it where only those come who may; it knows no passwords.
+The page only reads: every method other than GET and HEAD is refused. Each visitor sees command lines,
+users and paths, and there is no password: serve the page only where every visitor may see these.
 """
 
 from __future__ import annotations
@@ -19,6 +19,6 @@ __all__ = ["asgi", "wsgi"]
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib  # noqa: PLC0415  (asyncio is for those alone who serve by ASGI)
+    import importlib  # noqa: PLC0415  (asyncio is only for ASGI)
 
     return getattr(importlib.import_module(f"{__name__}.over_{name}"), name)

@@ -1,4 +1,4 @@
-"""What the page, the documents and the metrics tell, as it is at one moment."""
+"""The facts behind the page, the documents and the metrics, read at one moment."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Health(NamedTuple):
     """The newest health report.
 
     Attributes:
-        path: its file.
-        report: None if there is none that can be read.
-        good: whether it is new, and not failing.
-        line: how it is.
+        path: the file of the report.
+        report: None if no report can be read.
+        good: whether the report is new, and not failing.
+        line: the report's state in one line.
     """
 
     path: str
@@ -37,16 +37,16 @@ class Health(NamedTuple):
 
 
 class Facts:
-    """All of it.
+    """What the page shows, read at one moment.
 
     Args:
-        paths: of the locks; none of them means every lock on the machine that can be seen.
+        paths: the lock files; if empty, every visible lock on the machine.
         health: the file of the health report, or None.
 
     Attributes:
-        now: seconds since the epoch.
-        survey: the locks, and why some cannot be read.
-        health: None if there is no file of it.
+        now: the time in seconds since the epoch.
+        survey: the status of the locks, and the reason for each that cannot be read.
+        health: None if no report file was given.
     """
 
     def __init__(self, paths: Sequence[str], health: str | None) -> None:
@@ -56,14 +56,14 @@ class Facts:
         self.health = None if health is None else _health(health)
 
     def is_led(self) -> bool:
-        """Whether somebody leads by each lock that was named; by any, if none was."""
+        """Whether every named lock has a leader; if none is named, whether any lock has one."""
         locks = self.survey.locks
         if not self._every_one_is_wanted:
             return any(lock.holder is not None for lock in locks)
         return not self.survey.errors and all(lock.holder is not None for lock in locks)
 
     def health_line(self) -> str:
-        """One line: whether there is a leader, and the report is good."""
+        """One line: whether there is a leader, and whether the report is good."""
         survey = self.survey
         parts = [
             f"process {lock.holder.pid} leads {lock.path}"
@@ -78,18 +78,18 @@ class Facts:
 
 
 def history_or_why_not(lock: LockStatus) -> History | str:
-    """The history of a lock, or why there is none to see."""
+    """The history of a lock, or the reason why it cannot be read."""
     try:
         return history_beside(lock.path, None if lock.holder is None else lock.holder.term)
-    except LeaderLockError as error:  # no rights, gone meanwhile, or without a path
+    except LeaderLockError as error:  # not permitted, gone meanwhile, or a lock without a path
         return str(error)
 
 
 def absolute(path: str | os.PathLike[str]) -> str:
-    """The path from the root on, since a server may change its directory.
+    """The absolute path, since a server may change its directory.
 
     Raises:
-        ValueError: it names no file.
+        ValueError: the path names no file.
     """
     text = os.fsdecode(path)
     if not text or "\0" in text:

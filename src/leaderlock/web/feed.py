@@ -1,4 +1,4 @@
-"""One look-out for all open event streams of a process: what it sees goes to each of them."""
+"""One watcher of the locks for all open event streams of a process; it informs each of them."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     from leaderlock.status.survey import Survey
 
 RETRY = 500
-"""Milliseconds after which a browser opens the next stream, when one has ended."""
+"""Milliseconds until a browser opens a new stream after the end of the previous one."""
 
 HEARTBEAT = 10.0
-"""Seconds of silence after which something is sent: that tells whether the client is still there."""
+"""Seconds of silence after which a line is sent, which finds out whether the client is still there."""
 
 LONGEST = 25.0
-"""Seconds after which a stream ends, so that a server that is to stop in good order can.
+"""Seconds after which a stream ends, so that a server can shut down in good order.
 
-It waits for its requests, as a rule for 30 s, and has no means to tell them.
+A server waits for its requests, usually for 30 s, and cannot tell them to end.
 """
 
 
 class TooManyStreamsError(Exception):
-    """No more of them may be open at the same time."""
+    """The maximum number of streams is already open."""
 
 
 class Feed:
-    """Tells its listeners of each change.
+    """Tells its listeners about each change.
 
-    There is a thread, and a look at the locks, only while somebody listens. After a fork the child has
-    no listeners, and begins anew.
+    A thread runs and looks at the locks only while there are listeners. A forked child starts without
+    listeners and without a thread.
 
     Args:
-        paths: of the locks; none means all.
-        health: a file whose changes are told of too, or None.
-        most: listeners at the same time.
+        paths: the lock files; if empty, all locks.
+        health: a file whose changes are reported too, or None.
+        most: the maximum number of listeners.
     """
 
     def __init__(self, paths: Sequence[str], health: str | None, most: int) -> None:
@@ -61,10 +61,10 @@ class Feed:
         self._number = 0
 
     def join(self, wake: Callable[[], object]) -> None:
-        """Have a function called, in another thread, whenever `after` has something new.
+        """Have `wake` called, in another thread, whenever `after` has a new message.
 
         Raises:
-            TooManyStreamsError: so many listen already.
+            TooManyStreamsError: the maximum number of listeners is reached.
         """
         if self._pid != os.getpid():
             self._begin()
@@ -77,12 +77,12 @@ class Feed:
                 start_thread_without_signals(self._run)
 
     def leave(self, wake: Callable[[], object]) -> None:
-        """Call it no more."""
+        """Stop calling `wake`."""
         with self._mutex:
             self._listeners.discard(wake)
 
     def after(self, number: int) -> tuple[int, bytes]:
-        """The newest message and its number; nothing if that is the number given."""
+        """The newest message and its number; an empty message if `number` is the newest."""
         with self._mutex:
             if self._newest is None or self._number == number:
                 return number, b""
@@ -100,7 +100,7 @@ class Feed:
                     before = now
                     self._tell(survey)
                 watcher.wait()
-        except Exception:  # noqa: BLE001  (no descriptor left: the streams go on without news)
+        except Exception:  # noqa: BLE001  (no descriptor left: the streams go on without changes)
             log().exception("the status page cannot watch its locks")
             with self._mutex:
                 self._runs = False
@@ -120,7 +120,7 @@ class Feed:
             self._newest = f"id: {self._number}\nevent: status\ndata: {data}\n\n".encode()
             listeners = list(self._listeners)
         for wake in listeners:
-            with contextlib.suppress(RuntimeError):  # its event loop has been closed
+            with contextlib.suppress(RuntimeError):  # its event loop is closed
                 wake()
 
     def _health_changed(self) -> tuple[int, int] | None:
@@ -128,6 +128,6 @@ class Feed:
             return None
         try:
             status = os.stat(self._health)
-        except OSError:  # missing, or in a directory closed to us
+        except OSError:  # missing, or in an unreadable directory
             return None
         return status.st_mtime_ns, status.st_ino

@@ -1,4 +1,4 @@
-"""HTML that escapes by itself: plain text becomes markup nowhere but here."""
+"""HTML with automatic escaping: only this module turns plain text into markup."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from leaderlock.wording import printable
 
 
 class Markup(str):
-    """Text that is HTML already."""
+    """Text that is already HTML."""
 
     __slots__ = ()
 
@@ -17,11 +17,11 @@ def element(name: str, /, *children: str, **attributes: str | bool | None) -> Ma
     """An element.
 
     Args:
-        name: of the element.
-        children: its content; what is not `Markup` is escaped, and what cannot be printed is made
-            visible.
-        attributes: their values are escaped in the same way; True stands for one without a value, and
-            one that is None or False is left out. ``class_`` is ``class``, and ``aria_label`` is
+        name: the name of the element.
+        children: the content. Text that is not `Markup` is escaped, and unprintable characters are
+            made visible.
+        attributes: the values are escaped in the same way. True makes an attribute without a value;
+            None or False omits the attribute. ``class_`` is ``class``, and ``aria_label`` is
             ``aria-label``.
     """
     shown = "".join(
@@ -35,7 +35,7 @@ def element(name: str, /, *children: str, **attributes: str | bool | None) -> Ma
 
 
 def join(children: tuple[str, ...] | list[str]) -> Markup:
-    """One after the other, each escaped unless it is markup."""
+    """Concatenate the children; each is escaped unless it is markup."""
     return Markup("".join(child if isinstance(child, Markup) else _text(child) for child in children))
 
 

@@ -23,8 +23,8 @@ def metrics(facts: Facts) -> tuple[str, bytes]:
         Unsupported: prometheus-client is not installed.
     """
     try:
-        # An extra: 9 MB that only whoever asks for the metrics needs. Nothing of it was loaded before,
-        # so that another version, put there meanwhile, is as good.
+        # An extra: 9 MB, needed only for the metrics. None of it was imported before, so another
+        # version that was installed meanwhile works as well.
         from prometheus_client import CollectorRegistry  # noqa: PLC0415
         from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest  # noqa: PLC0415
     except ImportError as error:
@@ -37,8 +37,8 @@ def metrics(facts: Facts) -> tuple[str, bytes]:
 
 
 def import_for_health() -> None:
-    """Import what the metrics of a health report need, before anything is served."""
-    import leaderlock.health.sinks  # noqa: F401, PLC0415  (only where there is a report)
+    """Import the modules for a health report's metrics, before anything is served."""
+    import leaderlock.health.sinks  # noqa: F401, PLC0415  (only with a report)
 
 
 class _Collector:
@@ -46,7 +46,7 @@ class _Collector:
         self._facts = facts
 
     def describe(self) -> list[Metric]:
-        """Nothing, since what there is to collect depends on the locks."""
+        """Nothing: the metrics depend on the locks."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -92,7 +92,7 @@ def _of_locks(facts: Facts) -> Iterator[Metric]:
 
 
 def _of_health(facts: Facts) -> Iterator[Metric]:
-    """Whether the report is good, and the metrics that the reporter's own sink gives."""
+    """Whether the report is good, and the metrics of the reporter's own sink."""
     from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415
 
     from leaderlock.health.sinks import prometheus_collector  # noqa: PLC0415  (`import_for_health`)
@@ -107,6 +107,6 @@ def _of_health(facts: Facts) -> Iterator[Metric]:
         collector(facts.health.report)
         try:
             found = list(collector.collect())
-        except (KeyError, TypeError, ValueError, AttributeError):  # a part of it is not of its form
+        except (KeyError, TypeError, ValueError, AttributeError):  # a part of the report is malformed
             return
         yield from found

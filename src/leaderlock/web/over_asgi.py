@@ -30,16 +30,16 @@ def asgi(
     hosts: Iterable[str] | None = None,
     streams: int = STREAMS,
 ) -> Application:
-    """The status page as an ASGI application, to be mounted at any place of any server.
+    """The status page as an ASGI application; mount it at any path of any server.
 
-    What it reads, it reads in the event loop's threads, and so never holds the loop up.
+    The files are read in the event loop's threads, so that reading never blocks the loop.
 
     Args:
-        paths: of the lock files; None means every lock on the machine that this process can see.
+        paths: the lock files; None means every lock on the machine that this process can see.
         health: the file that ``leaderlock.health.sinks.file`` writes.
-        hosts: the host names that are answered, without ports. None means any, but only those of the
-            loopback interface if the server listens there.
-        streams: the most event streams that are open in a process at the same time.
+        hosts: the host names that are answered, without ports. None means any name; but if the server
+            listens on the loopback interface, only the names of that interface.
+        streams: the maximum number of open event streams in a process.
 
     Raises:
         ValueError: a path names no file, or `streams` is negative.
@@ -53,7 +53,7 @@ def asgi(
             await _answer(site, scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
-            await send({"type": "websocket.close", "code": 1008})  # that is a 403 to the client
+            await send({"type": "websocket.close", "code": 1008})  # the client gets a 403
 
     return application
 
@@ -95,12 +95,12 @@ async def _answer(site: Site, scope: Message, receive: Receive, send: Send) -> N
 
 def _request(scope: Message) -> Request:
     prefix, path = scope.get("root_path", "").rstrip("/"), scope["path"]
-    # The path has the prefix before it, says the specification; older servers leave it out.
+    # By the specification the path begins with the prefix; older servers leave the prefix out.
     if prefix and (path == prefix or path.startswith(f"{prefix}/")):
         path = path[len(prefix) :]
     host = next((value for name, value in scope["headers"] if name == b"host"), b"")
     server = scope.get("server") or ("", None)
-    name = server[0] if server[1] is not None else ""  # else it is a socket's path
+    name = server[0] if server[1] is not None else ""  # without a port, the name is a socket's path
     return Request(
         scope["method"], path or ("" if prefix else "/"), prefix, host.decode("latin-1"), name
     )
@@ -112,7 +112,7 @@ async def _start(send: Send, status: int, headers: list[tuple[str, str]]) -> Non
 
 
 async def _stream(feed: Feed, news: asyncio.Event, receive: Receive, send: Send) -> None:
-    """Send the events until the client goes, or `LONGEST` is over."""
+    """Send the events until the client goes, or `LONGEST` has passed."""
     loop = asyncio.get_running_loop()
     number, until = 0, loop.time() + LONGEST
     gone = asyncio.ensure_future(_gone(receive))

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 SOCKET = "leaderlock.socket"
-"""The key by which our own server hands on the connection, as gunicorn does by ``gunicorn.socket``."""
+"""The key under which our own server passes the connection, like gunicorn's ``gunicorn.socket``."""
 
 _FEW = 5000
-"""Milliseconds until a browser asks again where it cannot have a stream."""
+"""Milliseconds until a browser asks again if it cannot have a stream."""
 
 
 def wsgi(
@@ -36,18 +36,18 @@ def wsgi(
     hosts: Iterable[str] | None = None,
     streams: int = STREAMS,
 ) -> Application:
-    """The status page as a WSGI application, to be mounted at any place of any server.
+    """The status page as a WSGI application; mount it at any path of any server.
 
-    An open page occupies a thread of the server by its event stream. A server whose processes serve one
-    request at a time (``wsgi.multithread`` is false) therefore gets no streams: the page then asks
-    every 5 s.
+    An open page occupies a thread of the server with its event stream. So if the processes of a server
+    serve one request at a time (``wsgi.multithread`` is false), there are no streams: the page then
+    asks every 5 s.
 
     Args:
-        paths: of the lock files; None means every lock on the machine that this process can see.
+        paths: the lock files; None means every lock on the machine that this process can see.
         health: the file that ``leaderlock.health.sinks.file`` writes.
-        hosts: the host names that are answered, without ports. None means any, but only those of the
-            loopback interface if the server listens there.
-        streams: the most event streams that are open in a process at the same time.
+        hosts: the host names that are answered, without ports. None means any name; but if the server
+            listens on the loopback interface, only the names of that interface.
+        streams: the maximum number of open event streams in a process.
 
     Raises:
         ValueError: a path names no file, or `streams` is negative.
@@ -66,13 +66,13 @@ def wsgi(
 
 
 def _request(environ: dict[str, Any]) -> Request:
-    # The bytes of a path come as Latin-1 (PEP 3333).
+    # The bytes of a path are decoded as Latin-1 (PEP 3333).
     path, prefix = (
         environ.get(key, "").encode("latin-1").decode("utf-8", "replace")
         for key in ("PATH_INFO", "SCRIPT_NAME")
     )
     host, server = environ.get("HTTP_HOST", ""), environ.get("SERVER_NAME", "")
-    # At a server's root, some leave the path empty.
+    # Some servers leave the path empty at their root.
     return Request(environ["REQUEST_METHOD"], path or ("" if prefix else "/"), prefix, host, server)
 
 
@@ -85,7 +85,7 @@ def _stream(
 ) -> Iterable[bytes]:
     if not environ.get("wsgi.multithread"):
         _start(response, start_response)
-        # To the browser each answer is a change: it shows the page anew, and asks again.
+        # The browser takes each answer for a change: it updates the page, and asks again.
         return [f"retry: {_FEW}\nevent: status\ndata: {{}}\n\n".encode()]
     try:
         stream = _Stream(site.feed, response.body, _socket_of(environ))
@@ -103,7 +103,7 @@ def _socket_of(environ: dict[str, Any]) -> socket.socket | None:
 
 
 class _Stream:
-    """The events, one piece after another; it ends when the client goes, and after `LONGEST`."""
+    """The events, one piece after another; ends when the client goes, and after `LONGEST`."""
 
     def __init__(self, feed: Feed, first: bytes, client: socket.socket | None) -> None:
         self._feed = feed
@@ -113,7 +113,7 @@ class _Stream:
         self._poll.register(self._news.fd, select.POLLIN)
         self._client = client
         if client is not None:
-            # Readable is a connection at its end, too; gevent's poll(2) knows nothing but that.
+            # A closed connection is readable, too; gevent's poll(2) reports nothing more specific.
             self._poll.register(client, select.POLLRDHUP | select.POLLIN)
         try:
             feed.join(self._wake)
@@ -138,7 +138,7 @@ class _Stream:
                 if self._has_gone(self._client, ready[self._client.fileno()]):
                     return
                 continue
-            if not self._news.is_open():  # other code has closed it; the browser asks again
+            if not self._news.is_open():  # other code closed the descriptor; the browser asks again
                 return
             if self._news.fd in ready:
                 os.eventfd_read(self._news.fd)
@@ -151,9 +151,9 @@ class _Stream:
         try:
             if not client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
                 return True
-        except (ValueError, OSError):  # TLS cannot peek; reset
+        except (ValueError, OSError):  # TLS has no peek; connection reset
             pass
-        self._poll.unregister(client)  # it has sent something more, which nobody will read
+        self._poll.unregister(client)  # the client sent more data, which is never read
         return False
 
     def _wake(self) -> None:
@@ -161,7 +161,7 @@ class _Stream:
             os.eventfd_write(self._news.fd, 1)
 
     def close(self) -> None:
-        """Leave the feed: the server calls it, however the response has ended."""
+        """Leave the feed. The server calls this at the end of every response, after any error too."""
         if self._news.fd >= 0:
             self._feed.leave(self._wake)
             self._pieces.close()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The page: every fact is in it, so that it needs no script."""
+"""The HTML page: it contains every fact, so that it works without a script."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from leaderlock.web.facts import Facts, Health
 
 _WAITING = 50
-"""So many of a queue are shown, and the number of the others."""
+"""The most waiting processes that are shown; of the others only the number is shown."""
 
 _TERMS = 50
 
 _LONGEST_COMMAND = 400
-"""Characters of a command line."""
+"""The most characters of a command line."""
 
 _LONGEST_VALUE = 2000
-"""Characters of a check's value."""
+"""The most characters of a check's value."""
 
 
 def page(facts: Facts) -> bytes:
@@ -58,7 +58,7 @@ def page(facts: Facts) -> bytes:
         element(
             "header",
             element("h1", "Leader locks"),
-            # Its text comes from the script: without one, nothing is live.
+            # The script writes the text: without a script, nothing is live.
             element("p", role="status", id="live"),
         ),
         _main(facts),
@@ -90,7 +90,7 @@ def _main(facts: Facts) -> Markup:
 def _lock(lock: LockStatus, number: int, now: float) -> Markup:
     holder = lock.holder
     badge = element("span", "led" if holder else "nobody leads", class_="good" if holder else "bad")
-    # A command line in there is cut to a terminal's width.
+    # `facts_of` cuts a command line to a terminal's width.
     leader = "nobody" if holder is None else f"{holder.pid} {_command(holder)}"
     told = [("leader", leader), *[fact for fact in facts_of(lock) if fact[0] != "leader"]]
     rows = [join([element("dt", label), element("dd", text)]) for label, text in told]
@@ -214,7 +214,7 @@ def _check(name: str, check: dict[str, Any], number: int) -> tuple[str, ...]:
 
 
 def _value_for_people(value: object, number: int) -> Markup:
-    """The value as lines and small tables; its JSON for those who open it."""
+    """The value as lines and small tables, with its JSON in a part that can be opened."""
     raw = element(
         "details",
         element("summary", "JSON"),
@@ -235,7 +235,7 @@ def _value(value: object) -> str:
 
 
 def _table(caption: str, headings: Sequence[str], rows: Iterable[tuple[str, ...]]) -> Markup:
-    """A table that can be scrolled sideways by itself; the first cell of a row is its heading.
+    """A table that scrolls sideways by itself; the first cell of a row is the row's heading.
 
     On a phone a row becomes a block, in which each cell has its column's heading beside it.
     """

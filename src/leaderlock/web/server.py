@@ -1,4 +1,4 @@
-"""The standard library's WSGI server, with a thread a request, for ``leaderlock serve``."""
+"""The standard library's WSGI server, with a thread for each request, for ``leaderlock serve``."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ if TYPE_CHECKING:
     from leaderlock.web.over_wsgi import Application
 
 _MOST = 100
-"""Connections at the same time, event streams included."""
+"""The maximum number of connections, including event streams."""
 
 _SILENCE = 20.0
-"""Seconds that a client may take to take what it is sent at once."""
+"""Seconds that a client may take to receive each part of an answer."""
 
 
 class _Clients:
-    """The open connections: who is slow makes room for who comes, so that nobody keeps others out.
+    """The open connections. Slow clients make room for new ones, so that no client keeps others out.
 
-    A client whose request is whole is served in an instant, or is a stream, of which the application
-    allows a few. So where there is no room, the connection is closed that has been at its request for
-    the longest time; if there is none, the one that has been taking its answer for the longest time.
+    A client with a complete request is answered at once, or has an event stream, of which the
+    application allows only a few. If all places are taken, the client that has been sending its request
+    for the longest time is closed; if there is none, the client that has been receiving for the longest
+    time.
     """
 
     def __init__(self) -> None:
@@ -42,7 +43,7 @@ class _Clients:
         self._streams: dict[socket.socket, None] = {}
 
     def admit(self, client: socket.socket) -> bool:
-        """Let it in, in a slower one's place if need be; False if there is no room."""
+        """Admit a client, and close a slow one if necessary; False if there is no room."""
         with self._mutex:
             if len(self._asking) + len(self._taking) + len(self._streams) >= _MOST:
                 slow = self._asking or self._taking
@@ -50,27 +51,27 @@ class _Clients:
                     return False
                 slowest = next(iter(slow))
                 del slow[slowest]
-                with contextlib.suppress(OSError):  # it has gone by itself
-                    slowest.shutdown(socket.SHUT_RDWR)  # which ends its thread's wait
+                with contextlib.suppress(OSError):  # the client is already gone
+                    slowest.shutdown(socket.SHUT_RDWR)  # ends the wait of its thread
             self._asking[client] = None
             return True
 
     def has_asked(self, client: socket.socket, *, for_stream: bool) -> None:
-        """Its request is whole."""
+        """Note that the client's request is complete."""
         with self._mutex:
-            if client in self._asking:  # it was not closed just now
+            if client in self._asking:  # otherwise `admit` has just closed it
                 del self._asking[client]
                 (self._streams if for_stream else self._taking)[client] = None
 
     def leave(self, client: socket.socket) -> None:
-        """It is closed."""
+        """Note that the client's connection is closed."""
         with self._mutex:
             for group in (self._asking, self._taking, self._streams):
                 group.pop(client, None)
 
 
 class _Request(io.RawIOBase):
-    """What a client sends, up to a deadline for all of it: a byte now and then does not extend it."""
+    """A client's request, read until a deadline for the whole of it: slow bytes do not extend it."""
 
     def __init__(self, client: socket.socket, seconds: float) -> None:
         self._client = client
@@ -91,12 +92,12 @@ class Server(ThreadingMixIn, WSGIServer):
     """Serves an application until `shutdown`.
 
     Args:
-        host: the address, or a name of it; an IPv6 address without brackets.
-        port: 0 takes a free one; `server_port` tells which.
-        application: what to serve.
+        host: an address or a host name; an IPv6 address without brackets.
+        port: 0 takes a free port; `server_port` has its number.
+        application: the application to serve.
 
     Raises:
-        OSError: the address is in use, or not this machine's.
+        OSError: the address is in use, or does not belong to this machine.
     """
 
     daemon_threads = True
@@ -113,7 +114,7 @@ class Server(ThreadingMixIn, WSGIServer):
         self.set_app(application)
 
     def server_bind(self) -> None:
-        """Bind, without asking the DNS for the address's name."""
+        """Bind, without a DNS lookup of the address's name."""
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if self.allow_reuse_address:
@@ -124,19 +125,19 @@ class Server(ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve it in a thread, if there is room."""
+        """Serve the request in a thread, if there is room."""
         if not self.clients.admit(request):
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Close it, once nobody else would do so: its descriptor's number may be another's then."""
+        """Close the connection; forget it first, since its descriptor's number may be reused."""
         self.clients.leave(request)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that went away or fell silent."""
+        """Log nothing about clients that left or fell silent."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -154,7 +155,7 @@ class _Handler(WSGIRequestHandler):
         return {**super().get_environ(), SOCKET: self.connection}
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing: who looks at a status page is not worth a line."""
+        """Log nothing: a view of the status page is not worth a line."""
 
     def handle(self) -> None:
         self.raw_requestline = self.rfile.readline(65537)
@@ -180,6 +181,6 @@ class _Answer(ServerHandler):
     server_software = "leaderlock"
 
     def log_exception(self, exc_info: Any) -> None:
-        """Not that a client fell silent (TimeoutError), or went away."""
+        """Log no error for a client that fell silent (TimeoutError) or left."""
         if not issubclass(exc_info[0], OSError):
             SimpleHandler.log_exception(self, exc_info)

@@ -1,4 +1,4 @@
-"""What is answered to which request: the same for WSGI and ASGI."""
+"""The answer to each request, for WSGI and ASGI alike."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None
 
 STREAMS = 32
-"""So many event streams may be open in a process at the same time."""
+"""The maximum number of open event streams in a process."""
 
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -39,8 +39,8 @@ HEADERS = [
 
 _TEXT = "text/plain; charset=utf-8"
 _FILES = Path(__file__).parent / "static"
-# Read now: the package may be replaced on disk, and rights be dropped, while the server runs. The
-# drawing's own style is there too, since the page's policy allows no style but in a file.
+# Read now: during the run the package may be replaced on disk, and rights may be dropped. The style
+# of the drawing is here too, since the page's policy allows styles only from a file.
 _STATIC = {
     "/style.css": (
         "text/css; charset=utf-8",
@@ -52,14 +52,14 @@ _STATIC = {
 
 
 class Request(NamedTuple):
-    """What is looked at of a request.
+    """The parts of a request that matter here.
 
     Attributes:
-        method: ``GET``, say.
-        path: below the place where the site is mounted; it begins with a slash, or is empty.
-        prefix: that place.
+        method: for example ``GET``.
+        path: the path below the site's mount point; begins with a slash, or is empty.
+        prefix: the mount point.
         host: the Host header.
-        server: the address or name that the server listens on; empty where it is a socket's path.
+        server: the address or name that the server listens on; empty for a Unix socket.
     """
 
     method: str
@@ -70,7 +70,7 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What goes back; a stream of events, with nothing in its body yet, if `is_stream`."""
+    """An answer. If `is_stream`, events follow, and the body is only the beginning of the stream."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -82,13 +82,12 @@ class Site:
     """The status page of some locks.
 
     Args:
-        paths: of the lock files; None means every lock on the machine that can be seen.
+        paths: the lock files; None means every visible lock on the machine.
         health: the file that ``leaderlock.health.sinks.file`` writes, or None.
-        hosts: the names by which browsers may call it. None means any, but for a server that listens
-            on a loopback address, where only the names of that are answered: else a web page from
-            anywhere could read this one in a local browser, by a name that it points here (DNS
-            rebinding).
-        streams: the most event streams that are open in a process at the same time.
+        hosts: the host names that browsers may use. None means any name; but if the server listens on a
+            loopback address, only the names of that interface. Otherwise any web page, opened in a
+            local browser, could read this one by a name that points to this address (DNS rebinding).
+        streams: the maximum number of open event streams in a process.
 
     Raises:
         ValueError: a path names no file, or `streams` is negative.
@@ -113,12 +112,12 @@ class Site:
         self.feed = Feed(self._paths, self._health, streams)
 
     def respond(self, request: Request) -> Response:
-        """Answer a request; HEAD gets the body, too, which is not to be sent."""
+        """Answer a request. The answer to HEAD has a body too; the caller must not send it."""
         if not self._is_called_by_its_name(request):
             return _line(421, "This host name is not answered: see hosts= in leaderlock's docs/web.md.")
         if request.method not in ("GET", "HEAD"):
             return _line(405, "This page only shows: GET and HEAD.", ("Allow", "GET, HEAD"))
-        if request.path == "":  # its links would lead beside it
+        if request.path == "":  # relative links would lead to the wrong place
             place = quote(request.prefix.rsplit("/", 1)[-1], safe="") + "/"
             return _line(308, f"See {place}", ("Location", f"./{place}"))
         if request.path in _STATIC:

@@ -1,4 +1,4 @@
-"""A check's value for people: sizes in MiB, shares in per cent, lists of alike things as tables."""
+"""A check's value in readable form: sizes in MiB, shares in per cent, lists of objects as tables."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 
 _SIZES = ("resident", "proportional", "working_set", "capacity", "pending")
 _SIZES_BESIDE = {"current": ("working_set", "oom_kills"), "limit": ("working_set", "oom_kills")}
-"""Those that are sizes where one of these is beside them: a queue has a limit, too."""
+"""Keys that are sizes only beside one of these keys: a queue has a `limit`, too."""
 _SIZES_OF_DISKS = ("total", "free")
 _SHARES = ("used", "inodes_used", "throttled")
 _PERCENT = ("some", "full")
 _TIMES = ("age", "latency", "interval", "throttled_seconds", "mean", "p50", "p95", "p99", "max")
 
 _MOST = 30
-"""Lines of a value; the raw JSON has more."""
+"""The most lines of a value; the raw JSON has all."""
 
 _LONGEST = 200
-"""Characters of a text."""
+"""The most characters of a text."""
 
 
 def lines_of(value: object) -> list[str]:
-    """The value as lines, ``memory.current: 276 MiB``, without the lists that `tables_of` gives."""
+    """The value as lines, ``memory.current: 276 MiB``, without the lists that `tables_of` returns."""
     found = []
     for path, beside, number in _leaves(value, (), {}, 0):
         name = ".".join(path)
@@ -38,7 +38,7 @@ def lines_of(value: object) -> list[str]:
 
 
 def tables_of(value: object) -> list[tuple[str, list[str], list[tuple[str, ...]]]]:
-    """Each list of alike things: its name, its headings and its rows."""
+    """Each list of objects with the same keys: its name, its headings and its rows."""
     found = []
     for name, part in value.items() if isinstance(value, dict) else []:
         if _is_table(part):
