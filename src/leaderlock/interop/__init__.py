@@ -1,11 +1,11 @@
-"""filelock's and portalocker's locks, waiting in the kernel: for libraries that take one of those.
+"""filelock's and portalocker's locks, waiting in the kernel, for libraries that need one of these.
 
     from leaderlock.interop import FileLock, AsyncFileLock  # a filelock.FileLock
     from leaderlock.interop import Lock, RLock              # a portalocker.Lock
 
-Each is a subclass of the original, and so behaves like it in all but the waiting: not a loop that
-tries and sleeps, but one flock(2), which the kernel grants in the order of arrival. They exclude the
-originals and `LeaderLock` on the same file. Linux, macOS and the BSDs.
+Each class is a subclass of the original, and differs only in how it waits: not in a loop that tries
+and sleeps, but in one flock(2), which the kernel grants in the order of arrival. These locks, the
+originals and `LeaderLock` exclude each other on the same file. Linux, macOS and the BSDs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncFileLock", "FileLock", "Lock", "RLock"]
 
-# The module, and the package that it needs.
+# The module of each class, and the package that the module needs.
 _PLACE_OF = {
     "AsyncFileLock": ("filelock_async", "filelock"),
     "FileLock": ("filelock", "filelock"),

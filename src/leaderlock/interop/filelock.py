@@ -1,7 +1,7 @@
 """filelock's `FileLock`, whose waiters sleep in the kernel.
 
-All of filelock's own acquisition is kept: it tries, and where it would sleep until the next try, it is
-made to wait for the lock in flock(2) and then given the locked descriptor.
+filelock's own acquisition is unchanged: it tries to lock. Instead of its sleep before the next try, it
+waits for the lock in flock(2), and the next try gets the locked descriptor.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class _Granted:
-    """Locked descriptors on their way from the one who has waited to filelock's next try."""
+    """Locked descriptors, from the thread that waited to filelock's next try."""
 
     def __init__(self) -> None:
         self.descriptors: list[Descriptor] = []
 
 
 class _GrantedToThread(_Granted, threading.local):
-    """The same, of each thread: where filelock's own state is of each thread."""
+    """The same for each thread separately, if filelock's own state is kept for each thread."""
 
 
 class _OwnTries(threading.local):
@@ -40,16 +40,16 @@ class _OwnTries(threading.local):
 
 
 def is_soft(lock: filelock.UnixFileLock) -> bool:
-    """Whether filelock has made it a soft lock, because the file system has no flock."""
-    # Up to filelock 4.2 the object changes its class for that.
+    """Whether filelock has made the lock a soft lock, since the file system has no flock."""
+    # Up to filelock 4.2, a fallback to a soft lock changes the object's class.
     return isinstance(lock, filelock.SoftFileLock) or getattr(lock._context, "soft_fallback", False)
 
 
 class TakesGranted(filelock.UnixFileLock):
-    """A filelock that takes a descriptor which is locked already.
+    """A filelock that accepts a descriptor which is already locked.
 
-    It takes the descriptor instead of opening the file. Everything after that is filelock's own: it
-    locks the descriptor once more, which the kernel grants at once, and checks the file.
+    It uses that descriptor instead of opening the file. The rest is filelock's own: it locks the
+    descriptor again, which the kernel grants at once, and checks the file.
     """
 
     def _granted(self) -> list[Descriptor]:
@@ -62,14 +62,14 @@ class TakesGranted(filelock.UnixFileLock):
         return tries
 
     def _acquire(self) -> None:
-        tries = self._own_tries()  # before: it may change its class
+        tries = self._own_tries()  # before the try, which may change the object's class
         try:
             super()._acquire()
         finally:
             tries.count += 1
 
-    # Up to filelock 4.2 it has no arguments, and returns the descriptor and whether it made the file.
-    # From 4.3 on, it adds the descriptor to one of two lists, for new files and for existing ones.
+    # Up to filelock 4.2 this method has no arguments, and returns the descriptor and whether it created
+    # the file. From 4.3 on, it adds the descriptor to one of two lists, for new and for existing files.
     def _open_lock_file(self, *opened: list[int]) -> object:  # type: ignore[override]
         granted = self._granted()
         if not granted:
@@ -82,22 +82,23 @@ class TakesGranted(filelock.UnixFileLock):
         return fd if opened else (fd, False)
 
     def _withdraw(self, descriptor: Descriptor) -> None:
-        """Close it, if filelock has not taken it."""
+        """Close the descriptor, unless filelock has taken it."""
         try:
             self._granted().remove(descriptor)
-        except ValueError:  # it has
+        except ValueError:  # filelock has taken it
             return
         descriptor.close()
 
 
 class FileLock(TakesGranted):
-    """A `filelock.FileLock` whose waiter costs no wakeups and is woken by the kernel.
+    """A `filelock.FileLock` that waits without polling, and that the kernel wakes.
 
-    Every argument of the original is accepted. `poll_interval` matters where the kernel cannot help:
-    it is how often `cancel_check` is asked (the lock itself is had at once, all the same), and how
-    often threads that share one object (``thread_local=False``) look whether it is their turn. On a
-    file system without flock (ENOSYS), with ``fallback_to_soft``, it becomes filelock's soft lock,
-    which polls. A wait blocks its thread in a system call: under gevent or eventlet use the original.
+    Every argument of the original is accepted. `poll_interval` matters only where the kernel cannot
+    help: it is the interval between calls of `cancel_check` (the lock itself is still acquired at
+    once), and between looks of threads that share one object (``thread_local=False``) and wait for
+    their turn. On a file system without flock (ENOSYS), with ``fallback_to_soft``, the lock becomes
+    filelock's soft lock, which polls. A wait blocks its thread in a system call: under gevent or
+    eventlet use the original.
     """
 
     def acquire(
@@ -109,20 +110,20 @@ class FileLock(TakesGranted):
         blocking: bool | None = None,
         cancel_check: Callable[[], bool] | None = None,
     ) -> filelock.AcquireReturnProxy[Self]:
-        """Acquire the lock as `filelock.BaseFileLock.acquire` does.
+        """Acquire the lock like `filelock.BaseFileLock.acquire`.
 
         Args:
-            timeout: the longest wait in seconds; negative: without limit; None: that of the object.
+            timeout: the longest wait in seconds; negative: without limit; None: the object's timeout.
             poll_interval: seconds between two calls of `cancel_check`.
             poll_intervall: an old spelling.
             blocking: whether to wait at all.
-            cancel_check: called while it waits, in this thread; when it returns true, the wait ends.
+            cancel_check: called in this thread during the wait; if it returns true, the wait ends.
 
         Raises:
             filelock.Timeout: the time has passed, or `cancel_check` has ended the wait.
-            RuntimeError: another object of this thread holds the lock, or the object is a forked
-                parent's.
-            TypeError, ValueError: an argument is not of its form.
+            RuntimeError: another object of this thread holds the lock, or the object belongs to the
+                parent of this forked process.
+            TypeError, ValueError: an argument is invalid.
         """
         if poll_intervall is not None:
             warnings.warn("use poll_interval instead of poll_intervall", DeprecationWarning, 2)
@@ -137,8 +138,8 @@ class FileLock(TakesGranted):
         tries = self._own_tries()
         tries_before = tries.count
 
-        # filelock calls it before it would sleep: after a failed try, and also while another thread
-        # tries with this object. That thread's success is ours too: do not queue for the file.
+        # filelock calls this where it would sleep: after a failed try, and also while another thread
+        # tries with this object. That thread's success counts for us too: do not queue for the file.
         def wait() -> bool:
             nonlocal descriptor, tries_before
             if tries.count == tries_before or is_soft(self):

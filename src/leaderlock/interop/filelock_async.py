@@ -18,13 +18,13 @@ _patience: ContextVar[BoundedWait | None] = ContextVar("_patience", default=None
 
 
 class AsyncFileLock(TakesGranted, filelock.AsyncUnixFileLock):
-    """A `filelock.AsyncFileLock` whose waiter costs no wakeups and is woken by the kernel.
+    """A `filelock.AsyncFileLock` that waits without polling, and that the kernel wakes.
 
-    A native thread is parked in the kernel while a coroutine waits for the file. Coroutines that share
-    one object wait for each other as filelock has it, by `poll_interval`.
+    While a coroutine waits for the file, a native thread blocks in the kernel. Coroutines that share
+    one object wait for each other in filelock's way, with `poll_interval`.
     """
 
-    async def acquire(  # type: ignore[override]  # so is filelock's own
+    async def acquire(  # type: ignore[override]  # filelock overrides it in the same way
         self,
         timeout: float | None = None,
         poll_interval: float | None = None,
@@ -32,9 +32,9 @@ class AsyncFileLock(TakesGranted, filelock.AsyncUnixFileLock):
         blocking: bool | None = None,
         cancel_check: Callable[[], bool] | None = None,
     ) -> filelock.asyncio.AsyncAcquireReturnProxy:
-        """Acquire the lock as `filelock.BaseAsyncFileLock.acquire` does; see `FileLock.acquire`.
+        """Acquire the lock like `filelock.BaseAsyncFileLock.acquire`; see `FileLock.acquire`.
 
-        A coroutine that is cancelled leaves nothing behind that could hold the lock later.
+        A cancelled coroutine leaves nothing behind that could hold the lock later.
         """
         patience = BoundedWait(
             self.lock_file,

@@ -1,4 +1,4 @@
-"""How one acquisition of a filelock waits: for what file, how long, and who is asked meanwhile."""
+"""The wait of one acquisition of a filelock: its file, its limit, and calls of `cancel_check`."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# No O_CREAT: filelock makes the file, with the mode that it was given. O_NONBLOCK: see `lockfile`.
+# No O_CREAT: filelock creates the file, with the mode that it was given. O_NONBLOCK: see lock/file.py.
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class BoundedWait:
-    """The waiting of one acquisition.
+    """The wait of one acquisition.
 
     Attributes:
-        was_cancelled: whether `cancel_check` has told to give up.
+        was_cancelled: whether `cancel_check` has ended the wait.
 
     Args:
-        path: of the lock file; made absolute at once, since the program may change its directory.
+        path: the lock file; made absolute at once, since the program may change its directory.
         timeout: seconds from now; negative: without limit.
         poll_interval: seconds between two calls of `cancel_check`, which the kernel cannot make.
-        cancel_check: tells whether to give up.
+        cancel_check: returns whether to end the wait.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class BoundedWait:
         self.was_cancelled = False
 
     def is_cancelled(self) -> bool:
-        """Whether `cancel_check` has told to give up, now or before."""
+        """Whether `cancel_check` ends the wait now, or has ended it before."""
         if not self.was_cancelled and self._cancel_check is not None:
             self.was_cancelled = bool(self._cancel_check())
         return self.was_cancelled
@@ -67,7 +67,7 @@ class BoundedWait:
         return self.is_cancelled() or self._remaining() == 0
 
     def wait(self) -> Descriptor | None:
-        """Wait in this thread for the lock of the file; None if it is over, or the file has gone."""
+        """Wait in this thread for the file's lock; None if the wait is over, or the file is gone."""
         descriptor = None if self._is_over() else self._open()
         if descriptor is None:
             return None
@@ -80,7 +80,7 @@ class BoundedWait:
         return descriptor if locked else None
 
     async def wait_async(self) -> Descriptor | None:
-        """The same, without blocking the event loop."""
+        """Like `wait`, without blocking the event loop."""
         descriptor = None if self._is_over() else self._open()
         if descriptor is None:
             return None
@@ -95,11 +95,11 @@ class BoundedWait:
     def _open(self) -> Descriptor | None:
         try:
             return Descriptor(self._path, _FLAGS)
-        except (FileNotFoundError, BlockingIOError):  # removed; a lease on it is being broken
+        except (FileNotFoundError, BlockingIOError):  # file removed; a lease on it is being broken
             return None
 
     def _leads_to(self, descriptor: Descriptor) -> bool:
-        """Whether the path still names the file: a waiter may be granted one that was replaced."""
+        """Whether the path still names the file: the kernel may grant the lock of a replaced file."""
         try:
             now = os.lstat(self._path)
         except FileNotFoundError:
@@ -131,7 +131,7 @@ class BoundedWait:
         def tell() -> None:
             try:
                 loop.call_soon_threadsafe(end)
-            except RuntimeError:  # the loop was closed: nobody waits any more
+            except RuntimeError:  # the loop was closed: no coroutine waits any more
                 return
 
         parked = Parked(fd, tell)

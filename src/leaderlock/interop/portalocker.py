@@ -1,7 +1,7 @@
 """portalocker's `Lock` and `RLock`, whose waiters sleep in the kernel.
 
-All of portalocker's own acquisition is kept but the pauses between its tries: there is one, a flock(2)
-on the file that is open already, and the try after it finds the lock granted.
+portalocker's own acquisition is unchanged except for its pauses between tries: there is one pause, a
+flock(2) on the file that is already open, and the next try finds the lock granted.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ F = TypeVar("F", bound=IO[Any])
 
 
 class Lock(portalocker.Lock[F]):
-    """A `portalocker.Lock` whose waiter costs no wakeups and is woken by the kernel.
+    """A `portalocker.Lock` that waits without polling, and that the kernel wakes.
 
-    Every argument of the original is accepted; `check_interval` has nothing to do, but for a shared
-    lock (``LockFlags.SHARED``) or where ``portalocker.portalocker.LOCKER`` is not flock(2): these wait
-    as the original does. A wait blocks its thread in a system call: under gevent or eventlet use the
-    original.
+    Every argument of the original is accepted. `check_interval` has no effect, except for a shared lock
+    (``LockFlags.SHARED``), or if ``portalocker.portalocker.LOCKER`` is not flock(2): these wait like
+    the original. A wait blocks its thread in a system call: under gevent or eventlet use the original.
     """
 
     def _get_lock(self, fh: F) -> F:
@@ -36,12 +35,12 @@ class Lock(portalocker.Lock[F]):
         return super()._get_lock(fh)
 
     def _opened(self) -> threading.local:
-        """What this thread has opened: threads may come to one object at the same time."""
+        """The file that this thread has opened: several threads may use one object at the same time."""
         opened: threading.local = self.__dict__.setdefault("_opened_here", threading.local())
         return opened
 
     def _timeout_generator(self, timeout: float | None, check_interval: float | None) -> Iterator[int]:
-        # portalocker tries once for each number that comes from here.
+        # portalocker tries once for each number that this generator yields.
         tries = super()._timeout_generator(timeout, check_interval)
         if self.flags & portalocker.LockFlags.SHARED or primitives.LOCKER is not fcntl.flock:
             yield from tries
@@ -50,11 +49,11 @@ class Lock(portalocker.Lock[F]):
         try:
             yield next(tries)
             file = getattr(opened, "file", None)
-            if file is None:  # a subclass locks in a way of its own
+            if file is None:  # a subclass locks in its own way
                 yield from tries
                 return
             seconds = self.timeout if timeout is None else timeout
-            # After a time-out the descriptor is a decoy, which portalocker closes.
+            # After a timeout the descriptor is a decoy, which portalocker closes.
             if seconds > 0 and Wait().flock(file.fileno(), None if seconds > TIMEOUT_MAX else seconds):
                 yield 1
         finally:
@@ -62,4 +61,4 @@ class Lock(portalocker.Lock[F]):
 
 
 class RLock(Lock[F], portalocker.RLock[F]):
-    """A `portalocker.RLock` whose waiter costs no wakeups and is woken by the kernel; see `Lock`."""
+    """A `portalocker.RLock` that waits without polling, and that the kernel wakes; see `Lock`."""
