@@ -95,7 +95,7 @@ class Leftovers:
             self._look()
 
     def _look(self) -> None:
-        """After an end: finish if no process is left; ask those forked meanwhile to end too."""
+        """After an end: finish if no process is left; ask new processes, forked meanwhile, to end."""
         if self._is_over or (self._by_pidfd and self._pidfds):
             return
         if not self._is_any_left():

@@ -1,4 +1,4 @@
-"""Requests to a monitoring service over HTTP, in the form that healthchecks.io has given them."""
+"""Requests to a monitoring service over HTTP, in the form that healthchecks.io defined."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LONGEST_BODY = 100_000
-"""Bytes of a ping's body that healthchecks.io keeps."""
+"""The longest body in bytes that healthchecks.io keeps."""
 
 _NO_POST = (405, 501)
-"""Method Not Allowed, and Not Implemented."""
+"""Statuses of a server without POST: Method Not Allowed, and Not Implemented."""
 
 
 class Refused(OSError):
-    """The server has answered, with a status that is not 2xx.
+    """The server has answered with a status other than 2xx.
 
     Attributes:
-        status: the status.
+        status: the HTTP status.
     """
 
     def __init__(self, status: int, reason: str) -> None:
@@ -29,10 +29,10 @@ class Refused(OSError):
 
 
 def place_of(url: str) -> str:
-    """The URL's scheme and host, which a log may show: paths and queries hold keys.
+    """The URL's scheme and host, which may be logged: paths and queries can contain keys.
 
     Raises:
-        ValueError: the URL is not of its form.
+        ValueError: the URL is invalid.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -43,26 +43,26 @@ def place_of(url: str) -> str:
 
 
 def import_client() -> None:
-    """Import what a request needs, before the process waits and drops its rights; 20 ms, and 10 MB.
+    """Import the modules for a request (20 ms, 10 MB), before the process waits and drops its rights.
 
-    Not where gevent or eventlet has yet to patch: they cannot patch what has imported ssl before that.
+    Does nothing if gevent or eventlet must still patch: they cannot patch importers of ssl.
     """
     if "ssl" in sys.modules or not {"gevent", "eventlet"} & set(sys.modules):
-        import encodings.idna  # noqa: F401, PLC0415  (the look-up of a host's name needs it)
+        import encodings.idna  # noqa: F401, PLC0415  (looking up a host name needs it)
         import urllib.request  # noqa: F401, PLC0415
 
 
 def ping(url: str, ending: str, body: bytes, timeout: float) -> None:
-    """Ask for the URL with `ending` after its path: by POST, or by GET where the service has no POST.
+    """Request the URL with `ending` after its path: by POST, or by GET if the service has no POST.
 
     Args:
-        url: the check's own.
-        ending: ``/start``, ``/fail``, or nothing for success.
+        url: the URL of the check.
+        ending: ``/start``, ``/fail``, or empty for success.
         body: text that the service shows beside the ping.
         timeout: seconds for each step on the network.
 
     Raises:
-        OSError: the service is not reached, or refuses.
+        OSError: the service cannot be reached, or refuses the ping.
     """
     parts = urlsplit(url)
     address = urlunsplit(parts._replace(path=parts.path.rstrip("/") + ending))
@@ -75,16 +75,16 @@ def ping(url: str, ending: str, body: bytes, timeout: float) -> None:
 
 
 def send(url: str, body: bytes | None, headers: Mapping[str, str], timeout: float) -> None:
-    """Send a body by POST; without one, ask by GET. What the server answers does not matter.
+    """Send a body by POST; without a body, send a GET. The body of the answer is ignored.
 
     Raises:
-        OSError: the server is not reached, or answers with a status that is not 2xx.
+        OSError: the server cannot be reached, or answers with a status other than 2xx.
     """
     from urllib import error, request  # noqa: PLC0415  (see `import_client`)
 
     class NoRedirection(request.HTTPRedirectHandler):
         def redirect_request(self, *_: object) -> None:
-            """Let it be an error, like all that is not 2xx."""
+            """Let a redirect be an error, like every status other than 2xx."""
 
     asked = request.Request(url, body, dict(headers), method="GET" if body is None else "POST")
     try:

@@ -88,7 +88,7 @@ class Service:
             self._watchdog.disarm()
 
     def command_continued(self) -> None:
-        """Restart the interval: the command and we were stopped, and nobody could beat."""
+        """Restart the interval: the command and we were stopped together, so neither could beat."""
         if self._watchdog is not None:
             self._watchdog.beat()
 
