@@ -75,7 +75,7 @@ class Outlet:
             self._reports.put(None)
 
     def is_closed_within(self, seconds: float) -> bool:
-        """Wait at most so many seconds after `close` for the thread's end; return whether it ended."""
+        """Wait at most this many seconds after `close` for the thread to end; return whether it has."""
         if self._reports is None or self._ended is None or self._ended.wait(seconds):
             self._reports = None
             return True

@@ -1,4 +1,4 @@
-"""`HealthReporter`: a task that reports at a fixed interval who leads and how healthy the server is."""
+"""`HealthReporter`: a task that reports the leader and the server's health at a fixed interval."""
 
 from __future__ import annotations
 
