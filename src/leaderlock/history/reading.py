@@ -1,7 +1,7 @@
 """The last terms of a lock: leader, length and end of each, and the time without a leader before it.
 
 Read from the lock file (`journal` writes the terms there) and, for the running term, from the kernel's
-lock table. Programs must not rely on it: terms may be missing after a full disk or file damage.
+lock table. The history is for people: terms may be missing after a full disk or file damage.
 """
 
 from __future__ import annotations

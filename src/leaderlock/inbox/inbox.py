@@ -34,7 +34,7 @@ class Inbox:
         mode: the permission bits of a new FIFO. Users with write permission can send.
         capacity: bytes that the pipe is to hold. A user without the right to more than
             ``/proc/sys/fs/pipe-max-size`` (1 MiB by default) gets the largest pipe allowed: see the
-            property `capacity`. A small message is never split between two pages of 4096 bytes.
+            property `capacity`. Messages do not use all of it: none is split between two pages (4096).
 
     Raises:
         UnsafeLockFile: the path is a symlink, is no FIFO, or belongs to neither this user nor root.

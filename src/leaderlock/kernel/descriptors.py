@@ -108,7 +108,7 @@ class Descriptor:
         return status
 
     def open_by(self, make: Callable[..., int], *arguments: object) -> None:
-        """Take the descriptor that a C function such as `os.dup` returns for the argument."""
+        """Take the descriptor that a C function such as `os.dup` returns for the arguments."""
         columns = [(argument,) for argument in arguments]
         with _mutex:
             (self.fd,) = map(make, *columns)

@@ -114,7 +114,7 @@ class Fifo:
 
     @property
     def capacity(self) -> int:
-        """Bytes that the pipe can hold; a small message is never split between two pages (4096)."""
+        """Size of the pipe in bytes; not all are used, as no small message is split between pages."""
         return fcntl.fcntl(self.fileno(), fcntl.F_GETPIPE_SZ)
 
     @property

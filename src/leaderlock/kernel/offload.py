@@ -23,7 +23,7 @@ def in_native_thread(
     """Run a function in a native thread, while this green thread waits through its hub.
 
     If an exception interrupts the caller (KeyboardInterrupt, a green thread that is killed), `call_off`
-    is called, and the function ends before the exception leaves this one.
+    is called, and `function` ends before the exception leaves `in_native_thread`.
 
     Raises:
         RuntimeError: the system has no thread left.

@@ -40,7 +40,7 @@ class Parked:
         self._tell()
 
     def has_ended(self, seconds: float | None) -> bool:
-        """Wait for the end, for at most so many seconds (None: no limit); return whether it came."""
+        """Wait at most so many seconds (None: no limit) until the wait ends; return whether it has."""
         limit = -1 if seconds is None else min(seconds, TIMEOUT_MAX)
         if not self._running.acquire(True, limit):
             return False

@@ -21,7 +21,7 @@ class Notifier:
         address: the socket's path; one that begins with ``@`` is abstract (unix(7)).
 
     Raises:
-        ValueError: the address is neither a path nor begins with ``@``.
+        ValueError: the address begins neither with ``/`` nor with ``@``.
     """
 
     def __init__(self, address: str) -> None:

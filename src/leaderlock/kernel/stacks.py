@@ -4,8 +4,8 @@
 and code that running threads may be freeing: in a healthy process that kept starting threads and
 compiling code, about one in 50 such dumps ended in a segmentation fault. So a separate thread, parked
 in the kernel, asks for the GIL first and prints once it holds the GIL, as no other thread runs then.
-Only if that thread does not get the GIL in time, it prints from the signal handler: no thread of the
-application is ever interrupted.
+If that thread does not get the GIL in time, the signal handler prints, in the same thread: no thread
+of the application is ever interrupted.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class Child:
             raise OSError(*json.loads(told))
 
     def settle(self) -> None:
-        """Wait until the child is in the queue, for 50 ms at most: no event comes, NFS has no queue."""
+        """Wait up to 50 ms until the child is in the queue: no event says so; NFS shows no queue."""
         waiting = f" {self.pid} ".encode()
         for _ in range(50):
             if any(b"-> FLOCK" in line and waiting in line for line in read_locks() or ()):

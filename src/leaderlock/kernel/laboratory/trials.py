@@ -1,4 +1,4 @@
-"""The experiments, each a few lines; `trial_run` runs the experiments."""
+"""The experiments, each a few lines. `trial_run` runs them."""
 
 from __future__ import annotations
 
