@@ -1,7 +1,8 @@
 """ASGI: runs a task in one worker of a server; when that worker ends, another one takes over.
 
     # in the module that holds the application
-    from leaderlock.integrations.asgi import in_one_worker
+    from leaderlock.election.placement import stand_here
+from leaderlock.integrations.asgi import in_one_worker
     app = FastAPI(lifespan=in_one_worker(task))      # or Starlette, or Litestar(lifespan=[...])
     app = in_one_worker(task, app=app)               # any application
 
