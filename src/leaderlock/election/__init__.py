@@ -1,4 +1,4 @@
-"""Who leads: an election, its candidates, and the leadership that a task is handed."""
+"""Leader election: an election, its candidates, and the leadership that a task receives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a process that leads: the task is asked to stop before the leadership passes on."""
+"""The exit of a leading process: its task is asked to stop before the leadership passes on."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from leaderlock.election.candidate import Candidate
 
 EXIT_GRACE = 5.0
-"""Seconds that the task of a leader has, at the interpreter's exit, to end after it was asked to."""
+"""Seconds that a leader's task has, at the interpreter's exit, to end after it was asked to stop."""
 
 candidates: set[Candidate] = set()
-"""Those that run or lead: kept alive here, so that a lock is not lost with a variable."""
+"""The candidates that stand or lead. This set keeps them alive: a lock is not lost with a variable."""
 
 
 def stop_at_exit() -> None:
-    """Ask the tasks of this process to stop; standbys cost the exit nothing, and lead no more."""
+    """Ask the tasks of this process to stop. Standbys do not delay the exit, and will not lead."""
     mine = [candidate for candidate in candidates if candidate._pid == os.getpid()]
     for candidate in mine:
         candidate.note_exit()
@@ -36,8 +36,8 @@ def stop_at_exit() -> None:
     deadline = time.monotonic() + EXIT_GRACE
     for candidate in leading:
         if not candidate._until_ended(deadline - time.monotonic()):
-            # Waited for only once: Python calls this again in a child of multiprocessing. The thread
-            # that runs the task keeps the candidate alive.
+            # Wait for a candidate only once: in a child of multiprocessing, Python calls this function
+            # twice. The thread that runs the task keeps the candidate alive.
             candidates.discard(candidate)
             log().warning(
                 "the task for %s did not stop within %g s of the interpreter's exit; "
@@ -48,7 +48,7 @@ def stop_at_exit() -> None:
 
 
 end_notices: list[Callable[[], bool]] = []
-"""What servers tell of: each returns whether this process has been told to end."""
+"""Functions of the server integrations: each returns whether this process has been told to end."""
 
 
 def is_ending() -> bool:
@@ -60,21 +60,21 @@ def retire() -> None:
     """This process has been told to end: its standbys leave the queue; a leader's task goes on."""
     for candidate in list(candidates):
         if candidate._pid == os.getpid():
-            candidate._request_stop()  # first: who wins meanwhile looks at that
+            candidate._request_stop()  # first: a candidate that wins meanwhile checks this request
             wait = candidate._wait
             if candidate._leadership is None and wait is not None:
                 wait.cancel()
 
 
 _registered_pid = 0
-"""The process that `stop_at_multiprocessing_exit` was called in."""
+"""The PID of the process in which `stop_at_multiprocessing_exit` has registered `stop_at_exit`."""
 
 
 def stop_at_multiprocessing_exit() -> None:
     """Have `stop_at_exit` called in a child of `multiprocessing` too, whatever its start method.
 
-    Forked ones end by os._exit, after finalizers of multiprocessing's own: Python runs no exit handlers
-    there. Nothing is imported for those who do not use it.
+    A forked child ends by os._exit, after the finalizers of multiprocessing: Python runs no exit
+    handlers there. A program that does not use multiprocessing does not import it here.
     """
     global _registered_pid  # noqa: PLW0603
     process = sys.modules.get("multiprocessing.process")
@@ -87,7 +87,7 @@ def stop_at_multiprocessing_exit() -> None:
     ):
         return
     _registered_pid = os.getpid()
-    # Before the finalizers of queues and pools (15 at most), which a task may still need.
+    # Priority 100: run before the finalizers of queues and pools (15 at most). A task may need these.
     util.Finalize(None, stop_at_exit, exitpriority=100)
 
 

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from leaderlock.engines.engine import Tenure
 
 _BUILTIN: object = type(len)
-"""Of `_thread.start_new_thread`, unless gevent or eventlet has patched."""
+"""The type of `_thread.start_new_thread`, unless gevent or eventlet has patched that function."""
 
 
 class Candidate(Ending, OfThisProcess):
     """One participant of an `Election`, in a thread of its own; made by `Election.start`.
 
-    In a forked child it is stopped: the candidate belongs to the process that started it.
+    In a forked child the candidate is stopped: it belongs to the process that started it.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Candidate(Ending, OfThisProcess):
         self._task = task
         self._pid = os.getpid()
         self._runner = runner
-        self._thread: object = None  # the native or green one that runs the task
+        self._thread: object = None  # the native or green thread that runs the task
         self._mutex = RLock()  # a signal handler may call stop()
         self._state: State = "standby"
         self._wait: Wait | None = None
@@ -56,33 +56,35 @@ class Candidate(Ending, OfThisProcess):
         self._tenure: Tenure | None = None
         self._stop_requested = False
         self._exits = False
-        self._outcome_known = False  # it leads, or never will
+        self._outcome_known = False  # the candidate leads, or never will
         self._ended = False
         self._watchers = Watchers()
 
     @property
     def address(self) -> str:
-        """What it stands for, for messages: the path of the lock's file."""
+        """The path of the lock's file, for messages."""
         return self._engine.address
 
     @property
     def state(self) -> State:
         """``"standby"``: waits for the lock, or for its backoff to end. ``"leading"``: holds the lock.
 
-        ``"resigned"``: its task has returned and it gave the leadership up for good. ``"stopped"``.
+        ``"resigned"``: the task has returned, and the candidate gave the leadership up for good.
+        ``"stopped"``: the candidate was stopped.
         """
         return self._state if self._pid == os.getpid() else "stopped"
 
     @property
     def is_leader(self) -> bool:
-        """Whether it holds the leadership now."""
+        """Whether this candidate holds the leadership now."""
         return self.state == "leading"
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it leads; in a coroutine, where this would block, `BlocksEventLoop` is raised.
+        """Wait until the candidate leads. In a coroutine the wait would block: raise `BlocksEventLoop`.
 
         Returns:
-            True if it leads or has done its work; False after `timeout` seconds, or if it was stopped.
+            True if the candidate leads, or has led and its task has returned; False after `timeout`
+            seconds, or if the candidate was stopped.
         """
         if self._pid != os.getpid():
             return False
@@ -94,21 +96,21 @@ class Candidate(Ending, OfThisProcess):
         )
 
     def stop(self, timeout: float | None = None) -> bool:
-        """Ask the task to stop, wait for that, and resign; a standby leaves the queue.
+        """Ask the task to stop, wait for its end, and resign; a standby leaves the queue.
 
-        The leadership is never given up while the task runs, or two would run at a time.
+        The leadership is never given up while the task runs, or two tasks would run at a time.
 
         Returns:
-            True when it has stopped; False if the task still runs after `timeout` seconds (it resigns
-            when the task ends), or if the caller is the task itself.
+            True when the candidate has stopped; False if the task still runs after `timeout` seconds
+            (the candidate resigns when the task ends), or if the caller is the task itself.
         """
         if self._pid != os.getpid():
             return True
         self.ask_to_stop()
-        # A thread that has ended hands its number on, to the caller of this, perhaps.
+        # The system reuses the identifier of an ended thread: the caller's thread may have it now.
         if (self._thread == here() and not self._ended) or not self._until_ended(timeout):
             return False
-        self._resign("stopped")  # if the task had returned and the leadership was held on to
+        self._resign("stopped")  # a task that returned may have left the leadership held
         self._end("stopped")
         return True
 
@@ -120,29 +122,30 @@ class Candidate(Ending, OfThisProcess):
         self._watchers.tell()
 
     def note_exit(self) -> None:
-        """For the history: the end of the term, which may come without us, is that of the process."""
+        """Have the history say that the process exited: the term may end without more code of ours."""
         self._exits = True
         leadership = self._leadership
         if self._ended and leadership is not None:
             leadership._tenure.record_end("exited")
 
     def ask_to_stop(self) -> None:
-        """Ask the task to stop, or leave the queue, and return at once; `stop` waits as well."""
+        """Ask the task to stop, or leave the queue, and return at once; `stop` also waits."""
         self._request_stop()
         with self._mutex:
             leadership, wait = self._leadership, self._wait
-        # Outside the mutex: a signal handler that runs in between may call stop() as well, and so wait
-        # for this candidate's thread, which needs the mutex.
+        # Outside the mutex: a signal handler that runs meanwhile may call stop() and wait for this
+        # candidate's thread, which needs the mutex.
         if leadership is not None:
             leadership._stopping.set()
         elif wait is not None:
             wait.cancel()
 
     def campaign(self, *, in_foreground: bool = False) -> Any:
-        """Stand, lead, and stand again after a failure; returns what the task returned.
+        """Stand, lead, and stand again after a failure; return the task's result.
 
         Raises:
-            LeaderLockError: the lock cannot be used, and this is the caller's own thread.
+            LeaderLockError: the lock cannot be used, and `in_foreground` is set: this is the caller's
+                own thread.
         """
         is_patched = type(_thread.start_new_thread) is not _BUILTIN
         self._thread = here() if is_patched else get_ident()
@@ -151,7 +154,7 @@ class Candidate(Ending, OfThisProcess):
         try:
             while not self._stop_requested:
                 began = time.monotonic()
-                if self._runner.hub is None:  # by one call less, which each standby would pay for
+                if self._runner.hub is None:  # spares each standby one call
                     leadership = self._stand(in_foreground)
                 else:
                     stand = functools.partial(self._stand, in_foreground)
@@ -169,30 +172,30 @@ class Candidate(Ending, OfThisProcess):
                 failures = min(failures + 1, 60)
             return None
         except BaseException as error:
-            self._abandon()  # it may have won, with the task not begun
+            self._abandon()  # the candidate may have won before its task began
             if in_foreground:
                 raise
-            if not isinstance(error, (SystemExit, HubIsGone)):  # the task's way to end its thread
+            if not isinstance(error, (SystemExit, HubIsGone)):  # SystemExit: the task ends its thread
                 log().exception("the candidate for %s ended", self._engine.address)
             return None
         finally:
-            if not self.is_leader:  # else the task has returned, and it holds on
+            if not self.is_leader:  # a leader's task has returned, and its candidate keeps the lock
                 self._end("resigned" if self._state == "resigned" else "stopped")
             self._ended = True
-            if self._exits:  # and who has said so may have seen us at work still
+            if self._exits:  # `stop_at_exit` may have looked before `_ended` was set: record it now
                 self.note_exit()
             self._watchers.tell()
-            if self._leadership is not None and self._leadership.lost:  # as the task returned
+            if self._leadership is not None and self._leadership.lost:  # lost while the task returned
                 self._on_lost()
 
     def _stand(self, in_foreground: bool) -> Leadership | None:
-        """Wait for the lock and begin a term; None if that failed, or was called off by `stop`."""
+        """Wait for the lock and begin a term; None if the wait failed, or `stop` cancelled it."""
         wait = self._wait = Wait(self._settings.before_parking)
-        if self._stop_requested:  # by somebody who has not seen the wait yet
+        if self._stop_requested:  # `stop` may have run before `_wait` was set
             return None
         switch = self._settings.switch
         tenure = self._tenure = self._settings.engine.tenure()
-        leadership = Leadership(tenure, switch)  # now, when nobody waits for it
+        leadership = Leadership(tenure, switch)  # made early: while it is made, no task is delayed
         try:
             if not tenure.stand(wait, lease=None if switch is None else switch.lease):
                 return None
@@ -208,13 +211,13 @@ class Candidate(Ending, OfThisProcess):
             leadership._begin(in_earnest=not self._settings.is_rehearsal)
             self._state = "leading"
         self._stop_requested |= is_ending()
-        if self._stop_requested:  # between the lock's arrival and here
+        if self._stop_requested:  # requested after the lock was acquired
             self._resign("stopped")
             return None
         if self._settings.switch is not None:
             try:
                 self._settings.switch.arm()
-            except LeaderLockError as error:  # it must not lead without
+            except LeaderLockError as error:  # the candidate must not lead without its lease
                 self._resign("standby", "failed")
                 if in_foreground:
                     raise
@@ -226,13 +229,13 @@ class Candidate(Ending, OfThisProcess):
         return leadership
 
     def _lead(self, leadership: Leadership) -> tuple[bool, Any]:
-        """Run the task for a term: whether this candidate is done with it, and the result."""
+        """Run the task for a term; return whether the candidate has finished, and the task's result."""
         context = current.set(leadership)
         if self._runner.hub is not None:
             self._thread = here()
-            leadership._thread = 0  # the hub's own thread must not look out
+            leadership._thread = 0  # the hub's own thread must not watch the file
         try:
-            if self._stop_requested:  # before the hub came to it
+            if self._stop_requested:  # requested before the hub ran this
                 self._resign("stopped")
                 return True, None
             leadership._deferred = self._announce
@@ -241,14 +244,14 @@ class Candidate(Ending, OfThisProcess):
             elif self._runner.hub is not None:
                 self._runner.spawn(
                     leadership._run_deferred_and_watch
-                )  # once the task waits, in whatever way
+                )  # runs when the task first yields to the hub
             if self._settings.on_elected is not None:
                 self._settings.on_elected(leadership)
             result = self._task(leadership)
             leadership._run_deferred()
             self._runner.end_lease(leadership, self._on_lost)
-        except Exception as error:  # noqa: BLE001  (whatever it raises passes the leadership on)
-            if not (leadership.lost and isinstance(error, LeadershipLost)):  # which was logged
+        except Exception as error:  # noqa: BLE001  (any error of the task passes the leadership on)
+            if not (leadership.lost and isinstance(error, LeadershipLost)):  # `_lose` has logged it
                 log().exception(
                     "the task failed in term %d of %s; the leadership passes on",
                     leadership.term,

@@ -1,4 +1,4 @@
-"""Which leadership the calling code works under, and whether this process leads."""
+"""The leadership that the calling code works under, and whether this process leads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from leaderlock.election.leadership import Leadership
 
 current: ContextVar[Leadership | None] = ContextVar("leaderlock_leadership", default=None)
-"""A task's, in its own thread and context."""
+"""The leadership of the task that runs in this thread and context."""
 
 of_this_process: list[Leadership] = []
 
@@ -20,9 +20,9 @@ of_this_process: list[Leadership] = []
 def current_leadership() -> Leadership | None:
     """The leadership that the calling code works under, or None if this process does not lead.
 
-    In a task's own thread (and its context, so in coroutines that it runs) that is the task's.
-    Elsewhere in the process, such as in the threads of a scheduler that a task has started, it is the
-    process's leadership if it has exactly one.
+    In a task's own thread (and its context, so in coroutines that the task runs), the result is the
+    task's leadership. In other code of the process, such as in the threads of a scheduler that a task
+    has started, the result is the process's leadership if the process has exactly one.
     """
     leadership = current.get()
     if leadership is None and len(of_this_process) == 1:
@@ -33,18 +33,19 @@ def current_leadership() -> Leadership | None:
 
 
 def is_leader(name: str | os.PathLike[str] | None = None) -> bool:
-    """Whether this process leads now: to be asked anywhere in it, in a request, say.
+    """Whether this process leads now. Any code of the process may call this, in a request, for example.
 
-    A process leads from its election to its resignation: also after the task has returned and the
-    leadership is held on to, and while a task that was asked to stop still runs. A forked child of the
-    leader does not lead. A standby's answer costs next to nothing, a leader's some 10 microseconds: it
-    looks whether the path still names the locked file, as `Leadership.check` does.
+    A process leads from its election to its resignation. That includes the time after the task has
+    returned, if the leadership is kept, and the time in which a task that was asked to stop still runs.
+    A forked child of the leader does not lead. A standby's answer costs next to nothing; a leader's
+    answer costs some 10 microseconds: the call checks, as `Leadership.check` does, that the path still
+    names the locked file.
 
-    The answer was true when it was given. Work that must not be done by two needs the fencing token,
+    The answer was true when it was given. Work that two processes must not do needs the fencing token,
     `Leadership.term`, or `Leadership.check`.
 
     Args:
-        name: the name of a lock, or the path of its file; None: whether it leads anything.
+        name: the name of a lock, or the path of its file; None: whether the process leads any lock.
 
     Raises:
         TypeError: name is neither a string nor a path.
@@ -61,7 +62,7 @@ def _leads(leadership: Leadership) -> bool:
         leadership.check()
     except LeadershipLost:
         return False
-    except LockFileUnusable:  # the path cannot be looked at: the lock is held all the same
+    except LockFileUnusable:  # the path cannot be read, but the lock is still held
         return True
     return not leadership.lost
 

@@ -1,7 +1,7 @@
-"""`Election`: one process of those that stand leads, and runs the task; the others stand by.
+"""`Election`: one of the processes that stand leads and runs the task; the others stand by.
 
-What it does not do: it cannot stop a task that does not look at ``leadership.stopping``, and a leader
-that hangs without dying keeps the leadership, unless there is a lease. Across machines it says nothing.
+Limits: an election cannot stop a task that ignores ``leadership.stopping``. A leader that hangs without
+dying keeps the leadership, unless there is a lease. The election covers one machine only.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     Result = TypeVar("Result")
 
 
-# `logging` is imported here, and so before a server forks: each worker would need 2 MiB for it, and
-# whoever forks while a thread imports has half a module in the child, for good.
+# Import `logging` here, before a server forks. Imported after the fork, it would cost 2 MiB in each
+# worker; a fork during an import leaves the child with half a module, for good.
 log()
 
 _BUILTIN: object = type(len)
@@ -56,20 +56,22 @@ _BUILTIN: object = type(len)
 class Election:
     """The election of one process among those that use the same lock.
 
-    A task that returns holds the leadership, so that nobody runs it again, unless
-    ``on_return="resign"``. One that raises is logged with its traceback, the leadership passes on, and
-    this candidate stands again after a backoff. The object may be made before a fork and used after it;
-    pickled, it is its settings.
+    After its task has returned, the process keeps the leadership, so that no process runs the task
+    again, unless ``on_return="resign"``. If the task raises, the error is logged with its traceback,
+    the leadership passes on, and this candidate stands again after a backoff. An `Election` may be made
+    before a fork and used after the fork; a pickled one consists of its settings.
 
     Args:
         lock: a path, or a `LeaderLock`.
-        name: in place of it, the name of a lock, as for `LeaderLock`.
-        lease: seconds within which the task must beat (`Leadership.beat`, `Leadership.every`), or the
-            kernel kills the process, so that another one leads; see `DeadManSwitch` for what that
-            costs and how to choose it. It ends with the task, also if the leadership is held on to.
+        name: in place of `lock`, the name of a lock, as for `LeaderLock`.
+        lease: seconds within which the task must beat (`Leadership.beat`, `Leadership.every`). If no
+            beat comes in time, the kernel kills the process, and another one leads; see `DeadManSwitch`
+            for the cost and the choice of the number. The lease ends with the task, even if the
+            leadership is kept.
         on_return: ``"hold"`` or ``"resign"``.
-        backoff: seconds before the first time of standing again after a failure, and the most that
-            this doubles to. It starts over once a term has lasted longer than the most.
+        backoff: two numbers of seconds: the pause before the candidate stands again after a first
+            failure, and the longest pause. The pause doubles at each failure. It starts over when a
+            term has lasted longer than the longest pause.
         on_elected: a plain function, called with the `Leadership` before the task, in its thread; if it
             raises, the task has failed.
         on_resigned: a plain function, called with the `Leadership` after the lock was released; errors
@@ -77,11 +79,11 @@ class Election:
         thread: where gevent or eventlet has patched `threading`, ``"auto"`` runs the task and the
             callbacks as a green thread of the process's own hub, like everything that the task starts;
             ``"native"`` runs them in a native thread, for a task that computes or blocks, and starts no
-            threads. Without such a patch they always run in a native thread.
+            threads. Without such a patch, the task and the callbacks always run in a native thread.
 
     Raises:
-        TypeError, ValueError: an argument is not of its form.
-        Unsupported: a lease where there is no such timer, or the URL of an engine.
+        TypeError, ValueError: an argument has a wrong type or value.
+        Unsupported: the system has no timer for a lease, or `lock` is the URL of an engine.
     """
 
     @names_near_keyword
@@ -111,9 +113,9 @@ class Election:
         self._kept: Candidate | None = None
 
     def run(self, task: Callable[[Leadership], Result]) -> Result:
-        """Campaign in this thread, and return what the task returns.
+        """Campaign in this thread, and return the task's result.
 
-        With ``on_return="hold"`` this process leads on after that, until it ends.
+        With ``on_return="hold"``, this process leads on after the task has returned, until it exits.
 
         Raises:
             TypeError: the task is not a function of one argument.
@@ -147,7 +149,7 @@ class Election:
         except BaseException:
             try:
                 candidate._abandon()
-            except BaseException:  # a signal handler's, once more: none is called in that thread
+            except BaseException:  # of a signal handler; none runs in the new thread
                 start_new_thread(candidate._abandon, ())
                 raise
             raise
@@ -155,10 +157,10 @@ class Election:
     def start(self, task: Callable[[Leadership], object]) -> Candidate:
         """Campaign in a native background thread, and return at once.
 
-        Where gevent or eventlet has patched `threading`, that thread only waits for the lock, and the
-        task is a green thread of the caller's hub; see `thread`. It does not keep the process alive; at
-        the interpreter's exit a leader's task is asked to stop, and has 5 seconds for it. Errors after
-        the start go to the ``leaderlock`` logger.
+        Where gevent or eventlet has patched `threading`, the background thread only waits for the lock,
+        and the task is a green thread of the caller's hub; see `thread`. The background thread does not
+        keep the process alive. At the interpreter's exit a leader's task is asked to stop, and has 5
+        seconds to end. Errors after the start go to the ``leaderlock`` logger.
 
         Raises:
             TypeError: the task is not a function of one argument.
@@ -180,27 +182,27 @@ class Election:
     def lead(self) -> AbstractAsyncContextManager[Leadership]:
         """Lead for the time of a block: ``async with election.lead() as leadership:``.
 
-        It waits without blocking the event loop, and resigns at the block's end; if it is cancelled,
-        nothing is left behind. `on_return` plays no part. When the leadership is lost, the block is
-        cancelled (`asyncio.Task.cancel`), and `LeadershipLost` is raised at its end. With a lease, the
-        kernel kills the process when its event loop is stuck for so long, as by a call that blocks; a
-        block that merely awaits need not beat.
+        The block waits for the leadership without blocking the event loop, and resigns at its end. A
+        cancelled wait leaves nothing behind. `on_return` has no effect. When the leadership is lost,
+        the block is cancelled (`asyncio.Task.cancel`), and `LeadershipLost` is raised at its end. With
+        a lease, the kernel kills the process when its event loop is stuck for the time of the lease,
+        for example by a call that blocks; a block that merely awaits need not beat.
 
         Raises, at the block's begin:
             LeaderLockError: the lock cannot be used.
-            Unsupported: the event loop is not one of asyncio's kind.
+            Unsupported: no event loop of asyncio's kind runs here.
         """
         from leaderlock.election.aio.block import Lead  # noqa: PLC0415  (asyncio; see `import_for_leader`)
 
         return Lead(self)
 
     def ask_to_stop(self) -> None:
-        """Ask the task of `run` to stop, and return at once; any thread and signal handler may."""
+        """Ask the task of `run` to stop, and return at once; safe in any thread and signal handler."""
         if self._kept is not None:
             self._kept.ask_to_stop()
 
     def rehearse_before_parking(self) -> None:
-        """Have candidates rehearse before they wait, if the parent process has not; for servers."""
+        """Have candidates rehearse before they wait, if the parent process has not rehearsed."""
         self.settings.before_parking = rehearse_in_place
 
     def start_unchecked(
@@ -211,10 +213,10 @@ class Election:
     ) -> Candidate:
         """`start` for servers: a lock that cannot be used is logged, and tried again.
 
-        Whatever is done here in each worker copies pages that it would share with its parent.
+        Keep this function short: each step in a worker copies pages that it shares with its parent.
         """
         if candidate is None:
-            if runner is None and type(_thread.start_new_thread) is _BUILTIN:  # nothing has patched
+            if runner is None and type(_thread.start_new_thread) is _BUILTIN:  # it is not patched
                 runner = NATIVE if self.settings.thread == "native" else LATE
             candidate = Candidate(self.settings, task, runner or runner_for(task, self.settings.thread))
         candidates.add(candidate)
@@ -223,7 +225,7 @@ class Election:
         return candidate
 
     def __reduce__(self) -> tuple[functools.partial[Election], tuple[()]]:
-        """Its settings: whoever unpickles it neither stands nor leads."""
+        """Pickle the settings: the process that unpickles them does not stand or lead by doing so."""
         return functools.partial(type(self), self.lock, **self.settings.as_keywords()), ()
 
 

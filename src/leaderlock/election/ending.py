@@ -1,4 +1,4 @@
-"""How a candidate lets go: in good order, or of whatever it has, if an exception broke it off."""
+"""The end of a candidate's term: a resignation, or a clean-up after an exception at any instant."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Ending:
     """A candidate's ways to end a term.
 
-    The candidate owns the leadership from before the lock is acquired until `_end_term` has ended. An
-    exception at any instant leaves a leadership whose task runs, or none.
+    The candidate owns the leadership from before the lock is acquired until `_end_term` has returned.
+    After an exception at any instant, either the task runs, or there is no leadership.
     """
 
     _settings: ElectionSettings
@@ -43,15 +43,15 @@ class Ending:
     _exits: bool
 
     def _on_lost(self) -> None:
-        """A task that runs was asked to stop; one that has returned cannot be: let the others go on."""
+        """Resign if the task has returned, so that a standby can lead; a running task stops itself."""
         if self._ended:
             self._resign("resigned", "lost")
 
     def _resign(self, state: State, how: str = "resigned") -> None:
-        """Give the leadership up, if it is held, and go over to another state.
+        """Give the leadership up, if the candidate has it, and change to another state.
 
         Args:
-            how: what the history says of the term's end.
+            how: the reason for the term's end, for the history.
         """
         leadership = None
         try:
@@ -63,7 +63,7 @@ class Ending:
                 if state == "standby":
                     self._outcome_known = False
             self._end_term(leadership, how)
-        except BaseException:  # a signal handler's
+        except BaseException:  # raised by a signal handler
             if leadership is not None:
                 try:
                     self._end_term(leadership, how, again=True)
@@ -80,7 +80,7 @@ class Ending:
                 log().exception("on_resigned failed")
 
     def _end_term(self, leadership: Leadership, how: str, *, again: bool = False) -> None:
-        """End the term and release the lock; again, if it was broken off."""
+        """End the term and release the lock; `again` after an exception interrupted the first call."""
         leadership._end()
         if self._settings.switch is not None:
             self._settings.switch.disarm()
@@ -88,12 +88,12 @@ class Ending:
             if self._tenure is not None:
                 self._tenure.resign("exited" if self._exits and how == "resigned" else how)
         except LeaderLockError as error:
-            # Which was logged, or was done by the time that it was broken off.
+            # NotHeld: `_lose` has logged the loss, or the interrupted call has released the lock.
             if not (isinstance(error, NotHeld) and (leadership.lost or again)):
                 log().error("resigned, but: %s", error)
 
     def _abandon(self) -> None:
-        """Let go of everything, however far it has come: nothing is held without a task."""
+        """Release everything, however far the campaign has come: no lock is held without a task."""
         self._resign("stopped")
         if self._tenure is not None:
             self._tenure.finish()

@@ -1,4 +1,4 @@
-"""`names_near_keyword`: a call with an unknown keyword gets an error that names the near one."""
+"""`names_near_keyword`: the error for an unknown keyword suggests the most similar known one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def names_near_keyword(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def keywords_of(function: Callable[..., Any]) -> tuple[str, ...]:
-    """The keywords that a function takes; `inspect`, which tells them too, takes 8 ms to import."""
+    """The keywords that a function takes. Importing `inspect` for this would take 8 ms."""
     code = getattr(function, "__wrapped__", function).__code__
     names = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
     return tuple(name for name in names if name != "self")

@@ -1,4 +1,4 @@
-"""`Leadership`: what a task is handed when it leads, and by which it learns that it must stop."""
+"""`Leadership`: the argument of a task that leads; it also tells the task to stop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class OfThisProcess:
-    """What is of no use to another process: pickle refuses it, and says what to hand over instead."""
+    """Base of objects that only this process can use: pickle refuses them, and names an alternative."""
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -37,9 +37,9 @@ class Leadership(OfThisProcess):
     """One term of leading, from the election to the resignation.
 
     Attributes:
-        term: the fencing token: hand it to whatever the task writes to, which can then refuse the
-            writes of an earlier term.
-        since: when it was elected, in seconds since the epoch.
+        term: the fencing token. The task hands it to the systems that it writes to; these can then
+            refuse the writes of an earlier term.
+        since: the time of the election, in seconds since the epoch.
         lost: whether the lock's file was found to be deleted or replaced.
     """
 
@@ -47,11 +47,11 @@ class Leadership(OfThisProcess):
         self.term = 0
         self.since = 0.0
         self.lost = False
-        self._takes_over = False  # whether somebody else led until then
-        self._is_beaten_for = False  # an event loop or a hub beats in the task's place: it may wait
+        self._takes_over = False  # whether another process led until then
+        self._is_beaten_for = False  # an event loop or a hub beats, so the task may wait
         self._stopping = Stopping()
-        # Put off until the task first waits, beats, looks at `stopping` or ends: a cold log line takes
-        # 0.25 ms, in which nobody would do the work. It may call `_watch_for_loss`.
+        # Put off until the task first waits, beats, looks at `stopping` or ends: a cold log call would
+        # delay the task by 0.25 ms. The deferred function may call `_watch_for_loss`.
         self._deferred: Callable[[Leadership], None] | None = None
         self._watch: Watch | None = None
         self._thread = 0
@@ -60,7 +60,7 @@ class Leadership(OfThisProcess):
         self._pid = os.getpid()
 
     def _begin(self, *, in_earnest: bool) -> None:
-        """Take over the term of the tenure, which has just begun."""
+        """Copy the term of the tenure, which has just begun."""
         tenure = self._tenure
         self.term = tenure.term
         self.since = tenure.since
@@ -70,7 +70,7 @@ class Leadership(OfThisProcess):
             of_this_process.append(self)
 
     def _end(self) -> None:
-        """Say that the term is over: what still runs is asked to stop."""
+        """End the term; ask a task that still runs to stop."""
         self._run_deferred()
         self._stopping.set()
         if self._watch is not None:
@@ -82,13 +82,14 @@ class Leadership(OfThisProcess):
     def stopping(self) -> threading.Event:
         """Set when the task is asked to stop.
 
-        That is by `Candidate.stop`, at the interpreter's exit, or because the leadership is lost.
+        The request comes from `Candidate.stop`, at the interpreter's exit, or after the leadership is
+        lost.
         """
         self._run_deferred_and_watch()
         return self._stopping
 
     def _run_deferred_in_thread(self) -> None:
-        """Do what was put off now, in a thread of its own, for a task that may never wait."""
+        """Run the deferred function now, in a thread of its own, for a task that may never wait."""
         if self._deferred is not None:
             try:
                 start_new_thread(self._run_deferred_and_watch, ())
@@ -96,7 +97,7 @@ class Leadership(OfThisProcess):
                 self._run_deferred_and_watch()
 
     def _run_deferred_and_watch(self) -> None:
-        """Do what was put off now, and watch in a thread from here on: the task may not wait."""
+        """Run the deferred function now, then watch in a thread, since the task may never wait."""
         self._run_deferred()
         if self._watch is not None and not self._watch.has_thread:
             try:
@@ -105,19 +106,19 @@ class Leadership(OfThisProcess):
                 self._log_no_watch(error)
 
     def _run_deferred(self) -> None:
-        """Do what was put off now."""
+        """Run the deferred function now."""
         deferred, self._deferred = self._deferred, None
         if deferred is not None:
             deferred(self)
 
     def wait(self, seconds: float) -> bool:
-        """Sleep for some seconds, or until asked to stop; whether it was asked to.
+        """Sleep for some seconds, or until the task is asked to stop; return whether it was asked.
 
-        Meanwhile it notices, where the kernel tells, that the lock's file is deleted or replaced.
+        The wait also notices, where the kernel reports it, that the lock's file is deleted or replaced.
 
         Raises:
-            ValueError: it would outlast the lease, as nobody beats meanwhile.
-            BlocksEventLoop: in a coroutine, where `asyncio.sleep` waits.
+            ValueError: the wait would outlast the lease, since nothing beats during the wait.
+            BlocksEventLoop: the caller is a coroutine; use `asyncio.sleep` there.
         """
         refuse_to_block(
             f"leadership.wait({seconds!r})",
@@ -132,7 +133,7 @@ class Leadership(OfThisProcess):
         return self._pause(seconds)
 
     def _pause(self, seconds: float) -> bool:
-        """Wait; the task's thread looks out itself meanwhile, unless another one does."""
+        """Wait. The task's own thread watches the file during the wait, unless another thread does."""
         if self._thread != get_ident():
             return self.stopping.wait(seconds)
         watch = self._watch
@@ -141,13 +142,13 @@ class Leadership(OfThisProcess):
         return watch.wait(self._stopping, seconds)
 
     def beat(self) -> None:
-        """Say that the task is alive, and make sure that it still leads; some 10 microseconds.
+        """Report that the task is alive, and check that it still leads; takes some 10 microseconds.
 
-        The lease, if there is one, begins anew, unless the leadership is lost: a task that goes on all
-        the same is killed.
+        A beat renews the lease, if there is one. After a loss, the beat does not renew the lease: a
+        task that goes on is killed.
 
         Raises:
-            LeadershipLost: as `check` does; `stopping` is set then.
+            LeadershipLost: for the reasons of `check`; `stopping` is then set.
         """
         try:
             self._require_own()
@@ -163,9 +164,10 @@ class Leadership(OfThisProcess):
             self._run_deferred_and_watch()
 
     def _watch_for_loss(self, lost: Callable[[], object]) -> None:
-        """Notice from here on, where the kernel tells, a file that is replaced or closed by other code.
+        """Watch for a file that is replaced, or closed by other code, where the kernel reports that.
 
-        The task is asked to stop then, and `lost` is called, in another thread. A record is mended.
+        After a loss the task is asked to stop, and `lost` is called, in another thread. An overwritten
+        record is written again.
         """
 
         def look() -> None:
@@ -176,10 +178,10 @@ class Leadership(OfThisProcess):
                     if self._tenure.request.asked:
                         self._stopping.set()
             except LeadershipLost as error:
-                if not self._stopping.is_set():  # it was given up meanwhile
+                if not self._stopping.is_set():  # set: the term has ended meanwhile
                     self._lose(error)
                     lost()
-            except LockFileUnusable:  # the path cannot be looked at: nothing is known
+            except LockFileUnusable:  # the path cannot be read: a loss is not proved
                 return
 
         try:
@@ -200,17 +202,17 @@ class Leadership(OfThisProcess):
         self._stopping.set()
 
     def _end_lease(self) -> None:
-        """The task has returned, and the leadership is held on to: nobody need beat from here on."""
+        """End the lease after the task has returned, while the process keeps the leadership."""
         if self._switch is not None:
             self._switch.disarm()
             self._tenure.end_lease()
 
     def check(self) -> None:
-        """Make sure that this process still leads, by the lock and by the path of its file.
+        """Make sure that this process still leads: check the lock and the path of its file.
 
         Raises:
-            LeadershipLost: the file was deleted or replaced, the leadership was given up, or this is
-                a forked child of the leader.
+            LeadershipLost: the file was deleted or replaced, the leadership was given up, or this
+                process is a forked child of the leader.
         """
         self._require_own()
         self._tenure.check()
@@ -222,13 +224,13 @@ class Leadership(OfThisProcess):
             )
 
     def every(self, seconds: float) -> Ticks:
-        """Tick at once and then every so many seconds, counted from 0, until asked to stop.
+        """Tick at once, then once every `seconds`, counted from 0, until the task is asked to stop.
 
-        For ``for`` and, in a coroutine, for ``async for``; there, ``for`` raises `BlocksEventLoop`.
+        Use ``for`` in a thread, ``async for`` in a coroutine; ``for`` raises `BlocksEventLoop` there.
 
-        Ticks keep to the beat of the first (on the monotonic clock): a slow one does not put off the
-        next, and those that were missed are left out and not made up. Each tick beats; if that finds
-        the leadership lost, the loop ends too.
+        Ticks are due at multiples of `seconds` after the first tick (on the monotonic clock). A slow
+        tick does not delay the next one; missed ticks are skipped. Each tick beats; the loop also ends
+        if a beat finds the leadership lost.
 
         Raises:
             ValueError: seconds is not a positive number, or the lease is shorter than two ticks.
@@ -248,5 +250,5 @@ class Leadership(OfThisProcess):
 
 
 def run_deferred_in_thread(leadership: Leadership) -> None:
-    """Do what was put off now, in a thread of its own: a function of `only_once` may never wait."""
+    """Run the deferred function in a thread of its own: a function of `only_once` may never wait."""
     leadership._run_deferred_in_thread()

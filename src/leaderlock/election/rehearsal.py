@@ -1,9 +1,9 @@
-"""The way of a leader, from the queue to the resignation, walked through before it counts.
+"""Dry runs of an election, so that CPython's caches are warm before the fork.
 
-CPython learns from the first calls of a function: it specializes its code and fills the caches of
-attribute lookups. After a fork each of these writes copies a page that the worker would else share with
-its parent. Learnt in the parent, it costs a standby half the memory, and a new leader less time; a
-standby whose parent has not learnt it does so itself, before it parks.
+CPython specializes a function's code in the first calls, and fills the caches of attribute lookups.
+After a fork, each of these writes copies a page that the worker would share with its parent. With a
+rehearsal in the parent, a standby needs half the memory, and a new leader less time. If the parent has
+not rehearsed, a standby rehearses before it parks.
 """
 
 from __future__ import annotations
@@ -25,41 +25,41 @@ if TYPE_CHECKING:
     from leaderlock.election.leadership import Leadership
 
 _TIMES = 12
-"""CPython specializes a function when it has been called some eight times."""
+"""Rounds of a rehearsal: CPython specializes a function after some eight calls."""
 
 
 is_learnt = False
-"""By this process or by one that it was forked from."""
+"""Whether this process, or one that it was forked from, has rehearsed."""
 
 
 def import_for_leader() -> None:
     """Import what a leader needs, before a fork, before rights are dropped, and before it waits.
 
-    The package may be replaced, and this process lose the right to read it, before it leads. It takes
-    12 ms, for ctypes and logging, where the program has not imported these.
+    Before this process leads, the package may be replaced, or the process may lose the right to read
+    it. The imports take 12 ms, for ctypes and logging, if the program has not imported these.
     """
     log()
-    if sys.version_info >= (3, 13):  # a traceback's lines are read by it
+    if sys.version_info >= (3, 13):  # reads the lines of a traceback
         import tokenize  # noqa: F401, PLC0415
-    if "asyncio" in sys.modules:  # for `Election.lead`: whoever imports it later can import ours then
+    if "asyncio" in sys.modules:  # for `Election.lead`; a later user of asyncio imports ours then
         import leaderlock.election.aio.block  # noqa: PLC0415
     try:
-        import leaderlock.engines.file_watch  # noqa: PLC0415  (as said)
-        import leaderlock.kernel.handlers  # noqa: F401, PLC0415  (for a wait that is called off)
+        import leaderlock.engines.file_watch  # noqa: PLC0415  (needed to lead)
+        import leaderlock.kernel.handlers  # noqa: F401, PLC0415  (to cancel a wait)
     except ImportError:  # not Linux, or a Python without ctypes: a leader looks when it beats
         return
 
 
 def rehearse_before_fork() -> None:
-    """Elect and resign a few times, in this thread, by a file of no meaning. It takes 2 ms."""
+    """Elect and resign a few times, in this thread, with a temporary file. This takes 2 ms."""
     if is_learnt:
         return
     import_for_leader()
-    import tempfile  # noqa: PLC0415  (5 ms, which a server's arbiter has paid already)
+    import tempfile  # noqa: PLC0415  (5 ms; a server's arbiter has imported it already)
 
     try:
         fd, path = tempfile.mkstemp(prefix="leaderlock-rehearsal-")
-    except OSError:  # a full disk, say: the rehearsal is only good for speed
+    except OSError:  # a full disk, for example: the rehearsal only serves speed
         return
     os.close(fd)
     try:
@@ -69,14 +69,14 @@ def rehearse_before_fork() -> None:
 
 
 def rehearse_in_place() -> None:
-    """The same, by a file in memory: the steps that look at a path stay to be learnt."""
+    """Rehearse with a file in memory; the steps that look at a path are not rehearsed."""
     if not is_learnt:
         _rehearse(lambda: LeaderLock.anonymous(name="rehearsal"))
 
 
 def _rehearse(make: Callable[[], LeaderLock]) -> None:
     global is_learnt  # noqa: PLW0603
-    is_learnt = True  # or not to be had here
+    is_learnt = True  # set even if the rehearsal fails: a second try would fail too
     try:
         engine = FlockEngine(make())
         settings = ElectionSettings(engine, on_return="resign", backoff=(0.001, 0.001))

@@ -1,8 +1,8 @@
-"""Where a campaign's two halves run: the wait for the lock, and the task of each term.
+"""Runners: they choose the thread for a campaign's two halves, the wait for the lock and the task.
 
 The wait blocks, so it needs a native thread. The task runs where the process's other work runs: in a
 native thread or, where gevent or eventlet has patched `threading`, as a green thread of the hub. There,
-whatever the task starts is green as well, and lives by that hub.
+all threads that the task starts are green as well, and the same hub runs them.
 """
 
 from __future__ import annotations
@@ -29,36 +29,36 @@ if TYPE_CHECKING:
     Result = TypeVar("Result")
 
 WHERE = ("auto", "native")
-"""What `thread=` takes."""
+"""The values of `thread=`."""
 
 
 class Runner:
-    """Both halves run in the thread that campaigns, a native one; `NATIVE` is the one there is.
+    """Runs both halves in the campaigning thread, a native one; `NATIVE` is the only instance.
 
     Attributes:
-        hub: by which the task runs; None if it runs in a native thread.
+        hub: the hub that runs the task; None if the task runs in a native thread.
     """
 
     hub: Hub | None = None
 
     def wait(self, function: Callable[[], Result], call_off: Callable[[], object]) -> Result:
-        """Run what blocks; if the caller is interrupted, it is called off, and has ended."""
+        """Run a function that blocks; if the caller is interrupted, cancel it and await its end."""
         return function()
 
     def run(self, function: Callable[[], Result]) -> Result:
-        """Run what belongs to the task, and return or raise what it does.
+        """Run a function of the task; return its result or raise its exception.
 
         Raises:
-            HubIsGone: it was never begun.
+            HubIsGone: the hub ended before the function began.
         """
         return function()
 
     def spawn(self, function: Callable[[], object]) -> None:
-        """Begin what belongs to the task, beside it."""
+        """Run a function of the task in a thread beside the task."""
         start_new_thread(function, ())
 
     def end_lease(self, leadership: Leadership, lost: Callable[[], object]) -> None:
-        """The task has returned: its lease ends."""
+        """End the task's lease after the task has returned."""
         leadership._end_lease()
 
     def can_wait(self) -> bool:
@@ -70,10 +70,10 @@ NATIVE = Runner()
 
 
 class LateRunner(Runner):
-    """Native, since no hub was found as the candidate started; says so if threads are green now."""
+    """Runs natively: the candidate found no hub when it started. Warns if threads are green now."""
 
     def run(self, function: Callable[[], Result]) -> Result:
-        """Run it here."""
+        """Run the function in the calling thread."""
         if threads_are_green():
             log().warning(
                 "the task runs in a native thread, and green threads that it starts never run: start "
@@ -86,13 +86,13 @@ LATE = LateRunner()
 
 
 class GreenRunner(Runner):
-    """A native thread campaigns, and the tasks run in a hub: for a candidate in the background."""
+    """Runs tasks in a hub while a native thread campaigns: for a candidate in the background."""
 
     def __init__(self, hub: Hub) -> None:
         self.hub: Hub = hub
 
     def run(self, function: Callable[[], Result]) -> Result:
-        """Run it in a green thread; a native caller waits until that has ended."""
+        """Run the function in a green thread; a native caller waits until that thread has ended."""
         if hub_of_thread() is self.hub:
             return function()
         ended = allocate_lock()
@@ -103,13 +103,13 @@ class GreenRunner(Runner):
         return outcome.get()
 
     def spawn(self, function: Callable[[], object]) -> None:
-        """Begin a green thread."""
+        """Run the function in a new green thread."""
         self.hub.spawn(function)
 
     def end_lease(self, leadership: Leadership, lost: Callable[[], object]) -> None:
-        """The task has returned, and what it started lives by the hub.
+        """Keep the lease after the task has returned: the hub still runs the task's green threads.
 
-        So the lease goes on, and says that the hub lives: a green thread beats.
+        A green thread beats from then on, so the lease shows that the hub is alive.
         """
         switch = leadership._switch
         if switch is None:
@@ -126,15 +126,15 @@ class GreenRunner(Runner):
         self.spawn(beat)
 
     def can_wait(self) -> bool:
-        """Whether the caller may wait for a task: the hub itself cannot, which has to run it."""
+        """Whether the caller may wait for a task: the hub itself may not, since it runs the task."""
         return self.hub.is_current() or hub_of_thread() is not self.hub
 
 
 class ForegroundRunner(GreenRunner):
-    """A green thread campaigns, and runs the tasks itself; a native thread waits in its place."""
+    """Campaigns and runs the tasks in one green thread; a native thread waits for the lock."""
 
     def wait(self, function: Callable[[], Result], call_off: Callable[[], object]) -> Result:
-        """Let a native thread wait, while the hub runs on."""
+        """Wait in a native thread, while the hub runs on."""
         return in_native_thread(self.hub, function, call_off)
 
 
@@ -149,5 +149,5 @@ def runner_for(task: object, thread: str) -> Runner:
 
 
 def foreground_hub() -> Hub | None:
-    """The hub of a caller that campaigns itself, if it is a green thread."""
+    """The hub of a green thread that campaigns itself; None if the caller is a native thread."""
     return hub_here(create=is_main_thread())

@@ -1,4 +1,4 @@
-"""`ElectionSettings`: what the candidates of an election go by, checked when it is made."""
+"""`ElectionSettings`: the settings of an election's candidates, checked at construction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Callback = Callable[[Leadership], object] | None
 
     class Settings(TypedDict, total=False):
-        """The settings of an `Election` that `only_once` and each server's hook hand on to it."""
+        """The settings that `only_once` and each server's hook pass to `Election`."""
 
         lease: float | None
         on_return: Literal["hold", "resign"]
@@ -33,9 +33,9 @@ class ElectionSettings:
     """The settings that `Election` documents, and the engine.
 
     Attributes:
-        switch: for the lease, if there is one.
-        is_rehearsal: whether nothing is to be said of the terms, as they only warm caches.
-        before_parking: called by a candidate that finds the place taken, before it waits.
+        switch: the `DeadManSwitch` of the lease; None without a lease.
+        is_rehearsal: whether the terms only warm caches, and are therefore not logged.
+        before_parking: called by a candidate that finds the lock taken, before it waits.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class ElectionSettings:
         self.on_elected = on_elected
         self.on_resigned = on_resigned
         self.thread = thread
-        # Of every instance, from here on: what differs between two cannot be learnt from one of them.
+        # Set these in every instance: a rehearsal warms caches only for instances of one layout.
         self.is_rehearsal = False
         self.before_parking: Callable[[], None] | None = None
 
     def as_keywords(self) -> dict[str, Any]:
-        """What an `Election` with these settings is made with, besides its lock."""
+        """The keywords that make an `Election` with these settings, without its lock."""
         return {
             "lease": None if self.switch is None else self.switch.lease,
             "on_return": self.on_return,

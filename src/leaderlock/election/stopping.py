@@ -1,4 +1,4 @@
-"""`Leadership.stopping`: the event by which a task learns that it must stop."""
+"""`Leadership.stopping`: the event that tells a task to stop."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from leaderlock.kernel.eventloop import refuse_to_block
 
 
 class Stopping(NativeEvent):
-    """A `NativeEvent` that blocks no event loop."""
+    """A `NativeEvent` that refuses to block an event loop."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set, or for `timeout` seconds; whether it is set.
+        """Wait until the event is set, or for `timeout` seconds; return whether the event is set.
 
         Raises:
             BlocksEventLoop: an event loop runs in this thread.

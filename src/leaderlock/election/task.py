@@ -1,4 +1,4 @@
-"""What can be run as a task or a callback: refused before anything waits for it."""
+"""Checks of a task or a callback, before anything waits for it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _COROUTINE = 0x80
 
 
 def require_task(task: object, what: str = "the task") -> None:
-    """Refuse what could not be run as a task or a callback, before anything waits for it.
+    """Refuse an object that cannot run as a task or a callback, before anything waits for it.
 
     Raises:
-        TypeError: it is not callable, is a coroutine function, or takes no argument.
+        TypeError: `task` is not callable, is a coroutine function, or takes no argument.
     """
     if not callable(task):
         raise TypeError(f"{what} must be a function of one argument, not {task!r}")
@@ -25,7 +25,7 @@ def require_task(task: object, what: str = "the task") -> None:
 
 
 def refuse_coroutine(function: object) -> None:
-    """Raise TypeError for an ``async def``, which a thread could only call and never await."""
+    """Raise TypeError for an ``async def``: a thread could only call it and never await it."""
     code = getattr(function, "__code__", None)
     if code is not None and code.co_flags & _COROUTINE:
         raise TypeError(f"a plain function is needed, not a coroutine function: {function!r}")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Ticks:
-    """Numbers from 0, one at each tick; used once."""
+    """Iterator of `Leadership.every`: numbers from 0, one at each tick; may be used once."""
 
     def __init__(self, leadership: Leadership, seconds: float) -> None:
         self._leadership = leadership
@@ -40,7 +40,7 @@ class Ticks:
         begin = time.monotonic()
         tick = 0
         while not leadership._stopping.is_set():
-            news, leadership._deferred = leadership._deferred, None  # for after the tick's work
+            news, leadership._deferred = leadership._deferred, None  # to run after the tick's work
             try:
                 leadership.beat()
             except LeadershipLost:

@@ -1,4 +1,4 @@
-"""To lead in a coroutine: `async with election.lead()`."""
+"""`async with election.lead()`: a coroutine leads for the time of a block."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def every(leadership: Leadership, seconds: float) -> AsyncIterator[int]:
-    """`Leadership.every`, for ``async for``; from before that could be used so itself.
+    """`Leadership.every` for ``async for``; kept from before `Leadership.every` supported that.
 
     Raises:
         ValueError: seconds is not a positive number.
@@ -43,9 +43,9 @@ def _leave(block: Lead) -> Generator[Awaitable[None] | None, None, None]:
         stay = block._stay
         assert stay is not None
         stay.end()
-        error = sys.exc_info()[1]  # this block's, unless it was there before
+        error = sys.exc_info()[1]  # the block's own error, unless it was set before the block
         yield stay.leave(None if error is outer else error)
-    except GeneratorExit:  # the block was never entered, or this is over
+    except GeneratorExit:  # the block was never entered, or the generator has finished
         return
     except BaseException:
         if stay is None:
@@ -60,10 +60,11 @@ def _leave(block: Lead) -> Generator[Awaitable[None] | None, None, None]:
 
 
 class Lead(contextlib.AbstractAsyncContextManager["Leadership"]):
-    """What `Election.lead` returns.
+    """The context manager that `Election.lead` returns.
 
-    The block owns the candidate from before its thread is started until it has told it to end, which
-    needs no loop. No exception of a signal handler comes in between: see `leaving`.
+    The block owns the candidate from before the candidate's thread is started until the block has told
+    the candidate to end; that needs no loop. An exception of a signal handler cannot prevent this: see
+    `leaving`.
     """
 
     def __init__(self, election: Election) -> None:
@@ -76,7 +77,7 @@ class Lead(contextlib.AbstractAsyncContextManager["Leadership"]):
             loop = running_loop("lead()", "use start()")
             stay = self._stay = _LeadBlock(self._election, loop)
             return await stay.begin()
-        except BaseException as error:  # cancelled, or the lock cannot be used, or a signal handler's
+        except BaseException as error:  # cancelled, an unusable lock, or raised by a signal handler
             if stay is not None:
                 try:
                     stay.end()
@@ -97,7 +98,7 @@ class _LeadBlock:
         self._candidate = Candidate(election.settings, self._wait_in_thread)
         self._election = election
         self._loop = loop
-        # Weakly: a coroutine that its loop has lost is collected, which ends the block.
+        # A weak reference: a coroutine that its loop has lost is then collected, and the block ends.
         self._body: Callable[[], Any] = _weak(asyncio.current_task())
         self._cancellations = self._cancelling()
         self._elected: asyncio.Future[Leadership] = loop.create_future()
@@ -111,20 +112,20 @@ class _LeadBlock:
     async def begin(self) -> Leadership:
         self._election.rehearse_before_parking()
         candidates.add(self._candidate)
-        # Whether it has begun is known so: see `Descriptor`.
+        # By `map`, no signal handler runs between the start and the assignment: see `Descriptor`.
         (self._thread,) = map(start_new_thread, (self._campaign,), ((),))
         leadership = await self._elected
         self._token = current.set(leadership)
         return leadership
 
     def _campaign(self) -> None:
-        """The candidate's thread."""
+        """Campaign in the candidate's thread."""
         failure: BaseException | None = None
         try:
             self._candidate.campaign(in_foreground=True)
         except SystemExit:  # the loop is closed
             return
-        except BaseException as error:  # noqa: BLE001  (raised where it is awaited)
+        except BaseException as error:  # noqa: BLE001  (raised in the coroutine that awaits it)
             failure = error
 
         def tell() -> None:
@@ -145,9 +146,9 @@ class _LeadBlock:
                 self._elected.set_result(leadership)
 
         term = self._term = LoopTerm(self._loop, leadership, self._cancel)
-        if not self._is_over:  # asked after the term is known, as `end` asks in the other order
+        if not self._is_over:  # check after setting `_term`; `end` sets `_is_over` first
             term.wait_in_thread(begin)
-        self._candidate._request_stop()  # nothing else is to come of it, also if it was lost
+        self._candidate._request_stop()  # one term only, even if it was lost
 
     def _cancel(self) -> None:
         body = self._body()
@@ -156,7 +157,7 @@ class _LeadBlock:
             body.cancel("the leadership is lost, or the process exits")
 
     def end(self) -> None:
-        """Have the candidate resign, or leave the queue; in any thread, and again if broken off."""
+        """Have the candidate resign or leave the queue; in any thread; repeatable if interrupted."""
         self._is_over = True
         if self._term is not None:
             self._term.end_anywhere()
@@ -172,27 +173,28 @@ class _LeadBlock:
         try:
             await asyncio.shield(self._thread_ended)
         except asyncio.CancelledError:
-            self._candidate._until_ended(None)  # natively: what is left is the thread's last steps
+            self._candidate._until_ended(None)  # blocks only for the thread's last steps
             raise
 
     async def leave(self, error: BaseException | None) -> None:
-        """The rest of the block's end, after `end`.
+        """Finish the block's end, after `end`.
 
         Args:
-            error: what has ended the block.
+            error: the exception that has ended the block, if any.
 
         Raises:
-            LeadershipLost: the block was cancelled since the leadership is lost, or has not noticed.
+            LeadershipLost: the leadership is lost, and the block was cancelled for that or has ended
+                without noticing.
         """
         leadership = self._elected.result()
         was_cancelled_by_loss = isinstance(
             error, asyncio.CancelledError
         ) and self._is_cancelled_by_loss(leadership)
         if self._token is not None:
-            # ValueError: entered in another context, as some test fixtures do.
+            # ValueError: the block was entered in another context, as in some test fixtures.
             with contextlib.suppress(ValueError):
                 current.reset(self._token)
-        if isinstance(error, GeneratorExit):  # a coroutine that nobody will run any more
+        if isinstance(error, GeneratorExit):  # the coroutine will never run again
             return
         await self.until_ended()
         if was_cancelled_by_loss or (error is None and leadership.lost):
@@ -202,7 +204,7 @@ class _LeadBlock:
             ) from error
 
     def _is_cancelled_by_loss(self, leadership: Leadership) -> bool:
-        """Whether the loss is why the block was cancelled, and nobody else has asked for it as well."""
+        """Whether the loss was the only reason for the block's cancellation."""
         is_ours = self._is_cancelled
         self._withdraw_cancellation()
         return (

@@ -1,11 +1,10 @@
-"""The work of a term, done in an event loop, while a native thread sits the term out.
+"""The work of a term, done in an event loop, while a native thread waits for the end of the term.
 
-The thread campaigns, as for every task: so a coroutine's term begins and ends as any other one.
+The thread campaigns, as for every task, so a coroutine's term begins and ends like any other term.
 
-With a lease it is the loop that is watched: a callback beats, and so the lease acts when the loop is
-stuck, whatever it is that blocks it. A coroutine that merely waits for long is left alone, since nobody
-can tell whether it waits in vain, and since there is no need to kill a whole process for that:
-`asyncio.timeout` ends such a wait, with an exception.
+With a lease, the loop is watched: a callback beats, so the lease acts when anything blocks the loop. A
+coroutine that merely waits for a long time is left alone: leaderlock cannot know whether the wait is in
+vain, and need not kill a whole process for it. `asyncio.timeout` ends such a wait, with an exception.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ if TYPE_CHECKING:
     from leaderlock.election.leadership import Leadership
 
 _BEATS = 4
-"""In a lease: one that a busy loop puts off is not death."""
+"""Beats in the time of a lease: one beat that a busy loop delays does not kill the process."""
 
 
 def running_loop(what: str, remedy: str) -> asyncio.AbstractEventLoop:
     """The loop of the caller.
 
     Args:
-        what: needs it.
-        remedy: does not.
+        what: the call that needs the loop, for the message.
+        remedy: a call that does not need the loop, for the message.
 
     Raises:
-        Unsupported: there is none of asyncio's kind, as under Trio.
+        Unsupported: no loop of asyncio's kind runs here, as under Trio.
     """
     try:
         return asyncio.get_running_loop()
@@ -49,11 +48,11 @@ def running_loop(what: str, remedy: str) -> asyncio.AbstractEventLoop:
 
 
 class LoopTerm:
-    """One term whose work is done in an event loop, while the candidate's thread sits it out.
+    """One term whose work is done in an event loop, while the candidate's thread waits for its end.
 
     Args:
-        loop: it must be the one that the work is done in.
-        leadership: of the candidate whose thread this is.
+        loop: the loop in which the work is done.
+        leadership: the leadership of the candidate whose thread waits.
         call_off: asks the work to end; called in the loop, once at most.
     """
 
@@ -73,10 +72,10 @@ class LoopTerm:
     def wait_in_thread(
         self, begin: Callable[[], object], context: contextvars.Context | None = None
     ) -> None:
-        """In the candidate's thread: call `begin` in the loop, and wait until somebody calls `end`.
+        """In the candidate's thread: call `begin` in the loop, and wait until `end` is called.
 
         Raises:
-            SystemExit: the loop is closed, and so nothing will ever be done in it.
+            SystemExit: the loop is closed, so the work will never be done.
         """
 
         def begin_and_beat() -> None:
@@ -93,7 +92,7 @@ class LoopTerm:
         except RuntimeError as error:
             raise SystemExit from error
         with leadership._stopping.releasing(self):
-            self._begun.wait()  # or the loop would have to wait for the GIL while this thread tells
+            self._begun.wait()  # first, or the deferred log call would keep the GIL from the loop
             leadership._deferred = news
             leadership._run_deferred_and_watch()
             self._ended.wait()
@@ -109,14 +108,14 @@ class LoopTerm:
         self._begun.set()
 
     def release(self) -> None:
-        """The task is asked to stop: call the work off."""
+        """Cancel the work, since the task is asked to stop."""
         try:
             post(self._loop, self._call_off_once, self._finish)
             if self._loop.is_running():
                 return
         except RuntimeError:  # closed
             pass
-        self._finish()  # the process exits: the work has been left where it stood
+        self._finish()  # the process exits: the work was abandoned
 
     def _call_off_once(self) -> None:
         if self._call_off is not None:
@@ -129,18 +128,18 @@ class LoopTerm:
             return
         try:
             self._leadership.beat()
-        except LeadershipLost:  # work that goes on all the same ends with the lease
+        except LeadershipLost:  # work that still goes on is killed at the end of the lease
             return
         self._next_beat = self._loop.call_later(switch.lease / _BEATS, self._beat)
 
     def end(self) -> None:
-        """In the loop: the work is done, the thread goes on, and nothing is called off any more."""
+        """In the loop: the work is done. Let the thread go on, and cancel nothing any more."""
         self.end_anywhere()
         if self._next_beat is not None:
             self._next_beat.cancel()
 
     def end_anywhere(self) -> None:
-        """`end`, without the next beat, which finds the term ended; again, if it was broken off."""
+        """`end` from any thread: the pending beat finds the term ended. Repeatable if interrupted."""
         self._call_off = None
         self._finish()
 
@@ -148,9 +147,9 @@ class LoopTerm:
 def in_loop(
     function: Callable[[Leadership], Coroutine[Any, Any, object]], loop: asyncio.AbstractEventLoop
 ) -> Callable[[Leadership], object]:
-    """A task for a candidate that runs a coroutine function in a loop, in a context like the caller's.
+    """Make a candidate's task that runs a coroutine function in a loop, in a copy of this context.
 
-    The coroutine is cancelled when it is asked to stop. If it is cancelled by others, it has failed.
+    The coroutine is cancelled when it is asked to stop. If other code cancels it, the task has failed.
     """
     context = contextvars.copy_context()
 
@@ -161,7 +160,7 @@ def in_loop(
             task = asyncio.current_task()
             if not running and task is not None:
                 running.append(task)
-            if running[0] is not task:  # `begin` was broken off after it had made a task
+            if running[0] is not task:  # an exception interrupted `begin` after it had made a task
                 await asyncio.wait(running)
                 return None
             return await function(leadership)

@@ -1,14 +1,15 @@
-"""Where a candidate begins: in the processes that serve, not in a parent that forks or reloads them.
+"""Placement of a candidate: it begins in the processes that serve, not in a parent of theirs.
 
 A server loads an application in processes that never serve a request: gunicorn's arbiter with
 ``preload_app``, uWSGI's master without ``lazy-apps``, Celery's main process, the parent of a reloader.
 A candidate that is started there would lead in a process that does not serve, with the code of its
-start; and uWSGI forks behind Python's back, so that a thread of the master's may hold the interpreter's
-lock in each worker for good. So such a parent starts no thread at all: its candidate begins later, in
-each process that serves.
+start. Also, uWSGI forks without Python's at-fork handlers: if a thread of the master holds the GIL
+during the fork, the GIL stays locked in the worker for good. So such a parent starts no thread at all:
+its candidate begins later, in each process that serves.
 
-A parent is told by what the server itself has loaded and by the functions that run; nothing is imported
-for that. The parent of a plain program that forks cannot be told from the program: see `forks`.
+This package recognizes a parent by the modules that the server has loaded and by the functions that
+run; it imports nothing for that. It cannot recognize the parent of a plain program that forks: see
+`forks`.
 """
 
 from __future__ import annotations
@@ -31,27 +32,27 @@ if TYPE_CHECKING:
     from leaderlock.election.runners import Runner
 
 waiting: list[PlacedCandidate] = []
-"""Made in this process, or in a parent that this process was forked from, to begin elsewhere."""
+"""Candidates made in this process, or in a parent that it was forked from, to begin in others."""
 
 
 def find_place() -> Here | Elsewhere | None:
-    """Where a candidate begins that this process starts; None in a program that no server runs.
+    """The place where a candidate of this process begins; None in a program that no server runs.
 
     Raises:
         Unsupported: this is uWSGI, and its settings let no candidate begin anywhere.
     """
     if "uwsgi" in sys.modules:
-        from leaderlock.election.placement import uwsgi  # noqa: PLC0415  (there alone)
+        from leaderlock.election.placement import uwsgi  # noqa: PLC0415  (in uWSGI only)
 
         return uwsgi.find_place()
     if "gunicorn.arbiter" in sys.modules:
-        from leaderlock.election.placement import gunicorn  # noqa: PLC0415  (there alone)
+        from leaderlock.election.placement import gunicorn  # noqa: PLC0415  (in gunicorn only)
 
         place = gunicorn.find_place()
         if place is not None:
             return place
     if sys.modules.keys() & _OTHERS:
-        from leaderlock.election.placement import parents  # noqa: PLC0415  (there alone)
+        from leaderlock.election.placement import parents  # noqa: PLC0415  (in these only)
 
         return parents.find_place()
     return None
@@ -71,10 +72,9 @@ def stand_elsewhere(
 
 
 def take_over(election: Election, task: Callable[[Leadership], object]) -> Candidate | None:
-    """The candidate of this election and task that is about to begin in this process, begun now.
+    """Begin the waiting candidate of this election and task now, in this process; None if none waits.
 
-    So an application that is preloaded, and a hook which starts the same task after the fork, make one
-    candidate.
+    A preloaded application and a hook that starts the same task after the fork so make one candidate.
     """
     for candidate in waiting:
         if candidate.is_to_begin_here() and candidate.stands_for(election, task):

@@ -1,4 +1,4 @@
-"""`PlacedCandidate`: made in a process that does not serve, it begins in those which do."""
+"""`PlacedCandidate`: made in a process that does not serve, it begins in the processes that serve."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class PlacedCandidate(Candidate):
     """A candidate whose object is made before a fork, and which stands in each process that serves.
 
-    The object that the application keeps is every worker's own: there it answers for the worker. In the
-    process that made it, it is a standby which never leads.
+    Each worker has its own copy of the object that the application keeps, and the copy answers for the
+    worker. In the process that made the object, the candidate is a standby that never leads.
     """
 
     def __init__(self, election: Election, task: Callable[[Leadership], Any]) -> None:
@@ -31,7 +31,7 @@ class PlacedCandidate(Candidate):
         self._has_begun = False
 
     def adopt(self) -> None:
-        """Become this process's own, in the process that is to stand, before anything else uses it."""
+        """Make the candidate this process's own: the first call in a process that is to stand."""
         if self._pid != os.getpid():
             maker, stopped = self._maker, self._stop_requested
             Candidate.__init__(self, self._settings, self._task)
@@ -40,7 +40,7 @@ class PlacedCandidate(Candidate):
                 self._give_up()
 
     def begin(self) -> None:
-        """Stand in this process from here on, unless it does so already or was stopped."""
+        """Stand in this process, unless the candidate stands already or was stopped."""
         self.adopt()
         if self._has_begun or self._stop_requested:
             return
@@ -58,19 +58,19 @@ class PlacedCandidate(Candidate):
         return mine and not self._has_begun and not self._stop_requested
 
     def stands_for(self, election: Election, task: Callable[[Leadership], Any]) -> bool:
-        """Whether it is a candidate of this election, or of one for the same lock, with this task."""
+        """Whether the candidate has this task, and this election or another one for the same lock."""
         if self._task != task:
             return False
         return self._engine.is_same(election.settings.engine)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """As of `Candidate`; False at once in the process that made it, which never leads."""
+        """Like `Candidate.wait`; False at once in the maker's process, which never leads."""
         if not self._has_begun and self._pid == self._maker:
             return False
         return super().wait(timeout)
 
     def stop(self, timeout: float | None = None) -> bool:
-        """As of `Candidate`; in the process that made it, no process that is forked later stands."""
+        """Like `Candidate.stop`; in the maker's process, processes forked later will not stand."""
         if self._pid == os.getpid() and not self._has_begun:
             self._stop_requested = True
             self._give_up()

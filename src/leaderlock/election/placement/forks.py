@@ -1,7 +1,8 @@
-"""A program of one's own that forks: the forked process is no candidate, and somebody should say so.
+"""Warnings for a plain program that forks: the forked process is no candidate.
 
-Nothing tells such a program from one that serves itself, so its candidate stands where it was started.
-A forked process has none of its threads: the candidate is stopped there, and takes over from nobody.
+Nothing distinguishes such a program from one that serves itself, so its candidate stands in the process
+that started it. A forked process has none of the parent's threads: there the candidate is stopped, and
+never takes over.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 _watched: WeakSet[Candidate] = WeakSet()
 _is_registered = False
 _said_by = 0
-"""The process that has said so, once."""
+"""The PID of the process that has logged the warning; each process logs it once."""
 
 
 def watch_forks(candidate: Candidate) -> None:
     """Log a warning, once, when this process forks while the candidate stands in it.
 
-    Not in a child of `multiprocessing`, which is a worker already. A fork by `subprocess`, which
-    executes another program, does not count, nor does one by the task itself.
+    A child of `multiprocessing` logs no warning, since it is a worker already. A fork by `subprocess`,
+    which executes another program, does not count, and a fork by the task itself does not count.
     """
     process = sys.modules.get("multiprocessing.process")
     if process is not None and process.parent_process() is not None:
@@ -62,13 +63,13 @@ def _say_once() -> None:
 def say_if_parent_leads(lock: LeaderLock) -> None:
     """In a process that a reloader has started: log a warning if the reloader itself leads.
 
-    It has imported the same program, and would lead with the code of its start for as long as it runs.
+    The reloader has imported the same program, and would lead with the code of its start while it runs.
     """
     if "true" not in (os.environ.get("WERKZEUG_RUN_MAIN"), os.environ.get("RUN_MAIN")):
         return
     try:
         holder = lock.holder()
-    except LeaderLockError:  # of which the candidate will say more
+    except LeaderLockError:  # the candidate will log it
         return
     if holder is not None and holder.pid == os.getppid():
         log().warning(

@@ -1,4 +1,4 @@
-"""gunicorn: nothing begins in an arbiter that preloads the application, but in each of its workers."""
+"""gunicorn: a candidate begins in each worker, not in an arbiter that preloads the application."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def find_place() -> Here | Elsewhere | None:
-    """Where a candidate begins that this process starts; None if it is neither arbiter nor worker."""
+    """The place where a candidate of this process begins; None if it is neither arbiter nor worker."""
     arbiter_class = sys.modules["gunicorn.arbiter"].Arbiter
     application_class = sys.modules["gunicorn.app.base"].BaseApplication
     worker_class = _worker_class()
@@ -33,10 +33,10 @@ def find_place() -> Here | Elsewhere | None:
         if isinstance(found, worker_class):
             return _in_this_worker(found) if found.pid == os.getpid() else None
         if isinstance(found, arbiter_class):
-            # It has no PID yet when it preloads; in a worker it is that of the parent.
+            # An arbiter that preloads has no PID yet; in a worker, its attribute is the parent's PID.
             is_arbiter = getattr(found, "pid", os.getpid()) == os.getpid()
             break
-        if isinstance(found, application_class):  # which reads the configuration, or is a worker's
+        if isinstance(found, application_class):  # in an arbiter, or in a worker
             is_arbiter = True
     return Elsewhere(_in_workers) if is_arbiter else None
 
@@ -67,12 +67,12 @@ def loading_worker() -> Worker | None:
 
 
 def begin_in_workers(placed: Placed) -> None:
-    """Begin in each worker that the arbiter forks from here on, once it is ready.
+    """Begin in each worker that the arbiter forks after this call, once the worker is ready.
 
-    That is when it has dropped its rights, and gevent has patched.
+    A worker is ready when it has dropped its rights, and gevent has patched.
 
-    An application has no hook of gunicorn's. A fork by anyone else (`multiprocessing`, say) is told
-    from the arbiter's by who calls it.
+    gunicorn gives an application no hook for this. The calling frame distinguishes a fork by the
+    arbiter from any other fork (by `multiprocessing`, for example).
     """
     from leaderlock.election.rehearsal import rehearse_before_fork  # noqa: PLC0415  (as it uses Election)
 
@@ -117,8 +117,8 @@ def after_init(worker: Worker, call: Callable[[], object]) -> None:
         chained(worker)
         call()
 
-    # Not by cfg.set, whose check of the signature (inspect) would touch, and so copy, 200 KiB of pages
-    # that are shared with the arbiter.
+    # Do not use cfg.set: its check of the signature (inspect) would touch, and so copy, 200 KiB of
+    # pages that are shared with the arbiter.
     worker.cfg.settings["post_worker_init"].value = post_worker_init
 
 
@@ -134,10 +134,10 @@ def after(worker: Worker, method: str, call: Callable[[], object]) -> None:
 
 
 def end_in_good_order() -> None:
-    """Have the task asked to stop also where the worker lets a signal kill it; gunicorn's own do not.
+    """Ask the task to stop also in a worker that a signal kills; gunicorn's own workers are not killed.
 
-    uvicorn's worker sets the signals to their defaults and, when it has shut down after a TERM, raises
-    it again; Python's exit handlers do not run then.
+    uvicorn's worker sets the signals to their defaults. After its shutdown by SIGTERM, it raises
+    SIGTERM again; Python's exit handlers do not run then.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_DFL:
@@ -151,7 +151,7 @@ def _stop_and_die(number: int, _frame: object) -> None:
 
 
 def log_to_server() -> ErrorLog:
-    """Here and not in each worker, where a change to a logger touches a hundred pages."""
+    """Attach the log handler before the fork: in a worker, a changed logger touches a hundred pages."""
     ours = logging.getLogger("leaderlock")
     for handler in ours.handlers:
         if isinstance(handler, ErrorLog):
@@ -164,12 +164,12 @@ def log_to_server() -> ErrorLog:
 
 
 class ErrorLog(logging.Handler):
-    """Hands on to gunicorn's error log what would go nowhere else, at the level of that log."""
+    """Passes records that no other handler gets to gunicorn's error log, at the level of that log."""
 
     logger = logging.getLogger("gunicorn.error")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand on a record that no handler of the application's gets."""
+        """Pass on a record that no handler of the application gets."""
         # The application may have set up its logging since.
         if logging.root.handlers or logging.getLogger("leaderlock").handlers != [self]:
             return

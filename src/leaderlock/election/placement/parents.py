@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def find_place() -> Elsewhere | None:
-    """Where a candidate begins that this process starts; None if this process is no such parent."""
+    """The place where a candidate of this process begins; None if this process is no such parent."""
     if _is_celery_worker_loading():
         return Elsewhere(begin_in_celery)
     if "sanic" in sys.modules:
@@ -27,7 +27,7 @@ def find_place() -> Elsewhere | None:
 
 
 def _nowhere(place: str) -> Elsewhere:
-    """The processes that serve import the application themselves, and start their own candidate."""
+    """Start nothing: the processes that serve import the application, and start their own candidate."""
     return Elsewhere(lambda _placed: say_where(place))
 
 
@@ -40,9 +40,9 @@ def _click_context() -> Any:
 
 
 def _is_celery_worker_loading() -> bool:
-    """Whether this is ``celery worker``, which has not begun to work.
+    """Whether this process is a ``celery worker`` that has not begun to work.
 
-    A process of the pool, and code that runs in the worker later, may start what it likes.
+    A process of the pool, and code that runs in the worker later, may start a candidate at once.
     """
     if "celery.bin.celery" not in sys.modules:
         return False
@@ -67,7 +67,7 @@ def begin_in_celery(placed: Placed) -> None:
         placed.begin()
 
     def begin_unless_pool_does(sender: Any, **_: object) -> None:
-        prefork = sys.modules.get("celery.concurrency.prefork")  # the pool's, if that is what runs
+        prefork = sys.modules.get("celery.concurrency.prefork")  # loaded if the pool is a prefork pool
         if prefork is None or not isinstance(sender.pool, prefork.TaskPool):
             placed.begin()
 
@@ -114,7 +114,7 @@ def _place_in_sanic() -> Elsewhere | None:
 
 
 def flask_serves() -> bool | None:
-    """Whether this is ``flask run`` in the process that will serve; None if it is no ``flask run``."""
+    """Whether this ``flask run`` is the process that will serve; None if it is no ``flask run``."""
     if os.environ.get("WERKZEUG_RUN_MAIN") == "true":
         return True
     context = _click_context()
@@ -127,9 +127,9 @@ def flask_serves() -> bool | None:
 
 
 def django_serves() -> bool | None:
-    """Whether this is ``manage.py runserver`` in the process that will serve; None if it is not that.
+    """Whether this ``manage.py runserver`` is the process that will serve; None for other commands.
 
-    Its autoreloader starts it again, with $RUN_MAIN, and watches over that.
+    Django's autoreloader starts the command again, with $RUN_MAIN, and supervises the new process.
     """
     if sys.argv[1:2] != ["runserver"]:
         return None
@@ -149,7 +149,10 @@ def _is_djangos_parent() -> bool:
 
 
 def _is_hypercorns_parent() -> bool:
-    """It imports the application to know which files to watch; its workers are spawned."""
+    """Whether this is Hypercorn's reloader: it imports the application to know the files to watch.
+
+    Its workers are spawned.
+    """
     if "hypercorn.run" not in sys.modules:
         return False
     return any(

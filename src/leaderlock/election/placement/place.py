@@ -1,4 +1,4 @@
-"""A place to begin: here, or elsewhere; and the frames by which a server's parent is told."""
+"""A candidate's place, `Here` or `Elsewhere`; and the frames that show a server's parent process."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from leaderlock.election.candidate import Candidate
 
     class Placed(Protocol):
-        """What begins elsewhere than in the process that made it."""
+        """An object that begins in other processes than the one that made it."""
 
         def adopt(self) -> object:
-            """Called first thing in a process that was forked to serve."""
+            """Called first in a process that was forked to serve."""
 
         def begin(self) -> object:
             """Called in that process when it is ready."""
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 class Here:
-    """This process serves: `start` calls what starts a candidate, with what this server needs."""
+    """This process serves: `start` prepares it as the server needs, and calls the candidate's start."""
 
     def __init__(self, start: Callable[[Call], Candidate]) -> None:
         self.start = start
 
 
 class Elsewhere:
-    """This process only forks or reloads those that serve: `put` has something begin in those."""
+    """This process only forks or reloads those that serve: `put` has an object begin in the latter."""
 
     def __init__(self, put: Callable[[Placed], object]) -> None:
         self.put = put
@@ -47,7 +47,7 @@ def say_where(place: str) -> None:
 
 def frames() -> Any:
     """The frames that this thread runs, and those of the main thread, from the inside out."""
-    import threading  # noqa: PLC0415  (which every server has loaded)
+    import threading  # noqa: PLC0415  (every server has loaded it)
 
     mine = sys._getframe(1)
     main = sys._current_frames().get(threading.main_thread().ident or 0)

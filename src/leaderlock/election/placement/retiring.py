@@ -1,7 +1,8 @@
-"""A worker that was told to end does not begin to lead, between the end of the leader and its own.
+"""A worker that was told to end does not begin to lead between the leader's end and its own.
 
-A server tells its workers to end all at once. The leader among them resigns; without this, the next one
-in the queue would begin the task for the moments, or for its last requests, until it ends as well.
+A server tells all its workers to end at the same time. The leader among them resigns. Without this
+module, the next worker in the queue would begin the task, for the moments or the last requests before
+it ends as well.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def retire_at_signals() -> list[tuple[int, _Retiring]]:
-    """Have standbys leave the queue when a signal comes by which the server's own handler ends.
+    """Have standbys leave the queue at each signal for which the server's own handler ends the process.
 
-    Called in the main thread, once the handlers are in place; in another one it does nothing.
+    Call this in the main thread, once the server's handlers are set; in another thread it does nothing.
 
     Returns:
-        Signals, and the handlers that they have got.
+        Pairs of a signal and its new handler.
     """
     placed: list[tuple[int, _Retiring]] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -44,13 +45,13 @@ def _set(number: int, handler: Any) -> bool:
         signal.signal(number, handler)
     except ValueError:  # not the main thread
         return False
-    if number == signal.SIGTERM:  # as gunicorn and asyncio have it: it interrupts no request
+    if number == signal.SIGTERM:  # as gunicorn and asyncio do: SIGTERM interrupts no request
         signal.siginterrupt(number, False)
     return True
 
 
 class _Retiring:
-    """A signal's handler before which the standbys of this process leave the queue."""
+    """A signal handler: this process's standbys leave the queue, then the server's handler runs."""
 
     def __init__(self, handler: Callable[[int, Any], object]) -> None:
         self.handler = handler
@@ -61,7 +62,7 @@ class _Retiring:
 
 
 def heed_gunicorn(worker: Worker) -> None:
-    """Take notice of the end of a gunicorn worker, also by ``max_requests``."""
+    """Notice the end of a gunicorn worker, also by ``max_requests``."""
     end_notices.append(lambda: not worker.alive)
     if not type(worker).__module__.startswith("gunicorn."):
         end_notices.append(_uvicorn_ends)
@@ -69,10 +70,10 @@ def heed_gunicorn(worker: Worker) -> None:
 
 @contextlib.contextmanager
 def heeding_asgi() -> Iterator[None]:
-    """Take notice of the end of an ASGI server's worker, in whose event loop the caller runs."""
+    """Notice the end of the ASGI server's worker in whose event loop the caller runs."""
     notices = [_uvicorn_ends]
     for frame in frames():
-        # Hypercorn tells its workers by an event that they share, and not by a signal.
+        # Hypercorn ends its workers by an event that they share, and not by a signal.
         if str(frame.f_globals.get("__name__")).startswith("hypercorn."):
             event = frame.f_locals.get("shutdown_event")
             if event is not None:
@@ -85,14 +86,14 @@ def heeding_asgi() -> Iterator[None]:
     finally:
         for number, retiring in placed:
             current: object = signal.getsignal(number)
-            if current is retiring:  # asyncio.run looks whether the handler is its own
+            if current is retiring:  # asyncio.run checks that the handler is its own
                 _set(number, retiring.handler)
         for notice in notices:
             end_notices.remove(notice)
 
 
 def _uvicorn_ends() -> bool:
-    """Whether uvicorn's server has been told to: its handler of SIGTERM is a method of its own."""
+    """Whether uvicorn's server has been told to end; its SIGTERM handler is a method of the server."""
     handler = signal.getsignal(signal.SIGTERM)
     own: Any = handler.handler if isinstance(handler, _Retiring) else handler
     return bool(getattr(getattr(own, "__self__", None), "should_exit", False))

@@ -1,4 +1,4 @@
-"""What leaderlock says, where a server's own log goes: to standard error."""
+"""leaderlock's log records go to standard error, like a server's own log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 
 
 def log_to_stderr() -> None:
-    """Print what would go nowhere else, until the application sets its logging up."""
+    """Print records that no other handler gets, until the application sets its logging up."""
     logger = logging.getLogger("leaderlock")
     if logger.hasHandlers():
         return

@@ -1,7 +1,7 @@
-"""uWSGI: nothing begins in the master; workers and mules begin when they have been forked.
+"""uWSGI: no candidate begins in the master; workers and mules begin after their fork.
 
-uWSGI forks in C. Python's at-fork handlers do not run by default, and a thread of the master's may hold
-the interpreter's lock at that moment: the worker, which has no such thread, then waits for ever.
+uWSGI forks in C. Python's at-fork handlers do not run by default, and a thread of the master may hold
+the GIL at that moment: the worker does not have that thread, and waits for the GIL for ever.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 try:
     import uwsgi
-except ImportError:  # there is no such module but inside of uWSGI
+except ImportError:  # only uWSGI has this module
     uwsgi = None
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What uWSGI's master, an operator or a terminal ends a worker with."""
+"""The signals with which uWSGI's master, an operator or a terminal ends a worker."""
 
 _is_set_up = False
-"""Whether this process's end and log are seen to; False in the master, whatever it has loaded."""
+"""Whether this process has its exit hook and its log handler; False in the master."""
 
 
 def find_place() -> Here | Elsewhere | None:
-    """Where a candidate begins that this process starts.
+    """The place where a candidate of this process begins.
 
     Raises:
         Unsupported: uWSGI runs no threads, or has loaded the application in a subinterpreter.
@@ -49,7 +49,7 @@ def find_place() -> Here | Elsewhere | None:
     require_threads()
     if uwsgi.worker_id() > 0 or uwsgi.mule_id() > 0:
         return Here(begin_here)
-    if uwsgi.masterpid() not in (0, os.getpid()):  # a spooler, say: a process of its own
+    if uwsgi.masterpid() not in (0, os.getpid()):  # a spooler, for example: neither master nor worker
         return None
     require_main_interpreter()
     return Elsewhere(lambda placed: begin_in(uwsgi.worker_id, placed.begin))
@@ -60,7 +60,7 @@ def _is_uwsgi() -> bool:
 
 
 def stand_in_workers(placed: Placed) -> bool:
-    """Begin in this worker, or in those that this master forks; False if this is not uWSGI.
+    """Begin in this worker, or in the workers that this master forks; False if this is not uWSGI.
 
     Mules and spoolers, which load an application to use parts of it, do not begin.
     """
@@ -75,28 +75,28 @@ def stand_in_workers(placed: Placed) -> bool:
 
 
 def begin_in(number: Callable[[], int], begin: Callable[[], object]) -> None:
-    """Call `begin` in every process that is forked from here on and has such a number."""
+    """Call `begin` in every process that is forked after this call, if `number` is not 0 there."""
     from leaderlock.election.rehearsal import rehearse_before_fork  # noqa: PLC0415  (as it uses Election)
 
     rehearse_before_fork()
 
     def begin_if_numbered() -> None:
-        if number() != 0:  # all that uWSGI forks call the same hook
+        if number() != 0:  # uWSGI calls the same hook in all processes that it forks
             begin_here(begin)
 
     _after_fork(begin_if_numbered)
 
 
 def begin_here(begin: Callable[[], Started]) -> Started:
-    """Call what starts a candidate's thread, in the process where it is to stand."""
-    global _is_set_up  # noqa: PLW0603  (of this process, whatever the number of tasks)
+    """Call `begin`, which starts a candidate's thread, in the process that is to stand."""
+    global _is_set_up  # noqa: PLW0603  (once in a process, for any number of tasks)
     if not _is_set_up:
         _is_set_up = True
-        log_to_stderr()  # which is uWSGI's log
+        log_to_stderr()  # stderr is uWSGI's log
         ask_to_stop_at_end()
-    # uWSGI's handler ends the process from the thread that the kernel gives the signal to, and CPython
-    # waits for ever for its main thread if that is another one. So the task's thread and all that it
-    # starts are born with these signals blocked, as uWSGI's own request threads are.
+    # uWSGI's handler ends the process in the thread that receives the signal. If that is not the main
+    # thread, CPython waits for its main thread for ever. So the task's thread, and all threads that it
+    # starts, begin with these signals blocked, like uWSGI's own request threads.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
         return begin()
@@ -119,7 +119,7 @@ def require_threads() -> None:
 
 
 def require_main_interpreter() -> None:
-    """Refuse a subinterpreter: uWSGI calls the hooks of the main one alone."""
+    """Refuse a subinterpreter: uWSGI calls only the hooks of the main interpreter."""
     import ctypes  # noqa: PLC0415  (once, where the application is loaded)
 
     api = ctypes.pythonapi
@@ -133,14 +133,14 @@ def require_main_interpreter() -> None:
 
 
 def _after_fork(call: Callable[[], object]) -> None:
-    """Call something in every process that uWSGI forks, after whatever is called there already."""
+    """Have `call` called in every process that uWSGI forks, after the hooks that are set already."""
     by_hand = getattr(uwsgi, "post_fork_hook", None)
     _import_decorators()
-    # The decorators' own, which calls what is decorated later too.
+    # The hook of the decorators; it also calls functions that are decorated later.
     decorated = getattr(uwsgi, "post_fork_hook", None)
 
     def post_fork_hook() -> None:
-        with contextlib.ExitStack() as last_first:  # each one, also where another raises
+        with contextlib.ExitStack() as last_first:  # each is called, even if another raises
             last_first.callback(call)
             for hook in (decorated, by_hand if by_hand is not decorated else None):
                 if hook is not None:
@@ -150,8 +150,8 @@ def _after_fork(call: Callable[[], object]) -> None:
 
 
 def _import_decorators() -> None:
-    """Import `uwsgidecorators` now: imported later, it would put its hooks in place of all others."""
-    if "uwsgidecorators" in sys.modules or not uwsgi.masterpid():  # it refuses to work without a master
+    """Import `uwsgidecorators` now: a later import would replace all other hooks by its own."""
+    if "uwsgidecorators" in sys.modules or not uwsgi.masterpid():  # they need a master
         return
     hooks = ("spooler", "mule_msg_hook")
     by_hand = {name: getattr(uwsgi, name) for name in hooks if hasattr(uwsgi, name)}
@@ -166,13 +166,13 @@ def _import_decorators() -> None:
 def ask_to_stop_at_end() -> None:
     """Have the tasks asked to stop when uWSGI ends this process.
 
-    Python's exit handlers alone would not do: ``skip-atexit-teardown`` leaves them out.
+    Python's exit handlers are not enough: ``skip-atexit-teardown`` skips them.
     """
     chained: Callable[[], object] | None = getattr(uwsgi, "atexit", None)
 
     def at_end() -> None:
         _ignore_further_signals()
-        atexit.unregister(stop_at_exit)  # a task that does not stop is waited for only once
+        atexit.unregister(stop_at_exit)  # wait only once for a task that does not stop
         with contextlib.ExitStack() as last_first:
             if chained is not None:
                 last_first.callback(chained)
@@ -182,10 +182,10 @@ def ask_to_stop_at_end() -> None:
 
 
 def _ignore_further_signals() -> None:
-    """Let no second signal cut the stop of a task short.
+    """Ignore further signals, so that a second one does not interrupt the stop of a task.
 
-    Ctrl-C reaches a worker twice, from the terminal and from the master. The main thread, which is in
-    the first one's handler, takes no other, so a thread of the application's would.
+    Ctrl-C reaches a worker twice, from the terminal and from the master. The main thread runs the
+    handler of the first signal and takes no second one, so a thread of the application would take it.
     """
     with contextlib.suppress(ValueError):  # not the main thread
         for number in _ENDING:
