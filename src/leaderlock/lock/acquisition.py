@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 
 
 class Hold:
-    """One acquisition of a file's lock, from its beginning to its end, and of one acquirer.
+    """One acquisition of a file's lock by one acquirer, from its beginning to its end.
 
-    Whoever made it calls `close` in the end, whatever has happened in between: a signal handler may
-    raise (KeyboardInterrupt) at any instant, also while a result is on its way to the caller. So it has
-    the descriptor from before this is locked.
+    The maker of a hold must call `close` in the end, in every case: a signal handler may raise
+    (KeyboardInterrupt) at any instant, also while a result is being returned to the caller. Therefore
+    the hold has its descriptor before the descriptor is locked.
 
     The steps from the open to the written record stand in one function, in their order: each function
-    that runs in a forked worker for the first time costs a page or two of its own, copied from the
-    parent, and a standby is to cost next to nothing.
+    that runs in a forked worker for the first time copies a page or two from the parent, and a standby
+    should cost next to nothing.
 
     Attributes:
-        descriptor: from before it is opened until after it is closed.
-        is_held: whether that is the whole lock. Whoever sets it to False is the one who releases.
-        is_journalled: whether the history has an entry for it.
+        descriptor: set before the file is opened, and kept until after it is closed.
+        is_held: acquisition is complete; the code that sets it to False must release.
+        is_journalled: whether the history has an entry for this acquisition.
         term: the fencing token; known once the lock is held.
-        since: when it was acquired, in seconds since the epoch.
-        waited: for how many seconds others held the file's lock meanwhile.
-        wake: called when a place at the gate has been granted; set before the hold queues up there.
+        since: the time of the acquisition, in seconds since the epoch.
+        waited: seconds for which others held the file's lock during the wait.
+        wake: called when the gate has granted a place; set before the hold queues up there.
     """
 
     __slots__ = (
@@ -75,7 +75,7 @@ class Hold:
         self.is_held = False
 
     def take(self, timeout: float | None, wait: Wait | None) -> bool:
-        """Queue for the lock; False after `timeout` seconds (0: at once) or if `wait` is called off.
+        """Queue for the lock; False after `timeout` seconds (0: at once) or if `wait` is cancelled.
 
         The wait starts over if the file was replaced, or the descriptor closed by other code.
         """
@@ -83,7 +83,7 @@ class Hold:
         deadline = None if not timeout else time.monotonic() + timeout
         while True:
             file.open(descriptor)
-            if wait is not None:  # an election's, or a supervisor's: the leader will have a look-out
+            if wait is not None:  # of an election or a supervisor: its leader will watch the file
                 descriptor.move_up()
             try:
                 locked = self._lock(descriptor.fd, timeout, wait)
@@ -109,16 +109,16 @@ class Hold:
             before = os.pread(fd, record.SIZE, 0)
             if file.last_read and before != file.last_read:
                 term = max(term, record.greatest_term(file.last_read))
-            if before != content:  # somebody else led meanwhile
-                # The common case, of equal copies, by one call less: see above.
+            if before != content:  # another process led meanwhile
+                # Equal copies, the common case, need no call here: see `Hold`.
                 copy = before[: record.COPY_SIZE]
                 last = record.term_of(copy) if before[record.COPY_SIZE :] == copy else 0
                 term = max(term, last or record.last_term(before, file.path, term))
             if (
                 before
-                and file.journalled != term  # by us
+                and file.journalled != term
                 and os.pread(fd, record.COPY_SIZE, journal.place_of(term)) != before[: record.COPY_SIZE]
-            ):  # nor by its holder, who was killed at once
+            ):  # archive the last term if its holder died before writing its slot
                 self._archive(fd, before, term)
             term += 1
             self.since = time.time()
@@ -129,7 +129,7 @@ class Hold:
             self.term = term
             if os.pwrite(fd, content, 0) != len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if file.is_network:  # or, if this client is cut off, the next one would use the term again
+            if file.is_network:  # without it, another client could use the term again after a cut
                 os.fsync(fd)
         except OSError as error:
             raise unusable(error, "write the record", file.path) from error
@@ -137,8 +137,8 @@ class Hold:
         return True
 
     def _lock(self, fd: int, timeout: float | None, wait: Wait | None) -> bool:
-        # A wait that nobody is told of does not try first: the error of a failed try costs as many
-        # pages as all the rest.
+        # Skip the non-blocking try if nobody is told that we block: a cold BlockingIOError copies as
+        # many pages as all other steps together.
         if wait is None or wait.before_parking is not None or timeout is not None:
             if wait is not None and wait.cancelled:
                 return False
@@ -150,7 +150,7 @@ class Hold:
                     self._file.remember(os.pread(fd, record.SIZE, 0))
                     return False
         content = os.pread(fd, record.SIZE, 0)
-        if not self._file.last_read:  # by one call less: see above
+        if not self._file.last_read:  # spares a call: see `Hold`
             self._file.last_read = content
         elif content != self._file.last_read:
             self._file.remember(content)
@@ -174,10 +174,10 @@ class Hold:
         return self._file.is_current(self.require_open().status)
 
     def beat(self) -> None:
-        """Note in the history that the leader lives.
+        """Record in the history that the leader lives.
 
         Raises:
-            NotHeld: on a network file system, the server does not keep the lock any more.
+            NotHeld: on a network file system, the server has dropped the lock.
         """
         self._last_beat = time.time()
         self.journal()
@@ -185,7 +185,7 @@ class Hold:
             self._require_kept()
 
     def _require_kept(self) -> None:
-        """Write something: nothing else is refused where a server has given up the lock (nfs(5))."""
+        """Write a byte: on NFS only a write fails after the server drops the lock (nfs(5))."""
         descriptor = self.require_open()
         try:
             os.pwrite(descriptor.fd, self._content[:1], journal.place_of(self.term))
@@ -197,7 +197,7 @@ class Hold:
             ) from error
 
     def mend(self) -> None:
-        """Write the record again if others have overwritten it; `NotHeld` as `require_open`."""
+        """Write the record again if others have overwritten it; raises `NotHeld` as `require_open`."""
         fd = self.require_open().fd
         try:
             if os.pread(fd, record.SIZE, 0) == self._content:
@@ -208,11 +208,11 @@ class Hold:
             log().warning("%s cannot be mended: %s", self._file.path, error.strerror)
 
     def journal(self, until: float = 0, ended: str = "") -> None:
-        """Write the term's slot of the history, whole: others may have written to the file.
+        """Write the whole slot of the term into the history: others may have overwritten parts of it.
 
         Args:
-            until: when the term ends, in seconds since the epoch; 0 as long as it lasts.
-            ended: how.
+            until: the end of the term, in seconds since the epoch; 0 while the term lasts.
+            ended: the reason for the end.
         """
         if self.descriptor.is_open():
             self._journal(until, ended)
@@ -242,26 +242,26 @@ class Hold:
         log().warning("the history in %s has a gap: %s", self._file.path, error.strerror)
 
     def release(self, how: str = "released") -> None:
-        """Give the lock up.
+        """Release the lock.
 
-        LOCK_UN before close(2), which alone would leave the lock with any process that has inherited
-        the descriptor.
+        LOCK_UN comes before close(2): close alone would leave the lock with any process that has
+        inherited the descriptor.
 
         Args:
-            how: what the history says of the end.
+            how: the reason for the end, for the history.
 
         Raises:
             NotHeld: other code has closed the descriptor, and the lock went with it.
         """
         descriptor = self.descriptor
-        try:  # whether it leads to the record of this very term, and so to the file that is locked
+        try:  # does the descriptor lead to this term's record, and so to the locked file?
             intact = descriptor.is_ours() and os.pread(descriptor.fd, record.SIZE, 0) == self._content
         except OSError:  # EBADF; ESPIPE, EISDIR: the number was reused
             intact = False
         if not intact:
             self.require_open()
         try:
-            # Others may write to the file at any time: see `mend`.
+            # Others can overwrite the record at any time: see `mend`.
             if not intact:
                 write_record(descriptor.fd, self._content, self._file.path)
             self._journal(time.time(), how)
@@ -270,22 +270,22 @@ class Hold:
             descriptor.close()
 
     def close(self) -> None:
-        """Let go of what there is of it yet, or still, if the descriptor is not closed yet."""
+        """Release whatever part of the lock the hold has, unless the descriptor is closed already."""
         descriptor = self.descriptor
         if not self._is_locked:
             close_unlocked(descriptor, on_network=self._file.is_network)
-        elif descriptor.is_open():  # broken off by an exception
+        elif descriptor.is_open():  # an exception interrupted `release`
             fcntl.flock(descriptor.fd, fcntl.LOCK_UN)
             descriptor.close()
         else:
             descriptor.forget()
 
     def is_open(self) -> bool:
-        """Whether the descriptor is open: no other code has closed it, and the lock with it."""
+        """Whether the descriptor is open. If other code has closed it, the lock is lost."""
         return self.descriptor.is_open(on_network=self._file.is_network)
 
     def require_open(self) -> Descriptor:
-        """The descriptor; `NotHeld` if other code has closed it: the number may lead anywhere now."""
+        """The descriptor; `NotHeld` if other code has closed it: its number may be reused by now."""
         descriptor = self.descriptor
         if not descriptor.is_open(on_network=self._file.is_network):
             descriptor.forget()

@@ -1,7 +1,7 @@
-"""`async with lock`: a coroutine waits, a native thread is parked in the kernel for it.
+"""`async with lock`: while a coroutine waits, a native thread is parked in the kernel for it.
 
-The thread exists only while the flock is contended between processes; coroutines and threads of one
-process queue at the lock's gate, without any.
+The thread exists only while processes contend for the flock; coroutines and threads of one process
+queue at the lock's gate, without a thread.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ async def acquire(lock: LeaderLock, hold: Hold, limit: float | None = None) -> b
     """Acquire `lock` without blocking the event loop; cancelling leaves nothing behind.
 
     Args:
-        hold: a new one, which the caller finishes if an exception is raised.
-        limit: the longest wait in seconds; without end if None.
+        hold: a new hold; the caller finishes it if an exception is raised.
+        limit: the longest wait in seconds; None waits without limit.
     """
     gate = lock._own_gate()
     deadline = None if limit is None else time.monotonic() + limit
@@ -53,25 +53,25 @@ async def _park(gate: Gate, hold: Hold, deadline: float | None) -> bool:
     def park() -> None:
         try:
             held = hold.take(limit, wait)
-        except BaseException as error:  # noqa: BLE001  (raised where it is awaited)
+        except BaseException as error:  # noqa: BLE001  (raised in the coroutine that awaits it)
             tell = functools.partial(answer.set_exception, error)
         else:
             tell = functools.partial(answer.set_result, held)
         ended.release()
         try:
             post(loop, lambda: answer.done() or tell(), functools.partial(_leave, gate, hold))
-        except RuntimeError:  # the loop was closed: nobody will ever see the answer
+        except RuntimeError:  # the loop was closed: the answer will never be read
             gate.leave(hold)
 
     thread = None
     try:
-        # Whether it has begun is known so: see `Descriptor`.
+        # By `map`, no signal handler runs between the start and the assignment: see `Descriptor`.
         (thread,) = map(start_new_thread, (park,), ((),))
         return await answer
-    except BaseException:  # cancelled, or the loop is being taken down
+    except BaseException:  # cancelled, or the loop is being closed
         if thread is not None:
             wait.cancel()
-            ended.acquire()  # the thread's last steps: whatever it got is known when the caller goes on
+            ended.acquire()  # wait for the thread's last steps, so that its result is known
         raise
 
 
@@ -104,6 +104,6 @@ async def _enter(gate: Gate, hold: Hold, limit: float | None) -> bool:
 
 
 def _leave(gate: Gate, hold: Hold) -> None:
-    """The loop was closed with the news unread: nobody will ever have the lock by this wait."""
+    """Leave the gate: the loop was closed, so the coroutine of this wait will never run again."""
     if not hold.is_held:
         gate.leave(hold)

@@ -1,9 +1,9 @@
-"""Where a lock lies that has only a name: in a directory that depends on the user alone.
+"""The directory of locks that have only a name: the choice depends on the user alone.
 
-Not on a login (/run/user/UID goes when the last session ends), on XDG_RUNTIME_DIR or TMPDIR, which a
-shell has and cron has not. The order of the places is that of what can happen to them: nothing cleans
-/run/leaderlock and /run/lock by age, /var/tmp is cleaned after 30 days, /tmp after 10. logind empties
-/dev/shm at a user's last logout, but a container with a read-only root may have no other place.
+It does not depend on a login (/run/user/UID is removed when the last session ends), and not on
+XDG_RUNTIME_DIR or TMPDIR, which a shell has and cron has not. The safest place comes first: nothing
+cleans /run/leaderlock and /run/lock by age; /var/tmp is cleaned after 30 days, /tmp after 10. logind
+empties /dev/shm at a user's last logout, but a container with a read-only root may have no other place.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ _OWN = "/run/leaderlock"
 _SHARED = ("/run/lock", "/var/tmp", "/tmp", "/dev/shm")
 
 _NOT_HERE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
-"""What no other user can bring about. After anything else (a full disk, a directory that another user
-was first to make) the next place is not tried: that user could make two locks of one."""
+"""Errors that no other user can cause; after these, the next place is tried. Any other error (a full
+disk, a directory that another user made first) ends the search: that user could split one lock in two.
+"""
 
 
 def named_path(name: str) -> str:
     """The path of the lock called `name`; its directory is made if it is missing.
 
-    It is ``$LEADERLOCK_DIR``, a unit's ``$RUNTIME_DIRECTORY``, or the first usable one of `places`.
+    The directory is ``$LEADERLOCK_DIR``, a unit's ``$RUNTIME_DIRECTORY``, or the first usable one of
+    `places`.
 
     Raises:
         ValueError: the name cannot be a file's name.
@@ -36,7 +38,7 @@ def named_path(name: str) -> str:
 
 
 def require_name(name: str) -> str:
-    """The name itself, if it can be a file's name; else ValueError, or TypeError if it is no text."""
+    """Return the name if it can be a file's name; raise ValueError, or TypeError if it is no text."""
     if not isinstance(name, str):
         raise TypeError(f"name must be text, not {name!r}")
     if not name or "/" in name or not name.isprintable() or name.startswith(".") or len(name) > 100:
@@ -48,18 +50,18 @@ def require_name(name: str) -> str:
 
 
 def places(user: int) -> list[str]:
-    """Where the named locks of a user may lie without an environment variable, in this order."""
+    """The directories for a user's named locks if no environment variable is set, in order."""
     return [_OWN, *(f"{shared}/leaderlock-{user}" for shared in _SHARED)]
 
 
 def lock_directory() -> str:
-    """The private directory in which the locks lie that have a name; made if it is missing."""
+    """The private directory of the named locks; made if it is missing."""
     with open_lock_directory() as directory:
         return directory.path
 
 
 def open_lock_directory() -> Directory:
-    """The same, open.
+    """Open the private directory of the named locks; make it if it is missing.
 
     Raises:
         UnsafeLockFile, LockFileUnusable: as for `named_path`.
@@ -73,9 +75,10 @@ def open_lock_directory() -> Directory:
 
 
 def _private_or_inside(runtime: str) -> Directory:
-    """Systemd makes the directory 0755 unless told otherwise; then ours lies inside it.
+    """Open the unit's runtime directory if it is private, or a private directory inside it.
 
-    With ``DynamicUser=`` it may be a symlink into /run/private, which root has made.
+    Systemd makes a runtime directory with mode 0755, unless the unit sets another one. With
+    ``DynamicUser=`` the directory may be a symlink into /run/private, made by root.
     """
     try:
         directory = open_trusted(runtime, follow=True)
@@ -89,7 +92,7 @@ def _private_or_inside(runtime: str) -> Directory:
     directory.close()
     if status.st_uid == os.geteuid() and not status.st_mode & 0o022:
         return open_private(os.path.join(runtime, "leaderlock"))
-    return open_private(os.path.realpath(runtime))  # raises, and says why
+    return open_private(os.path.realpath(runtime))  # raises an error with the reason
 
 
 def _first_usable() -> Directory:
@@ -119,13 +122,13 @@ def _first_usable() -> Directory:
 
 
 def _open_place(place: str) -> Directory | None:
-    """A place, made if it is missing; None for root's /run/leaderlock and another user."""
+    """Open a place, made if it is missing; None for /run/leaderlock if it is another user's."""
     user = os.geteuid()
     if place == _OWN:
         try:
             if os.lstat(place).st_uid != user:
                 return None
-        except OSError:  # ENOENT: it can be made, perhaps
+        except OSError:  # ENOENT: perhaps `open_private` can make it
             pass
     directory = open_private(place)
     try:

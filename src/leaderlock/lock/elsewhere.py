@@ -1,4 +1,4 @@
-"""Warns where a lock of the same user and name is held in another place: the two exclude nobody."""
+"""Warns if this user holds a lock of the same name elsewhere: the two do not exclude each other."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _DECIDING = ("LEADERLOCK_DIR", "RUNTIME_DIRECTORY")
 
 
 def directories_of_this_user() -> list[str]:
-    """Where a lock of this user's may lie that has a name: by the environment, without it, and of old.
+    """All directories that may have named locks of this user, with or without environment variables.
 
-    Version 0.1.0 went by XDG_RUNTIME_DIR and TMPDIR.
+    They include those of version 0.1.0, which used XDG_RUNTIME_DIR and TMPDIR.
     """
     user = os.geteuid()
     chosen = [
@@ -57,18 +57,18 @@ def warn_of_rivals(name: str, path: str) -> None:
 
 
 def _holder(other: str, path: str) -> int | None:
-    """The process that holds the lock of another file, if it is another file."""
+    """The process that holds the lock of `other`; None if no process does, or `other` is `path`."""
     try:
         if os.lstat(other).st_uid != os.geteuid():
             return None
         fd = os.open(other, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except (OSError, AttributeError):  # ENOENT, as a rule; EACCES; a system without O_PATH
+    except (OSError, AttributeError):  # mostly ENOENT; EACCES; a system without O_PATH
         return None
     try:
         if os.path.exists(path) and os.path.samestat(os.fstat(fd), os.lstat(path)):
             return None
         entries = queue_on(*place_of(fd))
-    except OSError:  # it has gone meanwhile
+    except OSError:  # the file was removed meanwhile
         return None
     finally:
         os.close(fd)

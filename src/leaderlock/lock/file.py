@@ -1,6 +1,6 @@
-"""The file that is locked: opened safely, never truncated, never removed, and known again.
+"""The lock's file: opened safely, never truncated, never removed, and recognized when opened again.
 
-`LockFile` is a path; memoryfile.py has the one that needs no writable file system. `Hold` locks either.
+`LockFile` has a path; the file in memory_file.py needs no writable file system. `Hold` locks both.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     OnNetworkFilesystem = Literal["refuse", "warn", "allow"]
     Settings = tuple[str | None, str | None, int, OnNetworkFilesystem]
 
-# O_NONBLOCK: a lease on the file (fcntl(2), F_SETLEASE) would else block the open. O_NOCTTY and the
-# look before the open keep a device or FIFO, named by mistake, from being touched at all.
+# O_NONBLOCK: without it, a lease on the file (fcntl(2), F_SETLEASE) would block the open. O_NOCTTY and
+# the lstat before the open make sure that a device or FIFO, named by mistake, is not touched at all.
 _FLAGS = 0
 for _flag in ("O_RDWR", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY"):
     _FLAGS |= getattr(os, _flag, 0)
 _NOATIME: int = getattr(os, "O_NOATIME", 0)
-"""Reading costs no write of the inode then; for the file's owner only."""
+"""With O_NOATIME, a read does not write the inode; only the file's owner may use the flag."""
 
 
 def write_record(fd: int, content: bytes, path: str) -> None:
@@ -47,16 +47,16 @@ def write_record(fd: int, content: bytes, path: str) -> None:
 
 
 class LockedFile:
-    """What a lock knows of its file in this process.
+    """What this process knows about a lock's file.
 
     Attributes:
-        has_path: whether it can be deleted or replaced.
-        is_named: whether it was asked for by its name, rather than by a path.
-        is_network: whether its server may give the lock up without a word.
+        has_path: whether the file can be deleted or replaced.
+        is_named: whether the lock was given by a name, rather than by a path.
+        is_network: whether a file server may drop the lock without a notice.
         last_written: the record that this process wrote last, and its term.
-        last_read: the record that this process read last as it began to wait.
-        last_seen: the greatest term of those that it read before that one.
-        lease: seconds, of who is to lead by it; for the history.
+        last_read: the record that this process read last, when it began to wait.
+        last_seen: the greatest term that this process read before `last_read`.
+        lease: the lease in seconds of this process's candidate; for the history.
         journalled: the last term whose end this process has written into the history.
     """
 
@@ -68,7 +68,7 @@ class LockedFile:
     last_seen = 0
 
     def open(self, descriptor: Descriptor) -> None:
-        """Open it: a new description in every call."""
+        """Open the file: each call makes a new open file description."""
         raise NotImplementedError
 
     def require_usable(self) -> None:
@@ -80,7 +80,7 @@ class LockedFile:
             descriptor.close()
 
     def remember(self, content: bytes) -> None:
-        """Keep a record, to go on from if the file is cut short; it is looked into only then."""
+        """Keep a record, so that the terms go on if the file is cut short; it is decoded only then."""
         if self.last_read:
             self.last_seen = max(self.last_seen, greatest_term(self.last_read))
         self.last_read = content
@@ -90,7 +90,7 @@ class LockedFile:
 
 
 class LockFile(LockedFile):
-    """A path; namedfile.py has the one that is asked for by its name."""
+    """A lock file given by its path; named_file.py has the file given by a name."""
 
     is_named = False
 
@@ -113,17 +113,17 @@ class LockFile(LockedFile):
         self._given = "" if path is None else _absolute(path)
         self._seen = False
         self._flags = _FLAGS | _NOATIME
-        self._opens = openings(self._given, self._flags)  # once: it is a part of each cycle
+        self._opens = openings(self._given, self._flags)  # made once, used in each acquisition
         self.name = _stem(self.path) if name is None else name
         self.label = host_and_name(self.name)
 
     def settings(self) -> Settings:
-        """What another process needs to make the same."""
+        """The arguments with which another process makes the same lock file."""
         return self._given, None, self._mode, self._on_network_filesystem
 
     @property
     def path(self) -> str:
-        """Where it lies."""
+        """The path of the file."""
         return self._given
 
     @property
@@ -132,15 +132,15 @@ class LockFile(LockedFile):
         return f"path={self.path!r}"
 
     def open(self, descriptor: Descriptor, reach: str = "") -> None:
-        """Open it, making it if it is missing: a new description in every call.
+        """Open the file, and make it if it is missing: each call makes a new open file description.
 
         Args:
-            descriptor: it is opened; whoever has it closes it, whatever is raised here.
-            reach: a path that leads to the file, if not its own.
+            descriptor: the descriptor to open; its owner closes it, whatever is raised here.
+            reach: a path by which to open the file, if not the file's own path.
 
         Raises:
-            UnsafeLockFile: it is a symlink, not a regular file, or neither ours nor root's.
-            NetworkFilesystem: it lies on one, and that was to be refused.
+            UnsafeLockFile: the path is a symlink, not a regular file, or neither ours nor root's.
+            NetworkFilesystem: the file is on a network file system, and the settings refuse that.
             LockFileUnusable: the system refused.
         """
         path = self._given or self.path
@@ -149,9 +149,8 @@ class LockFile(LockedFile):
         try:
             while descriptor.fd < 0:
                 try:
-                    # Looked at before it is first opened, since opening a device may act on it; and
-                    # opened without O_CREAT, which fs.protected_regular refuses in /tmp on files of
-                    # others.
+                    # lstat before the first open, since opening a device may act on the device. Open
+                    # without O_CREAT, which fs.protected_regular refuses in /tmp on others' files.
                     if not self._seen:
                         status = os.lstat(reach)
                         if status.st_mode & _FORMAT != stat.S_IFREG or status.st_uid != os.geteuid():
@@ -171,7 +170,7 @@ class LockFile(LockedFile):
             if error.errno == errno.ELOOP:
                 raise not_regular(stat.S_IFLNK, path) from error
             raise unusable(error, "open the lock file", path) from error
-        # The common case without a call, here as above: see `Hold`.
+        # Here and before the open, the common case needs no call: see `Hold`.
         if status.st_mode & _FORMAT != _REGULAR or (status.st_uid and status.st_uid != os.geteuid()):
             _require_safe(status, path)
         self._seen = True
@@ -179,12 +178,12 @@ class LockFile(LockedFile):
             self._require_local(descriptor)
 
     def _create(self, path: str, descriptor: Descriptor) -> os.stat_result:
-        """A new file; none is open if another process was faster."""
+        """Make the file and open it; nothing is open afterwards if another process made it first."""
         try:
             status = descriptor.open(path, _FLAGS | _NEW, self._mode)
         except FileExistsError:
             return descriptor.status
-        if stat.S_IMODE(status.st_mode) != self._mode:  # the umask took some of it
+        if stat.S_IMODE(status.st_mode) != self._mode:  # the umask removed some bits
             os.fchmod(descriptor.fd, self._mode)
         return status
 
@@ -192,7 +191,7 @@ class LockFile(LockedFile):
         """Whether the path still names the file with this fstat(2).
 
         Raises:
-            LockFileUnusable: the system does not let us look.
+            LockFileUnusable: the system refuses lstat(2).
         """
         path = self._given or self.path
         try:
@@ -204,7 +203,7 @@ class LockFile(LockedFile):
         return now.st_ino == status.st_ino and now.st_dev == status.st_dev
 
     def open_for_reading(self) -> int | None:
-        """Open it to read the record, whoever owns it; None if it is missing. Not registered."""
+        """Open the file of any owner to read its record; None if it is missing. Not registered."""
         path = self.path
         try:
             if not stat.S_ISREG((status := os.lstat(path)).st_mode):
@@ -231,13 +230,13 @@ class LockFile(LockedFile):
         if self._on_network_filesystem == "refuse":
             raise NetworkFilesystem(text)
         log().warning(text)
-        self._on_network_filesystem = "allow"  # said once
+        self._on_network_filesystem = "allow"  # warn only once
 
 
 _NEW = os.O_CREAT | os.O_EXCL
 _FORMAT = stat.S_IFMT(0o177777)
 _REGULAR = stat.S_IFREG
-# At the import, and so before the fork of a server: each worker would copy 100 KiB of pages for it.
+# Called at import, before a server forks: in each worker the call would copy 100 KiB of pages.
 _local_devices = local_devices()
 
 

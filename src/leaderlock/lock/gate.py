@@ -1,11 +1,11 @@
-"""The queue of one process: of its threads and coroutines, one at a time goes on to the flock.
+"""The queue of one process: its threads and coroutines go on to the flock one at a time.
 
-A lock of the ``threading`` kind would do for threads, but a wait for one cannot be called off and a
-coroutine cannot wait for it. Places are handed over in the order of arrival.
+A `threading.Lock` would be enough for threads, but a wait for one cannot be cancelled, and a coroutine
+cannot wait for one. Places are handed over in the order of arrival.
 
-Each acquisition has its `Hold` from before it enters until after it has left, and `leave` does what is
-left to do for it, wherever it stands: so an exception that a signal handler raises at any instant
-(KeyboardInterrupt) neither leaves the gate shut for good nor opens it for two.
+Each acquisition has its `Hold` from before it enters until after it has left, and `leave` does the
+remaining steps from any point. So an exception that a signal handler raises at any instant
+(KeyboardInterrupt) neither leaves the gate shut for good nor admits two holders.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """Let one in at a time.
+    """Admits one hold at a time.
 
     Attributes:
-        inside: the one that is in, or None.
-        mutex: guards everything here.
+        inside: the hold that is inside, or None.
+        mutex: guards all attributes of the gate.
     """
 
     __slots__ = ("_queue", "_unwoken", "inside", "mutex")
 
     def __init__(self) -> None:
-        # RLock, since a signal handler may leave or enter while the main thread is half way in.
+        # RLock: a signal handler may leave or enter while the main thread is just entering.
         self.mutex = RLock()
         self._queue: list[Hold] = []
         self.inside: Hold | None = None
-        self._unwoken: Hold | None = None  # it has been let in, and does not know yet
+        self._unwoken: Hold | None = None  # admitted, but not woken yet
 
     def try_enter(self, hold: Hold) -> bool:
-        """Enter if nobody is inside, but one whose lock is lost."""
+        """Enter if the gate is empty, or if the hold inside has lost its lock."""
         with self.mutex:
             if self.inside is not None:
                 self._expel_lost()
@@ -46,9 +46,9 @@ class Gate:
             return True
 
     def enter(self, hold: Hold, timeout: float | None, wait: Wait | None) -> bool:
-        """Enter, blocking natively; False after `timeout` seconds or when `wait` is called off.
+        """Enter, blocking natively; False after `timeout` seconds or when `wait` is cancelled.
 
-        A green thread waits by its hub, unless it has a `wait`: the one inside may be another green
+        A green thread without a `wait` waits in its hub: the hold inside may belong to another green
         thread of the same hub.
         """
         hub = None
@@ -63,7 +63,7 @@ class Gate:
         def wake() -> None:
             try:
                 signal.release()
-            except RuntimeError:  # granted and called off at the same moment: it is awake already
+            except RuntimeError:  # granted and cancelled at the same moment: already awake
                 return
 
         hold.wake = wake
@@ -77,7 +77,7 @@ class Gate:
         return self.inside is hold
 
     def join(self, hold: Hold) -> bool:
-        """Enter at once (True), or queue up and be woken later."""
+        """Enter at once (True), or queue up (False): `hold.wake` is called later."""
         with self.mutex:
             if self.try_enter(hold):
                 return True
@@ -85,7 +85,7 @@ class Gate:
             return False
 
     def mend(self) -> None:
-        """Have the record mended, unless the lock is just being released: the next one writes then.
+        """Mend the record, unless the lock is just being released: the next holder then writes its own.
 
         Raises:
             NotHeld: other code has closed the descriptor.
@@ -95,16 +95,16 @@ class Gate:
                 self.inside.mend()
 
     def _expel_lost(self) -> None:
-        """Take out a holder whose descriptor other code has closed, and the lock with it."""
+        """Remove the hold inside if other code has closed its descriptor: its lock is lost."""
         inside = self.inside
         if inside is not None and inside.is_held and not inside.is_open():
             inside.is_held = False
             self.leave(inside)
 
     def leave(self, hold: Hold) -> None:
-        """Let go of all that the hold has: the flock, and its place inside or in the queue.
+        """Release all that the hold has: the flock, and its place inside or in the queue.
 
-        If an exception breaks it off, the next call of anybody goes on with it.
+        If an exception interrupts this, the next call, for any hold, does the remaining steps.
         """
         with self.mutex:
             if hold.descriptor.fd >= 0:
@@ -122,5 +122,5 @@ class Gate:
             unwoken = self._unwoken
             if unwoken is not None:
                 unwoken.wake()
-                if self._unwoken is unwoken:  # or it has left at once, and another one was let in
+                if self._unwoken is unwoken:  # not if it left at once and another hold was admitted
                     self._unwoken = None

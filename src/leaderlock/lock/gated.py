@@ -1,11 +1,12 @@
-"""How a lock is acquired and released in one process: who owns what, from which instruction to which.
+"""Acquiring and releasing a lock in one process, with an owner for each hold at every instruction.
 
-An acquisition is a `Hold`, which has its descriptor before this is opened. The frame that has made the
-hold owns it until it sets `is_held`, as its last step; the gate owns it then, for the lock's object.
-Whoever sets `is_held` to False owns it until it has left the gate. Each owner lets go of the hold
-whatever is raised, and each step of that can be repeated. If a signal handler raises once more
-meanwhile, a native thread goes on, where no handler is ever called. To start it is the first step then,
-and a single call of C code: CPython calls no handler before that.
+An acquisition is a `Hold`, which has its descriptor before the descriptor is opened. The frame that has
+made the hold owns it until the frame sets `is_held`, as its last step; then the gate owns the hold, for
+the lock's object. The code that sets `is_held` to False owns the hold until the hold has left the gate.
+Each owner releases the hold whatever is raised, and each step of the release can be repeated. If a
+signal handler raises again during the release, a native thread continues: no handler ever runs there.
+The start of that thread is then the first step, and a single call of C code: CPython calls no handler
+before it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _adoption = allocate_lock()
 
 
 class Gated:
-    """A file's lock, and the gate by which the threads of this process come to it one at a time."""
+    """A file's lock, and the gate that admits the threads of this process one at a time."""
 
     _file: LockFile | MemoryFile
 
@@ -47,36 +48,36 @@ class Gated:
         descriptors.adopt()
         if (
             threads_are_green()
-        ):  # before a fork, a change of user or a wait: green threads wait by these
+        ):  # import before a fork, a change of user or a wait: green threads need it to wait
             import leaderlock.kernel.offload  # noqa: F401, PLC0415
         self._file = file
         self._gate = Gate()
         self._pid = os.getpid()
 
     def _own_gate(self) -> Gate:
-        """The gate; after a fork, with or without Python's at-fork handlers, a new one, unheld."""
+        """The gate; after a fork, with or without Python's at-fork handlers, a new and empty one."""
         if self._pid != os.getpid():
             with _adoption:
                 if self._pid != os.getpid():
-                    if descriptors.owner_pid != os.getpid():  # no at-fork handlers: see there
+                    if descriptors.owner_pid != os.getpid():  # no at-fork handlers ran
                         descriptors.adopt()
                     self._gate = Gate()
                     self._pid = os.getpid()
         return self._gate
 
     def _acquire(self, limit: float | None, wait: Wait | None, hold: Hold | None = None) -> bool:
-        """Acquire it.
+        """Acquire the lock.
 
         Args:
-            limit: the longest wait in seconds; None without end, 0 for none at all.
-            wait: by which it can be called off.
-            hold: a new one, of a caller who wants to know in the end what has become of it.
+            limit: the longest wait in seconds; None waits without limit, 0 does not wait.
+            wait: allows another thread to cancel the wait.
+            hold: a new hold, for a caller that must know the hold's state after an exception.
         """
         gate = self._gate if self._pid == os.getpid() else self._own_gate()
         if hold is None:
             hold = Hold(self._file)
         try:
-            with gate.mutex:  # as `Gate.try_enter` does, without a call: see `Hold`
+            with gate.mutex:  # the steps of `Gate.try_enter`, without a call: see `Hold`
                 enters = gate.inside is None
                 if enters:
                     gate.inside = hold
@@ -101,11 +102,11 @@ class Gated:
         return False
 
     def _release(self, how: str, only: Hold | None = None) -> None:
-        """Release it.
+        """Release the lock.
 
         Args:
-            how: what the history says of it.
-            only: nothing is released unless it is held by this one.
+            how: the reason for the end, for the history.
+            only: release the lock only if this hold has it.
         """
         gate = self._gate if self._pid == os.getpid() else self._own_gate()
         hold = None
@@ -129,17 +130,17 @@ class Gated:
             raise
 
     def _finish(self, hold: Hold | None) -> None:
-        """Let go of what an acquisition has, however far it has come; again, if it was broken off.
+        """Release whatever an acquisition has, at any stage; repeatable if interrupted.
 
-        Whoever calls it calls it again, in a native thread, if this raises: a function for that could
-        be broken off as it begins.
+        If this raises, the caller calls it again in a native thread. The caller does so inline: a
+        helper function could be interrupted as it begins.
         """
         gate = self._own_gate()
         if hold is not None:
             if hold.is_held:
                 try:
                     self._release("released", hold)
-                except NotHeld:  # it was released; or the descriptor was closed by other code
+                except NotHeld:  # it was released, or other code has closed the descriptor
                     pass
             else:
                 gate.leave(hold)

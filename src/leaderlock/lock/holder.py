@@ -1,4 +1,4 @@
-"""Who holds a lock and who waits: the kernel's table first, and what the file's record adds to it."""
+"""The holder and the waiters of a lock: from the kernel's table, with details from the record."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Standing:
-    """Who holds a lock, and who waits for it, at one moment.
+    """The holder of a lock and the waiters for it, at one moment.
 
     Attributes:
-        holder: None if nobody holds it.
-        waiting: the process IDs of those in the queue, in its order.
+        holder: None if no process holds the lock.
+        waiting: the process IDs of the queue, in its order.
     """
 
     __slots__ = ("holder", "waiting")
@@ -36,7 +36,7 @@ class Standing:
 
 
 def open_for_reading(lock: LeaderLock) -> int | None:
-    """A new descriptor of a lock's file, for the caller to close; None if there is no file yet."""
+    """A new descriptor of a lock's file, which the caller closes; None if there is no file yet."""
     return lock._file.open_for_reading()
 
 
@@ -46,7 +46,7 @@ def standing(lock: LeaderLock) -> Standing | None:
 
 
 def standing_of(file: LockFile | MemoryFile) -> Standing | None:
-    """Who holds and who waits; None if nobody has made the file yet.
+    """The holder and the waiters; None if the file does not exist yet.
 
     Raises:
         Unsupported: this system has no ``/proc/locks``.
@@ -68,7 +68,7 @@ def standing_of(file: LockFile | MemoryFile) -> Standing | None:
 
 
 def _record(pid: int, fields: dict[str, Any] | None) -> Record:
-    # A lock taken by flock(1) or another program leaves the record of the holder before.
+    # A lock taken by flock(1) or another program leaves the previous holder's record in the file.
     if fields is None or fields["pid"] not in (pid, pid_in_its_namespace(pid)):
         return Record(pid, None, None, None, None)
     return Record(pid, fields["term"], fields["since"], fields["host"], fields["name"])

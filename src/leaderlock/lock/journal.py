@@ -1,10 +1,10 @@
 """The history's part of the lock file: a ring of slots behind the record, one for a term.
 
-A slot is a copy of the term's record, and a tail that says what the record does not. It is written once
-an elected leader's task has begun, when it beats, and at the end of every term. Where that did not
-happen, as the holder was killed, the next one writes it from the record, before it writes its own: so
-every term that was ever used is kept, whatever instant its holder was killed at. Nothing is decided by
-it: where a slot cannot be written (a full disk), the leader leads all the same.
+A slot is a copy of the term's record, and a tail with further facts. An elected leader writes the slot
+after its task has begun, when the task beats, and at the end of every term. If a holder was killed
+before it wrote the slot, the next holder writes that slot from the record, before it writes its own
+record: so every term that was ever used is kept, at whatever instant its holder was killed. No decision
+depends on the history: a leader leads even if it cannot write the slot (a full disk).
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from struct import Struct
 from leaderlock.lock import record
 
 TERMS = 500
-"""So many terms are kept."""
+"""Number of terms that the history keeps."""
 
 AT_ONCE = 0.01
-"""Seconds that a free lock may take to be had; who waits longer takes over from somebody else."""
+"""Seconds: a free lock is acquired within this time; a longer wait means a takeover from another."""
 
 AS_RECORDED = -1.0
-"""In a slot, in place of the seconds waited: these, and the lease, are as the record says."""
+"""A slot has this in place of the seconds waited if the record has these and the lease."""
 
 _TAIL = Struct("<dddd16s")
 _CHECKSUM_SIZE = 4
 _TAIL_END = record.COPY_SIZE + 2 * (_TAIL.size + _CHECKSUM_SIZE)
 SLOT_SIZE = 512
-"""So that none lies across two pages: SIGKILL can break off a write(2) between them."""
+"""Bytes: no slot crosses a page boundary, at which SIGKILL can interrupt a write(2)."""
 
 SIZE = record.SIZE + TERMS * SLOT_SIZE
-"""Bytes that a lock file may grow to."""
+"""Largest size of a lock file, in bytes."""
 
 
 def place_of(term: int) -> int:
-    """Where in the file the term's slot begins."""
+    """The offset in the file at which the term's slot begins."""
     return record.SIZE + term % TERMS * SLOT_SIZE
 
 
@@ -51,20 +51,20 @@ def slot(
 
     Args:
         content: the record.
-        waited: for how many seconds the leader had waited for the lock.
-        lease: seconds, if there is one.
-        beat: when it last said that it lives, in seconds since the epoch; 0 if it has not yet.
-        until: when it gave the lock up; 0 while it leads.
-        ended: how: ``resigned``, for example.
+        waited: seconds for which the leader had waited for the lock.
+        lease: seconds; None without a lease.
+        beat: time of the leader's last beat, in seconds since the epoch; 0 before the first beat.
+        until: time of the release, in seconds since the epoch; 0 while the leader leads.
+        ended: the reason for the end: ``resigned``, for example.
     """
     tail = _TAIL.pack(waited, lease or 0, beat, until, ended.encode())
-    # In hexadecimal digits: the file stays a text.
+    # Hexadecimal digits keep the file a text.
     whole = hexlify(tail + crc32(tail).to_bytes(_CHECKSUM_SIZE, "little"))
     return content[: record.COPY_SIZE] + whole + b"\n"
 
 
 def read_tail(content: bytes) -> tuple[float, float | None, float, float, str] | None:
-    """What `slot` was given behind the copy; None if it is not whole, or nothing that `slot` writes."""
+    """The arguments of `slot` after `content`; None if the tail is damaged, or not made by `slot`."""
     try:
         whole = bytes.fromhex(content[record.COPY_SIZE : _TAIL_END].decode("ascii"))
     except ValueError:
@@ -73,7 +73,7 @@ def read_tail(content: bytes) -> tuple[float, float | None, float, float, str] |
     if len(tail) != _TAIL.size or checksum != crc32(tail).to_bytes(_CHECKSUM_SIZE, "little"):
         return None
     waited, lease, beat, until, ended = _TAIL.unpack(tail)
-    # NaN, say, or a terminal's commands: anybody can make the checksum fit.
+    # Anybody can write a slot with a right checksum, with NaN, or with escape sequences for a terminal.
     text = ended.rstrip(b"\0").decode("latin-1")
     if not (text.isascii() and text.isprintable()):
         return None
@@ -84,7 +84,7 @@ def read_tail(content: bytes) -> tuple[float, float | None, float, float, str] |
 
 
 def archive(fd: int, content: bytes, term: int) -> None:
-    """Write the slot of a term whose holder did not, from the record that it has left.
+    """Write the slot of a term whose holder has not written it, from the record that the holder left.
 
     Raises:
         OSError: the slot cannot be written.

@@ -1,9 +1,9 @@
 """`LeaderLock`: an exclusive flock(2) with a queue that the kernel keeps, and a fencing token.
 
-The guarantee: while `locked` answers True in this process, nobody else holds the lock on the file that
-the path named when it was acquired. The kernel drops it when the process ends, however it ends. The
-caller's duty: nobody removes the file while it is in use (`check` tells if somebody did), and effects
-that may outlive the process are fenced by `term`.
+The guarantee: while `locked` answers True in this process, no other process holds the lock on the file
+that the path named at the acquisition. The kernel drops the lock when the process ends, for any reason.
+The caller's duty: do not let the file be removed while it is in use (`check` detects a removal), and
+fence effects that may outlive the process by `term`.
 """
 
 from __future__ import annotations
@@ -36,24 +36,25 @@ class LeaderLock(Gated):
     """An exclusive lock between processes, which behaves as `threading.Lock` between threads.
 
     A waiter costs no wakeups, with or without a timeout, and waiters are served in the order of their
-    arrival. When the holder dies, of SIGKILL too, the next one runs within a few milliseconds. A
+    arrival. When the holder dies, also by SIGKILL, the next one runs within a few milliseconds. A
     forked child does not hold its parent's lock, does not keep it alive and does not release it; an
-    exec'ed program does not inherit it. The object may be made before a fork and used after it.
-    Pickled, it is its path or name and its settings; whoever unpickles it does not hold it.
+    exec'ed program does not inherit it. The object may be made before a fork and used after the fork.
+    A pickle consists of the path or name and the settings; the process that unpickles it does not hold
+    the lock.
 
     Args:
         path: the lock file; made if it is missing, in a directory that must exist; never removed.
-        name: in place of a path: a file of that name in ``$LEADERLOCK_DIR``, or in a unit's
+        name: in place of `path`: the name of a file in ``$LEADERLOCK_DIR``, or in a unit's
             ``$RUNTIME_DIRECTORY``, or in the first usable one of ``/run/leaderlock`` (root's) and
             ``leaderlock-<uid>`` in ``/run/lock``, ``/var/tmp`` and ``/tmp``.
         mode: the permissions of a file that is made here, whatever the umask.
         on_network_filesystem: where flock may not exclude other machines, ``"refuse"`` raises
             `NetworkFilesystem`, ``"warn"`` logs, ``"allow"`` does nothing.
-        timeout: the longest wait of ``with`` and ``async with``, in seconds; they raise `LockTimeout`
-            after that. -1 waits without limit. `acquire` has a timeout of its own.
+        timeout: the longest wait of ``with`` and ``async with``, in seconds; a longer one raises
+            `LockTimeout`. -1 waits without limit. `acquire` has a timeout of its own.
 
     Raises:
-        TypeError, ValueError, OverflowError: an argument is not of its form.
+        TypeError, ValueError, OverflowError: an argument has a wrong type or value.
         Unsupported: this system has no flock (Windows).
     """
 
@@ -72,10 +73,10 @@ class LeaderLock(Gated):
 
     @classmethod
     def anonymous(cls, *, name: str = "leaderlock") -> LeaderLock:
-        """A lock without a path, for the processes forked from this one after it was made.
+        """A lock without a path, for processes that are forked from this one after the lock was made.
 
-        It lies in memory (memfd_create(2)): it needs no writable file system, and nothing can delete
-        it. Other programs cannot find it, nor can a server that has exec'ed itself anew.
+        The lock's file is in memory (memfd_create(2)): it needs no writable file system, and nothing
+        can delete it. Other programs cannot find it; a server that has exec'ed itself cannot either.
 
         Raises:
             Unsupported: this system is not Linux.
@@ -87,7 +88,7 @@ class LeaderLock(Gated):
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Acquire the lock, waiting for it as `threading.Lock.acquire` does.
 
-        A green thread of gevent or eventlet waits by its hub, which runs on.
+        A green thread of gevent or eventlet waits in its hub, which runs on.
 
         Args:
             blocking: whether to wait at all.
@@ -105,16 +106,16 @@ class LeaderLock(Gated):
         return self._acquire(limit_of(blocking, timeout), None)
 
     def release(self) -> None:
-        """Release the lock; any thread of the process may.
+        """Release the lock; any thread of the process may call this.
 
         Raises:
-            NotHeld: it is not held by this object in this process.
+            NotHeld: this object does not hold the lock in this process.
             LockFileUnusable: the record was overwritten and cannot be mended. The lock is free.
         """
         self._release("released")
 
     def locked(self) -> bool:
-        """Whether this object holds the lock in this process; not if other code has closed it."""
+        """Whether this object holds the lock in this process; False if other code has closed it."""
         hold = self._gate.inside
         return hold is not None and hold.is_held and self._pid == os.getpid() and hold.is_open()
 
@@ -127,9 +128,9 @@ class LeaderLock(Gated):
 
     @property
     def term(self) -> int:
-        """The fencing token: greater by one at each acquisition by anyone; `NotHeld` unless held.
+        """The fencing token: each acquisition, by any process, adds one; `NotHeld` unless held.
 
-        It never repeats and never goes back as long as the file lives.
+        The token never repeats and never goes back as long as the file exists.
         """
         return self._current().term
 
@@ -137,7 +138,7 @@ class LeaderLock(Gated):
         """Make sure that the path still names the file that is locked.
 
         Raises:
-            LockFileReplaced: it does not, and somebody else may hold a lock on what it names now.
+            LockFileReplaced: it does not; another process may hold the lock of the file there now.
             NotHeld: the lock is not held, or other code has closed its descriptor.
         """
         if not self._current().is_current():
@@ -147,10 +148,10 @@ class LeaderLock(Gated):
             )
 
     def holder(self) -> Record | None:
-        """Who holds the lock, or None: any process may ask, and disturbs nobody.
+        """The holder of the lock, or None. Any process may ask; the call does not affect the lock.
 
-        The kernel's lock table decides; the file only adds to it. Holders in a PID namespace that
-        cannot be seen from here (another container's) are not shown by the kernel.
+        The kernel's lock table decides; the file only adds details. The kernel does not show holders in
+        a PID namespace that is not visible from here (another container's).
         """
         standing = self._standing()
         return None if standing is None else standing.holder
@@ -164,7 +165,7 @@ class LeaderLock(Gated):
         return self._file.path
 
     def fileno(self) -> int:
-        """The locked descriptor, for the time that the lock is held; else `NotHeld` is raised."""
+        """The locked descriptor, valid while the lock is held; raises `NotHeld` if it is not held."""
         return self._current().fd
 
     def __enter__(self) -> LeaderLock:
@@ -172,13 +173,13 @@ class LeaderLock(Gated):
 
         Raises:
             LockTimeout: the timeout has passed.
-            LeaderLockError: as `acquire` does.
+            LeaderLockError: for the reasons of `acquire`.
         """
         hold = Hold(self._file)
         try:
             if self._acquire(self._limit, None, hold):
                 return self
-        except BaseException:  # a signal handler's, perhaps just when the lock was acquired
+        except BaseException:  # of a signal handler, perhaps just after the acquisition
             try:
                 self._finish(hold)
             except BaseException:
@@ -190,7 +191,7 @@ class LeaderLock(Gated):
     __exit__ = Leaving()
 
     async def __aenter__(self) -> LeaderLock:
-        """`__enter__` without blocking the event loop; cancelling leaves nothing behind."""
+        """Like `__enter__`, without blocking the event loop; cancelling leaves nothing behind."""
         hold = Hold(self._file)
         try:
             if await aio.acquire(self, hold, self._limit):
@@ -215,7 +216,7 @@ class LeaderLock(Gated):
         return self._file.settings(), self._timeout
 
     def __setstate__(self, state: tuple[Settings, float] | Settings) -> None:
-        # Version 0.1 had no timeout: its state is the file's settings alone.
+        # Version 0.1 had no timeout: its state consists of the file's settings.
         settings, timeout = state if len(state) == 2 else (state, -1.0)
         self._begin(lock_file(*settings), timeout)
 

@@ -1,15 +1,15 @@
-"""The end of a `with` block, which no exception of a signal handler may break off.
+"""The end of a `with` block, which no exception of a signal handler may interrupt.
 
-What does not work: a method of Python code. CPython calls signal handlers as a function begins, before
-its first `try`, so a handler that raises then would end the block with the lock held. `threading.Lock`
-has no such instant, since its methods are C code.
+A method of Python code does not work: CPython calls signal handlers as a function begins, before its
+first `try`, so a handler that raises there would end the block with the lock held. `threading.Lock` has
+no such instant, since its methods are C code.
 
-What works: a generator that waits inside a `try` is resumed inside it. `io`'s `__exit__`, which is C
-code and calls `close`, takes the three arguments of a block's end; its `close` resumes the generator.
+A generator works: one that waits inside a `try` is resumed inside the `try`. `io`'s `__exit__` is C
+code, takes the three arguments of a block's end and calls `close`; our `close` resumes the generator.
 The generator is made before the lock is acquired.
 
-Its limits: it holds for `with` and `async with`. `contextlib.ExitStack` is Python code of its own, and
-breaks off at its own instants.
+Limits: the guarantee holds for `with` and `async with`. `contextlib.ExitStack` is Python code, and can
+be interrupted at instants of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class _Exit(io.IOBase):
-    """Any arguments to its `__exit__`, which calls `close`; there is nothing to close otherwise."""
+    """Its `__exit__` takes any arguments and calls `close`; the object itself has nothing to close."""
 
     __slots__ = ("close",)
     closed = True
@@ -39,7 +39,7 @@ def _leave(lock: LeaderLock) -> Generator[None, None, None]:
     hold = None
     try:
         yield
-        hold = lock._gate.inside  # this block's, which nobody else can have released by now
+        hold = lock._gate.inside  # this block's hold, which no other code can have released yet
         lock._release("released")
     except GeneratorExit:  # the block was never entered
         return
@@ -49,18 +49,18 @@ def _leave(lock: LeaderLock) -> Generator[None, None, None]:
         try:
             lock._finish(hold)
         except BaseException:
-            start_new_thread(lock._finish, (hold,))  # no handler is ever called in that one
+            start_new_thread(lock._finish, (hold,))  # no handler ever runs in that thread
             raise
         raise
 
 
 class Leaving:
-    """`__exit__` or `__aexit__` of a lock, or of whatever has a block.
+    """`__exit__` or `__aexit__` of a lock, or of another object that has a block.
 
     Args:
-        result: what it returns, unless the second step yields something.
-        leave: called with the owner before the block is entered: a generator, whose second step ends
-            the block. GeneratorExit says that the block was never entered, or that this is over.
+        result: the result of the method, unless the generator's second step yields a value.
+        leave: called with the owner before the block is entered; returns a generator whose second step
+            ends the block. In it, GeneratorExit means that the block was never entered, or has ended.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Leaving:
 
 
 class Nothing:
-    """What `__aexit__` returns: there is nothing left to wait for."""
+    """The result of `__aexit__`: an awaitable that is done at once."""
 
     def __await__(self) -> Generator[Any, Any, None]:
         return

@@ -1,4 +1,4 @@
-"""How long an acquisition waits at most, by the arguments of `threading.Lock.acquire`."""
+"""The longest wait of an acquisition, from the arguments of `threading.Lock.acquire`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from leaderlock.kernel.threads import TIMEOUT_MAX
 
 
 def limit_of(blocking: bool, timeout: float) -> float | None:
-    """The longest wait in seconds: None without end, 0 for none at all.
+    """The longest wait in seconds: None waits without limit, 0 does not wait.
 
     Raises:
-        TypeError, ValueError, OverflowError: as `threading.Lock.acquire` does.
+        TypeError, ValueError, OverflowError: for the reasons of `threading.Lock.acquire`.
     """
     if timeout == -1:
         return None if blocking else 0
@@ -24,7 +24,7 @@ def limit_of(blocking: bool, timeout: float) -> float | None:
 
 
 def timed_out(path: str, limit: float | None) -> LockTimeout:
-    """The error of a `with` whose time has passed."""
+    """The error of a `with` whose timeout has passed."""
     return LockTimeout(
         f"{path} was not acquired within {limit:g} s: another holder has it (`leaderlock status` shows "
         f"which process); wait for longer, or ask that holder to release"

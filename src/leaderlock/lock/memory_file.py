@@ -12,7 +12,7 @@ from leaderlock.lock.remedies import unusable
 
 
 class MemoryFile(LockedFile):
-    """A file without a path, shared with every process that is forked after it was made."""
+    """A file without a path, shared with every process that is forked after the file was made."""
 
     has_path = False
 
@@ -32,10 +32,10 @@ class MemoryFile(LockedFile):
             raise unusable(error, "make the memory file", self.path) from error
 
     def open(self, descriptor: Descriptor) -> None:
-        """Open it anew: a description of this process's own, which dup(2) or fork(2) do not give."""
+        """Open the file again: the process needs an open file description of its own, not a dup(2)."""
         self._require_descriptor()
         try:
-            # O_NONBLOCK changes nothing for a file: it is a mark by which the descriptor is known.
+            # O_NONBLOCK has no effect on a file: it is a mark by which `Descriptor` recognizes its own.
             flags = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK
             descriptor.open(f"/proc/self/fd/{self._descriptor.fd}", flags)
         except FileNotFoundError as error:
@@ -47,16 +47,16 @@ class MemoryFile(LockedFile):
             raise unusable(error, "open the lock", self.path) from error
 
     def is_current(self, status: os.stat_result) -> bool:
-        """Always: what has no path cannot be replaced."""
+        """Always True: a file without a path cannot be replaced."""
         return True
 
     def open_for_reading(self) -> int | None:
-        """A descriptor to read the record from; not registered."""
+        """A descriptor for reading the record; not registered."""
         self._require_descriptor()
         return os.dup(self._descriptor.fd)
 
     def _require_descriptor(self) -> None:
-        """Other code may have closed the descriptor: the number may lead anywhere now."""
+        """Raise Unsupported if other code has closed the descriptor: its number may be reused."""
         if not self._descriptor.is_open():
             raise Unsupported(
                 f"{self.path} is lost: other code in process {os.getpid()} has closed its descriptor "

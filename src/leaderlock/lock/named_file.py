@@ -1,7 +1,7 @@
-"""A lock file that is asked for by its name: its place is looked up at every try.
+"""A lock file given by a name: its directory is looked up at every try.
 
-The directory may have gone since the last try (a unit's RuntimeDirectory= ends with the unit), and the
-user may be another one (a server drops root).
+Since the last try, the directory may have been removed (a unit's RuntimeDirectory= ends with the unit),
+and the process's user may have changed (a server drops root).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class NamedFile(LockFile):
-    """A name whose path is looked up when it is first needed by a user, and at every `open`."""
+    """A named file; its path is looked up when it is first needed by a user, and at every `open`."""
 
     is_named = True
 
@@ -31,29 +31,29 @@ class NamedFile(LockFile):
         super().__init__(None, name, mode, on_network_filesystem)
 
     def settings(self) -> Settings:
-        """What another process needs to make the same."""
+        """The arguments with which another process makes the same lock file."""
         return None, self.name, self._mode, self._on_network_filesystem
 
     @property
     def path(self) -> str:
-        """Where it was found last, or where it would be."""
+        """The path where the file was found last, or where it would be made."""
         if self._found is None or self._found[0] != os.geteuid():
             self._found = (os.geteuid(), named_path(self.name))
         return self._found[1]
 
     @property
     def shown(self) -> str:
-        """Where it lies, or that no place can be used, for a repr."""
+        """The path, or a note that no place can be used, for a repr."""
         try:
             return super().shown
         except LeaderLockError:
             return f"name={self.name!r} at no usable place"
 
     def open(self, descriptor: Descriptor, reach: str = "") -> None:
-        """Open it in its directory, which is looked up, checked, and made if it is missing.
+        """Open the file in its directory, which is looked up, checked, and made if it is missing.
 
         Raises:
-            LeaderLockError: as `LockFile.open` and `named_path` do.
+            LeaderLockError: for the reasons of `LockFile.open` and `named_path`.
         """
         file = f"{self.name}.lock"
         with open_lock_directory() as directory:
@@ -71,7 +71,7 @@ def lock_file(
     mode: int,
     on_network_filesystem: OnNetworkFilesystem,
 ) -> LockFile:
-    """The file at a path, or of a name: one of the two is given."""
+    """The lock file with this path or this name; the caller gives one of the two."""
     if name is not None:
         return NamedFile(name, mode, on_network_filesystem)
     assert path is not None

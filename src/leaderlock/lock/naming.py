@@ -1,7 +1,7 @@
-"""The default name of a lock: a function's name and, in short, the file that tells programs apart.
+"""The default name of a lock: a function's name, and a checksum of a file's path.
 
-The file counts by its absolute path, with symlinks resolved: the path that Python knows may be relative
-(``gunicorn -c gunicorn.conf``), and two programs in two directories must not share a lock by that.
+The path is absolute, with symlinks resolved. The path that Python knows may be relative (``gunicorn -c
+gunicorn.conf``), and with relative paths two programs in two directories could share a lock.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def function_name(function: Callable[..., object], *, place: str | None = None) 
 
     Args:
         function: a function, a `functools.partial` of one, or any other callable object.
-        place: the absolute path of a file. By default it is the file where the function is defined; of
-            an object that is no function, the file where its class is.
+        place: the absolute path of a file. The default is the file that defines the function or, for
+            an object that is no function, the file of its class.
     """
     while isinstance(function, functools.partial):
         function = function.func
@@ -35,19 +35,19 @@ def function_name(function: Callable[..., object], *, place: str | None = None) 
 
 
 def name_by_caller(function: Callable[..., object]) -> str:
-    """A lock's name for a function, by the file of the code that has called leaderlock."""
+    """A lock's name for a function, from the file of the code that has called leaderlock."""
     return function_name(function, place=file_of_caller())
 
 
 def own_name(function: Callable[..., object], *, caller: str | None = None) -> str:
-    """A lock's name for a function, by the function's own file.
+    """A lock's name for a function, from the function's own file.
 
-    An object that is no function may be of a library's class, as a `HealthReporter` is: then the
-    caller's file tells programs apart.
+    The class of an object that is no function may belong to a library, as for a `HealthReporter`: then
+    the caller's file distinguishes programs.
 
     Args:
         function: as for `function_name`.
-        caller: the caller's file; by default that of the code that has called leaderlock.
+        caller: the caller's file; the default is the file of the code that has called leaderlock.
     """
     inner: object = function
     while isinstance(inner, functools.partial):
@@ -74,7 +74,7 @@ def _file_of(function: object, target: object) -> str:
     if code is not None:
         return _absolute(code.co_filename, getattr(function, "__globals__", {}))
     module = getattr(target, "__module__", None) or ""
-    # A class in a script is one of the module `__main__`, as those of all other scripts are.
+    # The module of a script's class is `__main__` in every script: use the script's file.
     file = getattr(sys.modules.get(module), "__file__", None) if module == "__main__" else None
     return os.path.realpath(file) if file else module
 
@@ -86,7 +86,7 @@ def _absolute(filename: str, namespace: Mapping[str, object]) -> str:
     directory.
     """
     if not os.path.isabs(filename):
-        # The module's file has the same relative path, and the directory may have been changed since.
+        # Use the module's absolute `__file__`: the current directory may have changed since the start.
         file = namespace.get("__file__")
         if isinstance(file, str) and os.path.isabs(file) and file.endswith(os.sep + filename):
             filename = file

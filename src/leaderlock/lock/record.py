@@ -1,9 +1,9 @@
-"""What the lock file says: who leads, since when, and the term, which must survive anything.
+"""The record in the lock file: the leader, the time of its election, and the term.
 
-The file holds the same record twice. Both copies are written by one pwrite(2), the first copy first,
-so that a write that breaks off leaves at least one of them whole; and a term is used only after both
-were written. So whichever single copy is damaged, the larger term of those that are whole is at least
-the last one used, and the next term is that plus one: never a repeat, never a step back.
+The term must survive any crash. The file holds the same record twice. One pwrite(2) writes both copies,
+the first copy first, so an interrupted write leaves at least one copy whole; a term is used only after
+both copies are written. So if one copy is damaged, the larger term of the whole copies is at least the
+last term used. The next term is that number plus one: it never repeats and never goes back.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ _TERM_START = _CRC_END + len(b' {"term":')
 _FORM = ("term", "pid", "since", "host", "name")
 _FORM_OF_MORE = ("waited", "lease")
 _LAST_TERM = 2**64 - 1
-"""The greatest term that a record may tell of: 584 years, if there are a thousand million a second."""
+"""The greatest term of a record: enough for 584 years at a thousand million terms a second."""
 _LAST_PID = 2**31 - 1
 _LAST_MOMENT = 253402300799
-"""The last second of the year 9999: what is later has no date."""
+"""The last second of the year 9999: Python has no date after it."""
 _HOST_LENGTH = 66
 """Bytes that the host's name may take in JSON: the kernel allows 64."""
 _NAMES_LENGTH = 104
-"""Bytes that it and the lock's name may take together: a longer one of these is cut."""
+"""Bytes that the host's name and the lock's name may take together: longer names are cut."""
 
 
 class Record:
-    """Who holds a lock: an answer for people, never the ground for a decision.
+    """The holder of a lock, for display: code must not base decisions on it.
 
     Attributes:
-        pid: the holder's process ID, as the kernel tells it to the asking process.
-        term: the fencing token of the acquisition; None if the holder wrote no record (flock(1), say),
-            or one that no leaderlock writes.
-        since: when it acquired the lock, in seconds since the epoch; None as above.
+        pid: the holder's process ID, as the kernel shows it to the asking process.
+        term: the fencing token of the acquisition; None if the holder wrote no record (as flock(1)), or
+            a record that leaderlock does not write.
+        since: time of the acquisition, in seconds since the epoch; None if `term` is None.
         host: the holder's host name; in a container, the container's.
-        name: the lock's name, or the file's without its suffix.
+        name: the lock's name, or the file's name without its suffix.
     """
 
     __slots__ = ("host", "name", "pid", "since", "term")
@@ -88,9 +88,9 @@ def encode(
     Args:
         term, since: as in a `Record`.
         label: from `host_and_name`.
-        waited: for how many seconds it had waited for the lock, if it had to.
-        lease: seconds, if there is one.
-        pid: this process's, if it is known.
+        waited: seconds for which this process waited for the lock; None if it did not wait.
+        lease: seconds; None without a lease.
+        pid: this process's ID, if the caller knows it.
     """
     if lease is not None:
         label = b'"lease":%g,%b' % (lease, label)
@@ -102,7 +102,7 @@ def encode(
 
 
 def host_and_name(name: str) -> bytes:
-    """The part of a record that stays the same for a lock's life: made once, ahead of failover."""
+    """The part of a record that stays the same for a lock's life; made once, before any failover."""
     host = _json_string(os.uname().nodename, _HOST_LENGTH)
     label = f'"host":{host},"name":{_json_string(name, _NAMES_LENGTH - len(host))}'
     return label.encode("ascii")
@@ -112,8 +112,8 @@ def last_term(content: bytes, path: str, known: int = 0) -> int:
     """The last term that was used; 0 for an empty file, and for one that was cut short.
 
     Args:
-        known: the greatest term that the caller has seen in this file; with 0, a file that was cut
-            short is one of those whose term nobody knows.
+        known: the greatest term that the caller has seen in this file; with 0, the term of a file that
+            was cut short is unknown, and the error is raised.
 
     Raises:
         CorruptLockFile: no copy of the record is whole.
@@ -138,21 +138,21 @@ def greatest_term(content: bytes) -> int:
 
 
 def _was_cut_short(content: bytes) -> bool:
-    """Whether it may be what truncate(2) has left: the beginning of a record, and then a hole."""
+    """Whether truncate(2) may have left this content: the beginning of a record, and then a hole."""
     rest = content.rstrip(b"\0")
     return len(rest) < COPY_SIZE and rest[:_TITLE_END] == _HEAD[: min(len(rest), _TITLE_END)]
 
 
 def decode(content: bytes) -> dict[str, Any] | None:
-    """The fields of the newest whole copy; None if there is none, or it is odd (`oddity`)."""
+    """The fields of the newest whole copy; None if no copy is whole, or a field is odd (`oddity`)."""
     fields = _newest(content)
     return fields if fields and not _odd_fields(fields) else None
 
 
 def oddity(content: bytes) -> str | None:
-    """Why a whole copy is no record of ours; None if it is one, or if no copy is whole.
+    """The odd fields, if a whole copy is no record of ours; None if it is one, or no copy is whole.
 
-    Whoever may write to the file can give anything the right checksum.
+    Any process that may write to the file can write any content with a right checksum.
     """
     fields = _newest(content)
     if fields is None:
@@ -161,31 +161,31 @@ def oddity(content: bytes) -> str | None:
 
 
 def is_moment(value: object) -> bool:
-    """Whether it is a moment that has a date, in seconds since the epoch, or a length of time."""
+    """Whether the value is a time that has a date, in seconds since the epoch, or a duration."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and 0 <= value <= _LAST_MOMENT  # type: ignore[operator]  # not so for NaN
 
 
 def _newest(content: bytes) -> dict[str, Any] | None:
-    """What the newest whole copy holds, by the names of a record's fields; None if none is whole."""
+    """The contents of the newest whole copy, by the record's field names; None if no copy is whole."""
     newest = max(content[:COPY_SIZE], content[COPY_SIZE:], key=term_of)
     if not (term := term_of(newest)):
         return None
     fields = _plain_fields(newest[_CRC_END:])
     if fields is None:
-        import json  # noqa: PLC0415  (8 ms; what leaderlock itself has written seldom needs it)
+        import json  # noqa: PLC0415  (8 ms; leaderlock's own records seldom need it)
 
         try:
             fields = json.loads(newest[_CRC_END:])
         except (ValueError, RecursionError):
             fields = None
-    if not isinstance(fields, dict) or fields.get("term") != term:  # or it stands there twice
+    if not isinstance(fields, dict) or fields.get("term") != term:  # a field may stand there twice
         return {}
     return {key: fields[key] for key in (*_FORM, *_FORM_OF_MORE) if key in fields}
 
 
 def _plain_fields(text: bytes) -> dict[str, Any] | None:
-    """The fields of what `encode` has written, without escapes; None for anything unusual.
+    """The fields of a record written by `encode`, without escapes; None for an unusual record.
 
     A leader that has dropped its rights, or whose Python was replaced, may not be able to import json.
     """
@@ -205,7 +205,7 @@ def _plain_fields(text: bytes) -> dict[str, Any] | None:
             value, end, rest = rest.partition(b",")
             whole, point, fraction = value.partition(b".")
             unusual = not (end and whole.isdigit() and (fraction.isdigit() or not point))
-            unusual = unusual or (len(whole) > 1 and whole.startswith(b"0"))  # which JSON forbids
+            unusual = unusual or (len(whole) > 1 and whole.startswith(b"0"))  # JSON forbids it
             if not unusual:
                 fields[name.decode()] = float(value) if point else int(value)
         if quote or unusual:
@@ -214,7 +214,7 @@ def _plain_fields(text: bytes) -> dict[str, Any] | None:
 
 
 def _odd_fields(fields: dict[str, Any]) -> list[str]:
-    """The names of the fields that are missing or hold what none of ours does."""
+    """The names of the fields that are missing, or whose values leaderlock never writes."""
     return [
         name
         for name in (*_FORM, *(more for more in _FORM_OF_MORE if more in fields))
@@ -233,13 +233,13 @@ def _is_ours(name: str, value: object) -> bool:
 
 
 def whole_copy(content: bytes, term: int) -> bytes | None:
-    """The copy of the record that is whole and of that term, if there is one."""
+    """The whole copy of the record of that term; None if there is none."""
     copies = (content[:COPY_SIZE], content[COPY_SIZE:])
     return next((copy for copy in copies if term_of(copy) == term), None)
 
 
 def term_of(copy: bytes) -> int:
-    """The term of one copy, 0 if it is not whole."""
+    """The term of one copy; 0 if the copy is not whole."""
     if len(copy) != COPY_SIZE or copy[:_CRC_END] != _HEAD % crc32(copy[_CRC_END:]):
         return 0
     try:

@@ -37,25 +37,25 @@ _KINDS = {
 
 
 def is_kernels_own(path: str) -> bool:
-    """Whether an absolute path lies where the kernel makes up the files, as in ``/proc``.
+    """Whether an absolute path lies in a file system of the kernel's own, such as ``/proc``.
 
-    ``/proc/PID/root/run/app.lock`` does not: it leads into the file system of a container.
+    ``/proc/PID/root/run/app.lock`` does not: that path leads into the file system of a container.
     """
     return path.startswith(_KERNELS) and not {"root", "cwd"}.intersection(path.split("/"))
 
 
 def require_possible(path: str) -> None:
-    """Refuse a path at which there can be no lock file.
+    """Refuse a path that cannot have a lock file.
 
     Raises:
-        UnsafeLockFile: it lies in the kernel's own file systems, some of whose files act when written.
+        UnsafeLockFile: the path is in the kernel's own file systems; a write to a file there may act.
     """
     if is_kernels_own(path):
         raise UnsafeLockFile(f"{path}: {_KERNELS_REMEDY}")
 
 
 def not_regular(mode: int, path: str) -> UnsafeLockFile:
-    """The error for what lies at the path, if that is no regular file."""
+    """The error for a path that names no regular file."""
     if stat.S_ISLNK(mode):
         return UnsafeLockFile(
             f"{path} is a symlink, which could lead to any file: give the path of the file itself"

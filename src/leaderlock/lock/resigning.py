@@ -1,9 +1,9 @@
-"""A request to resign, and the leader's word on whether it heeds one: two lines in the term's slot.
+"""A request to resign, and the leader's answer whether it accepts one: two lines in the term's slot.
 
-Both stand behind what the history has of the term, name the term and have a checksum: what is left of
-an earlier term, or is broken, counts for nothing. Whoever may write to the lock file may ask. The
-file's times are set after the request: that is an event for the leader's watch (inotify's IN_ATTRIB),
-which it has anyway.
+Both lines stand behind the history's part of the slot, name the term and have a checksum: a line of an
+earlier term, or a damaged line, is ignored. Every process that may write to the lock file may ask. The
+request then sets the file's times: this wakes the leader's watch, which runs anyway (inotify's
+IN_ATTRIB).
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
 HEEDS = b"heeds"
 HOLDS = b"holds"
-"""The task has returned: what it started goes on, and nobody can stop that from outside."""
+"""The task has returned. The code that it started goes on, and cannot be stopped from outside."""
 _RESIGN = b"resign"
 
 ON_REQUEST = "on request"
-"""How the history's slot has such an end."""
+"""The reason for such an end in the history's slot."""
 
 PAUSE = 1.0
-"""Seconds until who was asked stands again: the kernel wakes the first one in the queue, and a
-newcomer that asks before that one has run gets the lock."""
+"""Seconds until a process that was asked to resign stands again. The kernel wakes the first process in
+the queue, and a newcomer that asks before the woken process has run gets the lock."""
 
 _SIZE = 48
 _ANSWER, _REQUEST = 368, 416
-"""Where in the slot they begin: `journal.slot` ends before, and the slot after."""
+"""Offsets of the two lines in the slot, behind the part that `journal.slot` writes."""
 
 
 class Request:
-    """What a leader knows of a request to end its term.
+    """A leader's knowledge of a request to end its term.
 
     Attributes:
-        asked: whether it has seen one, and so asked its task to stop.
+        asked: whether the leader has seen a request, and so asked its task to stop.
     """
 
     def __init__(self, lock: LeaderLock) -> None:
@@ -50,7 +50,7 @@ class Request:
 
     @property
     def how(self) -> str:
-        """What the history says of the end of a term whose task has stopped."""
+        """The reason for the end of a term whose task has stopped, for the history."""
         return ON_REQUEST if self.asked else "resigned"
 
     @property
@@ -59,11 +59,11 @@ class Request:
         return PAUSE if self.asked else 0.0
 
     def accept(self) -> None:
-        """Say that a request is heeded."""
+        """Announce that the leader accepts a request."""
         answer(self._lock, HEEDS)
 
     def refuse(self) -> None:
-        """Say that the task has returned: what it started cannot be stopped by a request."""
+        """Announce that the task has returned: a request cannot stop the code that it started."""
         self._holds = True
         answer(self._lock, HOLDS)
 
@@ -75,7 +75,7 @@ class Request:
 
 
 def answer(lock: LeaderLock, word: bytes) -> None:
-    """In the leader: say whether it heeds a request. A disk that is full costs just that."""
+    """In the leader: write whether it accepts a request. On a full disk, only the answer is missing."""
     hold = lock._gate.inside
     if hold is None or not hold.is_held or not lock._file.has_path:
         return
@@ -88,7 +88,7 @@ def answer(lock: LeaderLock, word: bytes) -> None:
 
 
 def is_asked(lock: LeaderLock) -> bool:
-    """In the leader: whether somebody asks it to end this term."""
+    """In the leader: whether another process asks it to end this term."""
     hold = lock._gate.inside
     if hold is None or not hold.is_held:
         return False
@@ -99,7 +99,7 @@ def is_asked(lock: LeaderLock) -> bool:
 
 
 def answer_of(fd: int, term: int) -> bytes | None:
-    """What the leader of a term says; None if it says nothing, as those before version 0.2 do."""
+    """The answer of a term's leader; None without an answer, as from leaders before version 0.2."""
     return next((word for word in (HEEDS, HOLDS) if _is_there(fd, word, term, _ANSWER)), None)
 
 

@@ -1,7 +1,7 @@
-"""Opens a directory that nobody else can replace or write to; makes it if it is missing.
+"""Opens a directory that no other user can replace or write to; makes it if it is missing.
 
-Each part of the path is opened in the one before it (openat(2)) and checked: a rename or a symlink
-between the check and the use changes nothing, since what was checked is what is used.
+Each part of the path is opened in the part before it (openat(2)) and checked. A rename or a symlink
+between the check and the use changes nothing, since the checked descriptor itself is used.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ for _flag in ("O_PATH", "O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC"):
     _PLACE |= getattr(os, _flag, 0)
 
 _MOST_LINKS = 40
-"""As many as the kernel follows (path_resolution(7))."""
+"""The number of symlinks that the kernel follows (path_resolution(7))."""
 
 _WRITABLE_BY_OTHERS = 0o022
 _REMEDY = "make it yourself, with mode 0700, or set LEADERLOCK_DIR to another one"
 
 
 class UnsafeParent(UnsafeLockFile):
-    """A directory on the way to the one that was wanted is not safe."""
+    """A directory on the way to the requested directory is not safe."""
 
 
 class Directory:
-    """An open directory that passed the checks; whoever has it closes it.
+    """An open directory that passed the checks; its owner closes it.
 
     Attributes:
-        path: as it was given.
-        fd: for openat(2); the directory cannot be listed by it.
-        status: fstat(2).
+        path: the path that the caller gave.
+        fd: the descriptor for openat(2); it cannot list the directory.
+        status: the directory's fstat(2).
     """
 
     __slots__ = ("fd", "path", "status")
@@ -45,12 +45,12 @@ class Directory:
         self.status = os.fstat(fd)
 
     def path_of(self, name: str) -> str:
-        """A path that leads to an entry by the descriptor, where there is a ``/proc``."""
+        """A path that reaches an entry through the descriptor, where there is a ``/proc``."""
         reach = f"/proc/self/fd/{self.fd}"
         return f"{reach if os.path.exists(reach) else self.path}/{name}"
 
     def is_read_only(self) -> bool:
-        """Whether it is mounted read-only."""
+        """Whether the directory's file system is mounted read-only."""
         return bool(os.fstatvfs(self.fd).f_flag & os.ST_RDONLY)
 
     def close(self) -> None:
@@ -65,11 +65,11 @@ class Directory:
 
 
 def open_private(path: str) -> Directory:
-    """Open a directory of this user's that is closed to others; it is made with 0700 if it is missing.
+    """Open a directory of this user that is closed to others; make it with mode 0700 if it is missing.
 
     Raises:
-        UnsafeLockFile: somebody else could replace it, or what is in it.
-        LockFileUnusable: the system refuses to make or open it.
+        UnsafeLockFile: another user could replace the directory, or the files in it.
+        LockFileUnusable: the system refuses to make or open the directory.
     """
     directory = open_trusted(path, make=True)
     try:
@@ -81,19 +81,19 @@ def open_private(path: str) -> Directory:
 
 
 def open_trusted(path: str, *, make: bool = False, follow: bool = False) -> Directory:
-    """Open a directory to which only this user and root can write on the way to it.
+    """Open a directory; only this user and root may be able to write to the directories above it.
 
     Symlinks on the way are followed where only this user and root can have made them.
 
     Args:
-        path: absolute.
-        make: whether to make it if it is missing; its parent must be there.
-        follow: whether it may be a symlink itself, as that of a unit with ``DynamicUser=``.
+        path: an absolute path.
+        make: whether to make the directory if it is missing; its parent must exist.
+        follow: whether the path may itself be a symlink, as for a unit with ``DynamicUser=``.
 
     Raises:
         UnsafeParent: a directory on the way is another user's, or others can write to it.
-        UnsafeLockFile: it is no directory.
-        LockFileUnusable: it does not exist, or the system refuses to open it.
+        UnsafeLockFile: the path is no directory.
+        LockFileUnusable: the directory does not exist, or the system refuses to open it.
     """
     here, links = "/", 0
     todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
@@ -143,14 +143,14 @@ def open_trusted(path: str, *, make: bool = False, follow: bool = False) -> Dire
 
 
 def _require_parent(status: os.stat_result, here: str, path: str) -> None:
-    """Refuse a directory whose entries others can rename: they could put another one in our place."""
+    """Refuse a directory whose entries others can rename: they could replace ours by another one."""
     if not _is_trusted(status.st_uid):
         raise UnsafeParent(
             f"{path} lies in {here}, which belongs to user {status.st_uid}, who could replace it: set "
             f"LEADERLOCK_DIR to a directory below ones of root or user {os.geteuid()}"
         )
-    # In a sticky directory others can rename nothing of ours or root's; whose the entry is, is the
-    # next thing to be looked at.
+    # In a sticky directory others cannot rename entries of ours or root's; the owner of the entry is
+    # checked next.
     if status.st_mode & _WRITABLE_BY_OTHERS and not status.st_mode & stat.S_ISVTX:
         who = "everybody" if status.st_mode & stat.S_IWOTH else f"group {status.st_gid}"
         mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
@@ -185,7 +185,7 @@ def _require_private(status: os.stat_result, path: str) -> None:
 
 
 def _is_trusted(user: int) -> bool:
-    """Whether it is root or this user; or a user unknown to a user namespace that has no root."""
+    """Whether `user` is root, this user, or a user unknown to a user namespace that has no root."""
     return user in (0, os.geteuid()) or (user == _overflow_user() and _has_no_root())
 
 
@@ -198,7 +198,7 @@ def _overflow_user() -> int:
 
 
 def _has_no_root() -> bool:
-    """Whether no user of this namespace is 0: then root's directories show as the overflow user's."""
+    """Whether this namespace has no user 0: then root's directories appear as the overflow user's."""
     try:
         with open("/proc/self/uid_map", encoding="ascii") as file:
             return all(line.split()[0] != "0" for line in file)

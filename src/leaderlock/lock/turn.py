@@ -1,6 +1,6 @@
-"""One turn at a lock, of a caller that must know at any instant what it has: an election, a supervisor.
+"""One turn at a lock, for an election or a supervisor, which must know its state at any instant.
 
-Plain users need none of it: `LeaderLock.acquire` and ``with`` are made of the same parts.
+Plain users do not need a turn: `LeaderLock.acquire` and ``with`` use the same parts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Turn:
-    """It is made before the lock is acquired, and its owner calls `finish` whatever is raised."""
+    """A turn, made before the lock is acquired; its owner calls `finish` whatever is raised."""
 
     __slots__ = ("_hold", "lock")
 
@@ -28,49 +28,49 @@ class Turn:
 
     @property
     def term(self) -> int:
-        """The fencing token of the turn, once it was acquired."""
+        """The fencing token of the turn; valid after the acquisition."""
         return self._hold.term
 
     @property
     def since(self) -> float:
-        """When it was acquired, in seconds since the epoch."""
+        """The time of the acquisition, in seconds since the epoch."""
         return self._hold.since
 
     @property
     def waited(self) -> float:
-        """For how many seconds others held the lock meanwhile."""
+        """Seconds for which others held the lock during the wait."""
         return self._hold.waited
 
     def acquire(self, limit: float | None, wait: Wait | None, lease: float | None) -> bool:
-        """Acquire the lock; False when the limit has passed, or if `wait` was called off.
+        """Acquire the lock; False when the limit has passed, or if `wait` was cancelled.
 
         Args:
-            limit: the longest wait in seconds; None without end, 0 for none at all.
-            wait: by which it can be called off.
-            lease: for the record, in seconds.
+            limit: the longest wait in seconds; None waits without limit, 0 does not wait.
+            wait: allows another thread to cancel the wait.
+            lease: seconds, for the record.
         """
         self.lock._file.lease = lease
         return self.lock._acquire(limit, wait, self._hold)
 
     def release(self, how: str) -> None:
-        """Release it; raises as `LeaderLock.release` does.
+        """Release the lock; raises the errors of `LeaderLock.release`.
 
         Args:
-            how: what the history says of the end.
+            how: the reason for the end, for the history.
         """
         self.lock._release(how, self._hold)
 
     def finish(self) -> None:
-        """Let go of whatever it has, however far it has come; again, if that was broken off."""
+        """Release whatever the turn has, at any stage; repeatable if interrupted."""
         self.lock._finish(self._hold)
 
     def require_current(self) -> None:
-        """Make sure that it holds, and that the path still names the locked file.
+        """Make sure that the turn holds the lock, and that the path still names the locked file.
 
         Raises:
-            NotHeld: it was released, or other code has closed the descriptor.
+            NotHeld: the turn was released, or other code has closed the descriptor.
             LockFileReplaced: the file was deleted or replaced.
-            LockFileUnusable: the path cannot be looked at: nothing is known.
+            LockFileUnusable: the path cannot be read, so the state is unknown.
         """
         hold = self._hold
         if not hold.is_held:
@@ -79,7 +79,7 @@ class Turn:
             self.lock.check()
 
     def mend(self) -> None:
-        """Write the record again if others have overwritten it, unless it is just being released.
+        """Write the record again if others have overwritten it, unless the lock is being released.
 
         Raises:
             NotHeld: other code has closed the descriptor.
@@ -89,69 +89,69 @@ class Turn:
                 self._hold.mend()
 
     def record_beat(self) -> None:
-        """Note in the history that the holder lives; raises as `mend` does."""
+        """Record in the history that the holder lives; raises the errors of `mend`."""
         if self._hold.is_held:
             self._hold.beat()
 
     def record_start(self) -> None:
-        """Note the turn in the history, if that is not done: the next holder would have to do it."""
-        with self.lock._gate.mutex:  # nobody notes the end meanwhile, in another thread
+        """Record the turn in the history, unless it is there: the next holder would have to do it."""
+        with self.lock._gate.mutex:  # no other thread may record the end meanwhile
             if self._hold.is_held and not self._hold.is_journalled:
                 self._hold.journal()
 
     def record_end(self, how: str) -> None:
-        """Note in the history how the turn is about to end."""
+        """Record in the history the reason for the turn's coming end."""
         with self.lock._gate.mutex:
             if self._hold.is_held:
                 self._hold.journal(time.time(), how)
 
     def end_lease(self) -> None:
-        """Note that nobody beats from here on."""
+        """Record in the history that the lease has ended, and no further beats are due."""
         self.lock._file.lease = None
         self.record_beat()
 
 
 def acquire_for(lock: LeaderLock, limit: float | None, wait: Wait) -> bool:
-    """`LeaderLock.acquire`, which another thread can call off by `wait`; no limit if None."""
+    """Like `LeaderLock.acquire`; another thread can cancel it by `wait`. None means no limit."""
     return lock._acquire(limit, wait)
 
 
 def release_as(lock: LeaderLock, how: str) -> None:
-    """`LeaderLock.release`, with what the history is to say of the end."""
+    """Like `LeaderLock.release`, with a reason for the end, for the history."""
     lock._release(how)
 
 
 def mend_record(lock: LeaderLock) -> None:
-    """Write the record of a held lock again if others have overwritten it; `NotHeld` if it is lost."""
+    """Write a held lock's record again if others have overwritten it; `NotHeld` if the lock is lost."""
     lock._gate.mend()
 
 
 def require_usable(lock: LeaderLock) -> None:
-    """Raise what an acquisition would raise for the file, without waiting for anything."""
+    """Raise the errors that an acquisition would raise for the file, without waiting."""
     lock._own_gate()
     lock._file.require_usable()
 
 
 def forget_what_is_known(lock: LeaderLock) -> None:
-    """Let the next acquisition be as in a forked child, to which the lock is new; for a rehearsal."""
+    """Have the next acquisition run as in a forked child, where the lock is new; for a rehearsal."""
     lock._pid = 0
     lock._file.last_written, lock._file.journalled = (b"", 0), 0
 
 
 def are_same(one: LeaderLock, other: LeaderLock) -> bool:
-    """Whether both name the same lock, by what they were made with."""
+    """Whether both objects name the same lock, by the arguments that made them."""
     mine, others = one._file, other._file
     if mine is others or not mine.has_path or mine.is_named != others.is_named:
         return mine is others
-    # A name has a path for each user, and a worker may be about to become another one.
+    # A name has one path for each user, and a worker may be about to change its user.
     return mine.name == others.name if mine.is_named else mine.path == others.path
 
 
 def is_called(lock: LeaderLock, name: str) -> bool:
-    """Whether a held lock has this name, or this path, which may be written in many ways."""
+    """Whether a held lock has this name, or this path in any spelling."""
     if name == lock.path or (name == lock._file.name and lock._file.is_named):
         return True
     try:
         return os.path.samestat(os.stat(name), os.fstat(lock.fileno()))
-    except (OSError, ValueError, NotHeld):  # no such file; no path; resigned meanwhile
+    except (OSError, ValueError, NotHeld):  # ENOENT; no valid path; resigned meanwhile
         return False
