@@ -65,8 +65,8 @@ class Loop:
         # Before the handlers: a signal that arrived between the two calls would not wake the loop.
         signal.set_wakeup_fd(self._signals_in, warn_on_full_buffer=False)
         for number in numbers:
-            # A signal that was ignored when we started stays ignored, here and in the command:
-            # nohup(1)'s SIGHUP. But not SIGCHLD: the kernel would reap our children, status and all.
+            # A signal that was ignored when we started stays ignored, here and in the command
+            # (nohup(1)). But not SIGCHLD: the kernel would reap our children and drop their status.
             if signal.getsignal(number) != signal.SIG_IGN or number in _NEVER_IGNORED:
                 signal.signal(number, self._notice)
         if arrived := early.arrived():
@@ -139,7 +139,7 @@ class Loop:
             # only afterwards.
             self._read_signals()
             for fd, _ in ready:
-                if fd in self._readers:  # another callback of this round may have forgotten it
+                if fd in self._readers:  # another callback may have called `forget`
                     self._readers[fd]()
             self._call_due_timers()
         self._stopped = False

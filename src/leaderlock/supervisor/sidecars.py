@@ -86,7 +86,7 @@ class Sidecars:
                 done()
 
         for sidecar in self._all:
-            if not sidecar.pid and sidecar.has_unread():  # it waited for its restart
+            if not sidecar.pid and sidecar.has_unread():  # the sidecar was about to restart
                 sidecar.start()
             sidecar.end(self._settings.sidecar_grace, one_ended)
 

@@ -9,8 +9,8 @@ from leaderlock.kernel.signals import signal
 from leaderlock.supervisor.messages import say
 from leaderlock.wording import suggestion
 
-# The kernel raises the first seven for a process's own instructions: no other process gets them. KILL
-# and STOP cannot be caught. CHLD, TTIN and TTOU concern the supervisor itself.
+# The kernel raises the first seven for our own instructions, so they concern only us. KILL and STOP
+# cannot be caught. CHLD, TTIN and TTOU concern the supervisor itself.
 _NOT_FORWARDED = {
     signal.SIGSEGV,
     signal.SIGBUS,
