@@ -104,7 +104,7 @@ def in_one_worker(
 
     With a lease, the worker is killed, with its requests, if the *event loop* is stuck for longer than
     the lease. The loop beats for a coroutine, so a coroutine that merely awaits is never late; limit
-    that with `asyncio.timeout`. A plain function must call `Leadership.beat` itself.
+    such waits with `asyncio.timeout`. A plain function must call `Leadership.beat` itself.
 
     A lock that cannot be used does not stop a worker: the worker logs the error, and tries again
     after a backoff. The ``leaderlock`` logger writes to standard error, unless the application gives

@@ -39,8 +39,8 @@ class LeaderlockConfig(AppConfig):  # type: ignore[misc]  # Django has no types 
             request_started.connect(self._stand, dispatch_uid="leaderlock")
 
     def _stand(self, sender: type[object], **_: object) -> None:
-        from django.core.handlers.asgi import ASGIHandler  # noqa: PLC0415  (a server has imported it)
-        from django.core.handlers.wsgi import WSGIHandler  # noqa: PLC0415  (a server has imported it)
+        from django.core.handlers.asgi import ASGIHandler  # noqa: PLC0415  (the server has imported it)
+        from django.core.handlers.wsgi import WSGIHandler  # noqa: PLC0415  (the server has imported it)
 
         if issubclass(sender, (ASGIHandler, WSGIHandler)):  # no test client
             request_started.disconnect(dispatch_uid="leaderlock")
