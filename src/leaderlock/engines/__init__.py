@@ -1,1 +1,1 @@
-"""Where elections are held: what a candidate stands in, and what tells a leader that it is over."""
+"""Engines hold elections: a candidate stands in one, and it tells a leader that the term is over."""

@@ -1,11 +1,11 @@
-"""The seam between an election and its place: a file's flock here, a server of a fleet elsewhere.
+"""The interface between an election and its place: a file's flock, or a server for a fleet.
 
 An election knows an `Engine` and, for each time that it stands, a `Tenure`; it knows no file, gate,
-descriptor or connection. The queue is the engine's: `Tenure.stand` blocks in it, without polling.
+descriptor or connection. The engine has the queue: `Tenure.stand` blocks in it, without polling.
 
-A tenure is made before it stands, and its owner keeps it first: a signal handler may raise between any
-two instructions, so an object that came back from the wait could be lost on its way. `finish` lets go
-of whatever a tenure has, however far it has come.
+The owner stores a tenure before the tenure stands: a signal handler may raise between any two
+instructions, so an object that the wait returned could be lost before it is stored. `finish` releases
+whatever a tenure has, at any stage.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
     from leaderlock.kernel.flock import Wait
 
     class Engine(Protocol):
-        """What elections are held in.
+        """The place of elections.
 
         Attributes:
-            address: the place of the election, for messages; it has no password in it.
-            session: seconds after which a silent holder is dropped; None if it is dropped when its
-                process ends, and no sooner.
+            address: the place of the election, for messages, without any password.
+            session: seconds after which a silent holder is dropped; None if a holder is dropped only
+                when its process ends.
         """
 
         @property
         def address(self) -> str:
-            """The place, for messages."""
+            """The place of the election, for messages."""
 
         @property
         def session(self) -> float | None:
-            """Seconds, or None."""
+            """Seconds after which a silent holder is dropped, or None."""
 
         def require_usable(self) -> None:
-            """Raise what `Tenure.stand` would raise for the place, without waiting for anything.
+            """Raise the errors that `Tenure.stand` would raise for the place, without waiting.
 
             Raises:
                 LeaderLockError: the engine cannot be used.
             """
 
         def tenure(self) -> Tenure:
-            """A new tenure, which has nothing yet."""
+            """A new tenure, which holds nothing yet."""
 
         def is_same(self, other: Engine) -> bool:
             """Whether both are the same election, so that one process stands in it once."""
@@ -52,13 +52,13 @@ if TYPE_CHECKING:
             """Whether the election has this name, or this path."""
 
     class Tenure(Protocol):
-        """One time of standing, and the term that may come of it. It belongs to one process.
+        """One time of standing, and the term that may follow. A tenure belongs to one process.
 
         Attributes:
-            term: the fencing token; known once it leads.
-            since: when it was elected, in seconds since the epoch.
-            takes_over: whether somebody else led until then.
-            engine: what it stands in.
+            term: the fencing token; known once the tenure leads.
+            since: the time of the election, in seconds since the epoch.
+            takes_over: whether another process led until the election.
+            engine: the engine in which the tenure stands.
             request: the request of an operator to end the term.
         """
 
@@ -68,15 +68,15 @@ if TYPE_CHECKING:
 
         @property
         def since(self) -> float:
-            """When it was elected."""
+            """The time of the election, in seconds since the epoch."""
 
         @property
         def takes_over(self) -> bool:
-            """Whether somebody else led until then."""
+            """Whether another process led until the election."""
 
         @property
         def engine(self) -> Engine:
-            """What it stands in."""
+            """The engine in which the tenure stands."""
 
         @property
         def request(self) -> Request:
@@ -85,11 +85,11 @@ if TYPE_CHECKING:
         def stand(
             self, wait: Wait | None, *, limit: float | None = None, lease: float | None = None
         ) -> bool:
-            """Queue, and wait until it leads; False if `wait` was called off or the limit has passed.
+            """Queue, and wait until elected; False if `wait` was cancelled or the limit has passed.
 
             Args:
-                wait: another thread can call it off.
-                limit: the longest wait in seconds; None without end, 0 for none at all.
+                wait: allows another thread to cancel the wait.
+                limit: the longest wait in seconds; None waits without limit, 0 does not wait.
                 lease: the seconds within which the task must beat, for the record.
 
             Raises:
@@ -97,101 +97,101 @@ if TYPE_CHECKING:
             """
 
         def check(self) -> None:
-            """Make sure that it still leads.
+            """Make sure that the tenure still leads.
 
             Raises:
-                LeadershipLost: it does not.
-                LeaderLockError: that is not known just now.
+                LeadershipLost: the tenure does not lead any more.
+                LeaderLockError: the engine cannot tell at the moment.
             """
 
         def beat(self) -> None:
-            """`check`; and, now and then, record that the leader lives, and look for a request.
+            """`check`; from time to time, also record that the leader lives, and look for a request.
 
             Raises:
-                LeadershipLost: it leads no more.
+                LeadershipLost: the tenure does not lead any more.
             """
 
         def look(self) -> None:
             """`check`, mend the record if others have overwritten it, and look for a request.
 
             Raises:
-                LeadershipLost: it leads no more.
-                LeaderLockError: that is not known just now.
+                LeadershipLost: the tenure does not lead any more.
+                LeaderLockError: the engine cannot tell at the moment.
             """
 
         def watch(self, changed: Callable[[], object]) -> Watch:
-            """What tells of changes: `changed` is to look. It is not open yet.
+            """A watch, not open yet, that calls `changed` after each possible change.
 
             Raises:
-                ImportError: this Python cannot hear of changes.
+                ImportError: this Python cannot watch for changes.
             """
 
         def record_start(self) -> None:
-            """Note the term in the history, if that is not done; put off until the task runs."""
+            """Record the term in the history, unless it is there; deferred until the task runs."""
 
         def record_end(self, how: str) -> None:
-            """Note in the history how the term is about to end."""
+            """Record in the history the reason for the term's coming end."""
 
         def end_lease(self) -> None:
-            """Note that the task has returned, and that nobody beats from here on."""
+            """Record that the task has returned, and that no further beats are due."""
 
         def resign(self, how: str) -> None:
-            """Let the next one lead.
+            """Let the next candidate lead.
 
             Args:
-                how: what the history says of the end.
+                how: the reason for the end, for the history.
 
             Raises:
-                NotHeld: it has nothing to give up.
-                LeaderLockError: the record could not be written; the next one leads all the same.
+                NotHeld: the tenure has nothing to give up.
+                LeaderLockError: the record could not be written; the next candidate still leads.
             """
 
         def finish(self) -> None:
-            """Let go of whatever it has; again, if that was broken off."""
+            """Release whatever the tenure has; repeatable if interrupted."""
 
     class Watch(Protocol):
-        """Hears of changes: in `wait`, or in a thread of its own after `start`."""
+        """Watches for changes: in `wait`, or in a thread of its own after `start`."""
 
         @property
         def has_thread(self) -> bool:
-            """Whether it hears of changes in a thread."""
+            """Whether the watch runs in a thread."""
 
         def open(self) -> None:
-            """Begin to hear of changes; whoever has made this calls `end`, whatever is raised.
+            """Begin to watch; the owner of the watch calls `end`, whatever is raised.
 
             Raises:
-                OSError: the kernel does not tell here.
-                NotHeld: other code has closed what is watched.
+                OSError: the kernel does not report changes here.
+                NotHeld: other code has closed the watched descriptor.
             """
 
         def start(self) -> None:
-            """Hear of changes in a thread; RuntimeError if the system has none left."""
+            """Watch in a thread; RuntimeError if the system has no thread left."""
 
         def wait(self, event: NativeEvent, seconds: float | None) -> bool:
-            """Wait for the event, or for some seconds, and hear of changes; whether it is set."""
+            """Watch until the event is set, or for some seconds; return whether the event is set."""
 
         def end(self) -> None:
-            """Hear no more."""
+            """End the watch."""
 
     class Request(Protocol):
         """The request of an operator to end the term.
 
         Attributes:
-            asked: whether one was seen.
+            asked: whether a request was seen.
         """
 
         asked: bool
 
         @property
         def how(self) -> str:
-            """What the history says of the end of a term whose task has stopped."""
+            """The reason for the end of a term whose task has stopped, for the history."""
 
         @property
         def pause(self) -> float:
             """Seconds until this process may stand again."""
 
         def accept(self) -> None:
-            """Say that a request is heeded."""
+            """Announce that the leader accepts a request."""
 
         def refuse(self) -> None:
-            """Say that the task has returned: what it started cannot be stopped by a request."""
+            """Announce that the task has returned: a request cannot stop the code that it started."""

@@ -1,9 +1,9 @@
-"""A leader's look-out: it learns at once when its lock's file is deleted or replaced.
+"""A leader's watch: the leader learns at once that its lock's file is deleted or replaced.
 
-Somebody else may lead by the new file then. A beat finds out as well, when it comes. Meanwhile it is
-the task's own thread that looks out, while it waits by `Leadership.wait` or `Leadership.every`. For any
-other task there is a native thread: but a process dies the later for each that it has, and the next
-leader waits for that. Both are parked in poll(2), and cost nothing until something happens.
+After a replacement, another process may lead by the new file. A beat finds this too, but later. A task
+that waits in `Leadership.wait` or `Leadership.every` watches in its own thread during the wait. For any
+other task there is a native thread; but each thread delays the death of a killed process, and so the
+next leader. Both kinds of thread are parked in poll(2), and cost nothing until an event comes.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 
 _PATIENCE = 1.0
-"""Seconds; the thread has nothing to wait for."""
+"""Seconds that `end` waits for the thread; the thread itself has nothing to wait for."""
 
 
 class ReplacementWatch:
-    """Calls something whenever a file may have been deleted or replaced: in `wait`, or in a thread.
+    """Calls `look` whenever the file may have been deleted or replaced: in `wait`, or in a thread.
 
     Args:
-        look: called each time; also for changes that mean nothing, such as a chmod. And once before
-            that, for what happened before there was a watch.
+        look: called at each change, also at harmless changes, such as a chmod; and called once before
+            the first change, for changes from before the watch was open.
         lock: the lock that is held.
     """
 
@@ -56,12 +56,12 @@ class ReplacementWatch:
         self._fd = -1
 
     def open(self) -> None:
-        """Begin to look out; whoever has made this calls `end`, whatever is raised.
+        """Begin to watch; the owner of the watch calls `end`, whatever is raised.
 
-        Other code may close the lock's descriptor later, which `look` tells.
+        Other code may close the lock's descriptor later; `look` detects that.
 
         Raises:
-            OSError: the kernel does not tell here.
+            OSError: the kernel does not report changes here.
             NotHeld: other code has closed the lock's descriptor already.
         """
         self._fd = fd = self._lock.fileno()
@@ -76,12 +76,12 @@ class ReplacementWatch:
             raise
 
     def start(self) -> None:
-        """Look out in a thread from now on, if that is not done already; not in a forked child.
+        """Watch in a thread from now on, unless one runs already; does nothing in a forked child.
 
         Raises:
             RuntimeError: the system has no thread left.
         """
-        if self._pid != os.getpid():  # the mutex may be held for good
+        if self._pid != os.getpid():  # the mutex may be locked for good
             return
         with self._mutex:
             if not self._threads and not self._ends:
@@ -89,19 +89,19 @@ class ReplacementWatch:
 
     @property
     def has_thread(self) -> bool:
-        """Whether it looks out in a thread."""
+        """Whether the watch runs in a thread."""
         return bool(self._threads)
 
     def wait(self, event: NativeEvent, seconds: float | None) -> bool:
-        """Look out in this thread until the event is set, or for some seconds; whether it is set.
+        """Watch in this thread until the event is set, or for some seconds; return whether it is set.
 
-        Nobody calls `end` meanwhile.
+        No other thread may call `end` during the wait.
         """
         if self._pid != os.getpid():  # the descriptors are the parent's, or closed
             return event.wait(seconds)
         until = math.inf if seconds is None else time.monotonic() + seconds
         with event.releasing(self):
-            if self._is_rung:  # by an event that somebody has cleared since
+            if self._is_rung:  # by an event that was cleared since
                 self._is_rung = False
                 if self._bell.is_open():
                     os.eventfd_read(self._bell.fd)
@@ -116,32 +116,32 @@ class ReplacementWatch:
             return event.is_set()
 
     def release(self) -> None:
-        """End a wait: the event is set."""
+        """End a wait, since its event is set."""
         if self._pid == os.getpid() and self._bell.is_open():
             self._is_rung = True
             os.eventfd_write(self._bell.fd, 1)
 
     def _sleep(self, seconds: float | None = None) -> bool:
-        """Wait for news or the bell; False if there is nothing to wait for any more."""
+        """Wait for a change or the bell; False if no descriptor is left to wait for."""
         try:
-            # Broken off in `_open_anew`, where poll(2) would wait without end; or closed by other code,
-            # and the numbers may be somebody else's by now.
+            # Not open: an exception interrupted `_open_anew`, and poll(2) would wait without end; or
+            # other code has closed the descriptors, and their numbers may be reused.
             if not (self._bell.is_open() and self._watch.is_open()):
                 raise OSError(errno.EBADF, "the look-out is not open")
             wait_readable(self._watch.fileno(), self._bell.fd, seconds=seconds)
             if self._watch.has_news():
                 self._look_again()
-        except OSError:  # EBADF: other code has closed it, and the lock's descriptor as well, perhaps
+        except OSError:  # EBADF: other code has closed it, and perhaps also the lock's descriptor
             is_open = self._open_anew()
             self._look_again()
             return is_open
         return True
 
     def _open_anew(self) -> bool:
-        """Go on with new descriptors; whether there are some.
+        """Open new descriptors; return whether that succeeded.
 
-        os.closerange(4, 4096) closes the watch first and the lock some 10 ms later, as the kernel takes
-        so long to close an inotify. Who looks in between finds the lock still held.
+        os.closerange(4, 4096) closes the watch first and the lock some 10 ms later, since the kernel
+        takes that long to close an inotify. A look between the two finds the lock still held.
         """
         self._watch.close()
         self._bell.close_if_open()
@@ -166,14 +166,14 @@ class ReplacementWatch:
         self._thread = get_ident()
         try:
             self._look_again()
-            # Rung: the task is to stop anyway.
+            # Rung: the task must stop anyway.
             while not (self._is_rung or self._ends) and self._sleep():
                 pass
         finally:
             self._ended.release()
 
     def end(self) -> None:
-        """Look no more; its thread and its descriptors are gone then, unless this is that thread."""
+        """End the watch. On return, its descriptors and its thread (unless the caller) are gone."""
         if self._pid != os.getpid():
             return
         with self._mutex:
@@ -181,6 +181,6 @@ class ReplacementWatch:
         if self.has_thread:
             self.release()
             if self._thread != get_ident() and self._ended.acquire(True, _PATIENCE):
-                self._ended.release()  # for one who comes again
+                self._ended.release()  # for another call of `end`
         self._watch.close()
         self._bell.close_if_open()

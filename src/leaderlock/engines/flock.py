@@ -1,4 +1,4 @@
-"""An election by a file's flock: the kernel keeps the queue, and ends a turn with its process."""
+"""An election by a file's flock: the kernel keeps the queue, and ends a turn when its process ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from leaderlock.lock.leader_lock import LeaderLock
 
 _NOTE_EVERY = 1.0
-"""Seconds: a beat is noted in the history no more often, or four times in a lease that is short."""
+"""Shortest time in seconds between two recorded beats; with a short lease, a quarter of the lease."""
 
 
 class FlockEngine:
@@ -33,32 +33,32 @@ class FlockEngine:
 
     @property
     def address(self) -> str:
-        """The path."""
+        """The path of the lock's file."""
         return self.lock.path
 
     def require_usable(self) -> None:
-        """As `Engine` says."""
+        """See `Engine.require_usable`."""
         turn.require_usable(self.lock)
 
     def tenure(self) -> FlockTenure:
-        """As `Engine` says."""
+        """See `Engine.tenure`."""
         return FlockTenure(self)
 
     def forget_what_is_known(self) -> None:
-        """Let the next tenure be as in a forked child, to which the file is new; for a rehearsal."""
+        """Have the next tenure run as in a forked child, where the file is new; for a rehearsal."""
         turn.forget_what_is_known(self.lock)
 
     def is_same(self, other: Engine) -> bool:
-        """As `Engine` says."""
+        """See `Engine.is_same`."""
         return isinstance(other, FlockEngine) and turn.are_same(self.lock, other.lock)
 
     def is_called(self, name: str) -> bool:
-        """As `Engine` says."""
+        """See `Engine.is_called`."""
         return turn.is_called(self.lock, name)
 
 
 class FlockTenure(Turn):
-    """A turn at the lock, as a term; see `Tenure`."""
+    """A term, made of a turn at the lock; see `Tenure`."""
 
     __slots__ = ("_next_note", "_note_every", "engine", "request")
     request: Request
@@ -72,29 +72,29 @@ class FlockTenure(Turn):
     def stand(
         self, wait: Wait | None, *, limit: float | None = None, lease: float | None = None
     ) -> bool:
-        """As `Tenure` says."""
+        """See `Tenure.stand`."""
         if lease is not None:
             self._note_every = min(_NOTE_EVERY, lease / 4)
         leads = self.acquire(limit, wait, lease)
         if leads:
-            self.request = Request(self.lock)  # not in each standby
+            self.request = Request(self.lock)  # only a leader needs it
             self._next_note = time.monotonic() + self._note_every
         return leads
 
     @property
     def takes_over(self) -> bool:
-        """As `Tenure` says."""
+        """See `Tenure.takes_over`."""
         return self.waited > AT_ONCE
 
     def check(self) -> None:
-        """As `Tenure` says."""
+        """See `Tenure.check`."""
         try:
             self.require_current()
         except (NotHeld, LockFileReplaced) as error:
             raise LeadershipLost(str(error)) from error
 
     def beat(self) -> None:
-        """As `Tenure` says."""
+        """See `Tenure.beat`."""
         self.check()
         now = time.monotonic()
         if now < self._next_note:
@@ -108,7 +108,7 @@ class FlockTenure(Turn):
             raise LeadershipLost(str(error)) from error
 
     def look(self) -> None:
-        """As `Tenure` says."""
+        """See `Tenure.look`."""
         self.check()
         try:
             self.mend()
@@ -117,7 +117,7 @@ class FlockTenure(Turn):
         self.request.heed()
 
     def watch(self, changed: Callable[[], object]) -> ReplacementWatch:
-        """As `Tenure` says."""
+        """See `Tenure.watch`."""
         from leaderlock.engines.file_watch import ReplacementWatch  # noqa: PLC0415  (ctypes; see rehearsal.py)
 
         return ReplacementWatch(changed, self.lock)
