@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _NotGiven:
-    """In place of a keyword that was left out: None is what an unset variable gives."""
+    """The default of a keyword that was left out. None is no default: an unset variable is None."""
 
     def __repr__(self) -> str:
         return "<not given>"
@@ -39,29 +39,30 @@ def call_once(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Run the function to completion once for a key, in one process; all callers get its result.
 
-    The first caller runs it; the others wait, without wakeups, and return the same result, as do all
-    later calls, also after a restart, for as long as the file of outcomes exists. It is
-    ``PATH.outcomes.json`` beside the lock's file, written and fsynced before the lock is let go. Give
+    The first caller runs the function; the others wait, without wakeups, and return the same result.
+    All later calls return it too, also after a restart, while the file of outcomes exists. That file is
+    ``PATH.outcomes.json`` beside the lock's file, written and fsynced before the lock is released. Give
     a ``path`` under ``/var/lib`` if the outcome must survive a reboot, which empties ``/run``. If the
-    runner raises, its caller gets the error and the next waiter runs the function; the same happens if
-    the runner is killed. So the function runs to completion once, but may begin more than once.
+    function raises, its caller gets the error, and the next waiter runs the function; the same happens
+    if the running process is killed. So the function runs to completion once, but may begin more than
+    once.
 
     Args:
-        key: what the outcome is kept under, a release's number, say: anything that JSON can hold. A
-            function with parameters needs a function of them as its key: it is called with the
-            arguments of each call, and its result is the key. Without ``key`` the function runs once
-            for as long as the file of outcomes exists. None and an empty text are refused: an unset
-            variable would otherwise mean the same.
+        key: the key of the outcome, for example a release's number: any value that JSON can hold. A
+            function with parameters needs a key function: the key function is called with the arguments
+            of each call, and returns the key. Without ``key``, the function runs once while the file
+            of outcomes exists. None and an empty text are refused, since an unset variable would be
+            the same key each time.
         name, path: as for `only_once`. A bound method, a `functools.partial` and a callable object
             carry arguments of their own and need one of the two.
 
     Raises:
-        TypeError: the key is None, empty, or cannot be held by JSON; the function has parameters and
-            the key is not a function; it needs a name or a path; the parentheses are missing. When it
-            is called: the result cannot be held by JSON. (The result is what JSON makes of it, for the
-            runner too: a tuple comes back as a list.)
-        CorruptLockFile: when it is called: the file of outcomes holds something else.
-        LeaderLockError: the lock or, when it is called, the file of outcomes cannot be used.
+        TypeError: the key is None, empty, or JSON cannot hold it; the function has parameters and
+            the key is not a function; the function needs a name or a path; the parentheses are missing.
+            At a call: JSON cannot hold the result. (The runner too gets the result as JSON returns it:
+            a tuple becomes a list.)
+        CorruptLockFile: at a call: the file of outcomes has other content.
+        LeaderLockError: the lock or, at a call, the file of outcomes cannot be used.
     """
     if function is not None:
         raise TypeError(
@@ -85,7 +86,7 @@ def call_once(
             encoded_key = once_key.of(args, kwargs)
             if encoded_key not in outcomes.read():
                 with lock:
-                    if encoded_key not in outcomes.read():  # nobody did it while we waited
+                    if encoded_key not in outcomes.read():  # no process ran it while we waited
                         outcomes.require_writable()
                         outcomes.write(encoded_key, function(*args, **kwargs), lock.term)
             result: R = outcomes.read()[encoded_key]["result"]
@@ -97,7 +98,7 @@ def call_once(
 
 
 def _require_own_name(function: Callable[..., object]) -> None:
-    """Refuse what has no name of its own: two of the kind would share one outcome."""
+    """Refuse an object without a name of its own: two of its kind would share one outcome."""
     owner = getattr(function, "__self__", None)
     if not hasattr(function, "__qualname__") or not (
         owner is None or isinstance(owner, type | type(os))

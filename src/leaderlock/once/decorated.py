@@ -1,4 +1,4 @@
-"""What both decorators ask of a function, and the name of the lock that goes with it."""
+"""The check of a decorated function, and the name of its lock, for both decorators."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def require_function(function: object, decorator: str) -> None:
-    """Refuse what is no function, or a coroutine function."""
+    """Refuse an object that is not callable, or is a coroutine function."""
     if not callable(function):
         raise TypeError(
             f"{decorator} decorates a function, not {function!r}; its arguments are keywords, "
@@ -24,7 +24,7 @@ def require_function(function: object, decorator: str) -> None:
 def name_for(
     function: Callable[..., object], name: str | None, path: str | os.PathLike[str] | None
 ) -> str | None:
-    """The name given, or, without a path, a name made of the function."""
+    """The name that was given; without a name and a path, a name made from the function."""
     if name is not None or path is not None:
         return name
     return own_name(function)

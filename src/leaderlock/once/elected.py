@@ -57,15 +57,16 @@ def only_once(
     """Let one process run the function, in a background thread; the others stand by.
 
     Each call returns a `Candidate` at once. The process that leads runs the body, with the arguments
-    of its own call; when that process dies, another one runs it. A body that returns keeps the
-    leadership (it may have started a scheduler's threads); one that raises passes it on. Calling it
-    again in the same process returns the same candidate. `current_leadership` gives the term.
+    of its own call; when that process dies, another one runs the body. After the body has returned, the
+    process keeps the leadership (the body may have started a scheduler's threads). If the body raises,
+    the leadership passes on. A second call in the same process returns the same candidate.
+    `current_leadership` gives the term.
 
     Args:
-        name: the lock's name. By default it is made of the function's name and its file's path, so
-            that programs in other files do not exclude each other; a rolling release into a new
+        name: the lock's name. By default it is made from the function's name and the path of its file,
+            so that programs in other files do not exclude each other; a rolling release into a new
             directory needs a name of your own.
-        path: a path in place of the name.
+        path: the path of the lock's file, in place of the name.
         lease, on_return, backoff, on_elected, on_resigned, thread: as for `Election`.
     """
     settings: Settings = {
@@ -88,7 +89,7 @@ class _OnlyOnce:
         self._function = function
         self._election = election
         self._candidate: Candidate | None = None
-        # By process: a child that was forked while another thread had it would wait for ever.
+        # One mutex for each process: in a child, a mutex that was locked at the fork stays locked.
         self._mutexes: dict[int, AbstractContextManager[object]] = {}
 
     @classmethod
@@ -110,7 +111,7 @@ class _OnlyOnce:
         return start
 
     def start(self, args: Any, kwargs: Any) -> Candidate:
-        with self._mutexes.setdefault(os.getpid(), RLock()):  # reentrant: a signal handler may come
+        with self._mutexes.setdefault(os.getpid(), RLock()):  # reentrant, for signal handlers
             candidate = self._candidate
             if candidate is None or candidate.state == "stopped":
                 body = functools.partial(self._run, args, kwargs)

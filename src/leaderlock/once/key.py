@@ -1,4 +1,4 @@
-"""The key of `call_once`: what an outcome is kept under, and which functions it can stand for."""
+"""The key of `call_once`, under which an outcome is kept, and the checks of a key and its function."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _FOR_GOOD = "null"
-"""What an outcome without a key is kept under."""
+"""The key of an outcome that was given no key, in JSON."""
 
 
 class OnceKey:
     """The key of one decorated function.
 
     Args:
-        key: what `call_once` was given.
-        given: whether it was given a key at all.
+        key: the key that `call_once` was given.
+        given: whether `call_once` was given a key at all.
 
     Raises:
         TypeError: the key is unset, or JSON cannot hold it, or the function has parameters and the key
@@ -34,7 +34,7 @@ class OnceKey:
             self._refuse_parameters(function)
 
     def of(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
-        """What the outcome of a call with these arguments is kept under, in JSON."""
+        """The key, in JSON, for the outcome of a call with these arguments."""
         if self._of_arguments is not None:
             return self._encoded(self._of_arguments(*args, **kwargs))
         if args or kwargs:
@@ -57,7 +57,7 @@ class OnceKey:
     def _refuse_parameters(self, function: Callable[..., object]) -> None:
         try:
             parameters = inspect.signature(function).parameters
-        except ValueError:  # a function written in C need not say what it takes
+        except ValueError:  # a function written in C may have no signature
             raise TypeError(
                 f"call_once cannot see which parameters {self._name} has: wrap it in a function that "
                 f"has none, or give key= a function of the arguments"
@@ -74,7 +74,7 @@ class OnceKey:
 
 
 def _bare(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
-    """The parameters as a lambda would name them, without types and defaults."""
+    """The parameters as a lambda names them, without types and defaults."""
     stars: dict[object, str] = {
         inspect.Parameter.VAR_POSITIONAL: "*",
         inspect.Parameter.VAR_KEYWORD: "**",

@@ -19,14 +19,14 @@ _FORMAT = "leaderlock outcomes 1"
 
 
 _DEEPEST = 100
-"""Lists and dicts within each other that a key or a result may have: JSON's readers recurse."""
+"""The deepest nesting of lists and dicts in a key or a result: JSON's readers recurse."""
 
 
 def encode(value: object, what: str) -> str:
     """The value in JSON.
 
     Raises:
-        TypeError: JSON cannot hold it, or it is nested too deeply.
+        TypeError: JSON cannot hold the value, or the value is nested too deeply.
     """
     try:
         text = json.dumps(value, allow_nan=False, sort_keys=True)
@@ -38,7 +38,10 @@ def encode(value: object, what: str) -> str:
 
 
 class Outcomes:
-    """Read by anyone at any time; written by the holder of the lock, whole or not at all."""
+    """The file of outcomes. Any process may read it at any time; only the lock's holder writes it.
+
+    A write replaces the whole file, or changes nothing.
+    """
 
     def __init__(self, lock_path: str) -> None:
         self._path = f"{lock_path}.outcomes.json"
@@ -47,8 +50,8 @@ class Outcomes:
         """The outcomes by key.
 
         Raises:
-            CorruptLockFile: the file holds something else.
-            UnsafeLockFile: it is a symlink, no regular file, or somebody else's.
+            CorruptLockFile: the file has other content.
+            UnsafeLockFile: the file is a symlink, no regular file, or another user's.
             LockFileUnusable: the system refused.
         """
         try:
@@ -80,9 +83,9 @@ class Outcomes:
             ) from error
 
     def require_writable(self) -> None:
-        """Write the file once as it is: where that fails, the function would run at every call.
+        """Write the file unchanged: if that fails, the function would run again at every call.
 
-        So it does in a directory with the sticky bit, where the file is another user's.
+        The write fails in a directory with the sticky bit, for example, if the file is another user's.
 
         Raises:
             LockFileUnusable: the system refused.
@@ -90,11 +93,11 @@ class Outcomes:
         self._write(self.read(), "write the outcomes, so the function was not run")
 
     def write(self, key: str, result: object, term: int) -> None:
-        """Add one outcome, durably: when this returns, a crash of the machine does not undo it.
+        """Add one outcome, durably: after this returns, a crash of the machine does not undo the write.
 
         Raises:
             TypeError: JSON cannot hold the result.
-            LockFileUnusable: the system refused; nothing that was there is lost.
+            LockFileUnusable: the system refused; no earlier outcome is lost.
         """
         result = json.loads(encode(result, "the result of a function under call_once"))
         outcome = {"result": result, "term": term, "pid": os.getpid(), "at": time.time()}
@@ -110,7 +113,7 @@ class Outcomes:
 
 
 def _parse(content: bytes) -> dict[str, Any]:
-    """The outcomes; what anybody but `write` made raises one of four errors."""
+    """The outcomes; content that `write` did not make raises one of the errors that `read` catches."""
     document = json.loads(content, object_pairs_hook=_without_repeats, parse_constant=_refuse)
     if document["format"] != _FORMAT:
         raise ValueError("another format")
@@ -139,7 +142,7 @@ def _refuse(constant: str) -> None:
 
 
 def _depth_of(text: str) -> int:
-    """How deep JSON's brackets are within each other, those inside of strings left out."""
+    """The nesting depth of JSON's brackets, without those inside strings."""
     depth = deepest = 0
     in_string = escaped = False
     for character in text:
