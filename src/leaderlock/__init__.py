@@ -1,4 +1,4 @@
-"""Exactly one process on a machine runs a job; when it dies, the next one takes over by itself."""
+"""Exactly one process on a machine runs a job; when it dies, the next process takes over by itself."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ __all__ = [
     "only_once",
 ]
 
-# Imported when first asked for: a program that only locks needs no `threading`, and `leaderlock run`
-# without a lock needs none of it.
+# Each name is imported at its first use: a program that only locks needs no `threading`, and
+# `leaderlock run` without a lock needs none of these modules.
 _MODULES = {
     "election.candidate": ("Candidate",),
     "election.current": ("current_leadership", "is_leader"),

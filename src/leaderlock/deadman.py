@@ -1,4 +1,4 @@
-"""The dead-man switch: the kernel kills this process unless the process keeps saying that it lives."""
+"""The dead-man switch: the kernel kills this process unless the process beats in time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from leaderlock.kernel.timer import Timer
 
 SHORTEST_LEASE = 0.1
-"""Seconds. A machine under load lets a healthy process wait for tens of milliseconds."""
+"""Seconds. On a loaded machine, a healthy process waits for tens of milliseconds."""
 
 LONGEST_LEASE = 1e9
 """Seconds: about 31 years, which every system's clock can count."""
@@ -28,39 +28,41 @@ PRINT_AT = 0.8
 """The part of a lease after which every thread's stack is printed."""
 
 INSIST_AT = 0.95
-"""The part of a lease after which that is done without the GIL, if it was not to be had before."""
+"""The part of a lease after which stacks are printed without the GIL, if it could not be acquired."""
 
 
 EARLY = 0.02
-"""The part of a lease by which stacks may be printed earlier: not every beat puts that off."""
+"""The part of a lease by which stacks may be printed too early: not every beat rewinds that timer."""
 
 
 class DeadManSwitch:
     """Kills this process, by SIGKILL, when no `beat` has come for the length of a lease.
 
-    What it guarantees: the kernel holds the countdown, so that it ends the process whatever state that
-    is in: looping, deadlocked, with the GIL held by native code, or stopped by SIGSTOP. It is never
-    killed before the lease has passed since the last beat. The locks that it held are free then.
+    Guarantees: the kernel runs the countdown, so a process dies in any state: looping, deadlocked, with
+    the GIL held by native code, or stopped by SIGSTOP. The process is never killed before the lease has
+    passed since the last beat. After the kill, the locks that the process held are free.
 
     When 80 % of the lease have passed (78 % after many beats in a row), every thread's stack is printed
-    to standard error (descriptor 2), under a line that says why; a beat that comes after it still saves
-    the process. If native code does not let the GIL go, the stacks come at 95 %, as `faulthandler`
-    prints them, without that line. A process that is stopped prints nothing. If standard error is
-    closed, or no signal is free for it, that is logged when the switch is armed, and it kills without.
+    to standard error (descriptor 2), under a line with the reason; a later beat still saves the
+    process. If native code does not release the GIL, `faulthandler` prints the stacks at 95 %, without
+    that line. A stopped process prints nothing. If standard error is closed, or no signal is free for
+    the printing, `arm` logs that, and the switch kills without printing.
 
-    What it does not: the whole process dies, with all that its other threads are doing: in a server, a
-    worker with its requests. A process in uninterruptible sleep (state D: a dead NFS server, say) dies
-    only when it wakes. The lease counts CLOCK_MONOTONIC, which stands still while the machine is
-    suspended; it goes on while a container is paused. A thread that goes on beating says nothing about
-    the others: the one to beat is the one that does the work.
+    Limits: the whole process dies, with all work of its other threads: in a server, a worker with its
+    requests. A process in uninterruptible sleep (state D: a dead NFS server, for example) dies only
+    when it wakes. The lease counts CLOCK_MONOTONIC, which stops while the machine is suspended, and
+    runs on while a container is paused. A thread that beats proves nothing about the other threads: let
+    the thread beat that does the work.
 
-    How to choose the lease: three times the longest that a healthy task is silent (its longest step,
-    plus what a loaded machine makes it wait), and no less than a second unless the machine is yours
-    alone. A shorter one makes a hung leader's successor come sooner, a longer one is wrong less often.
+    How to choose the lease: take three times the longest silence of a healthy task (its longest step,
+    plus its delays on a loaded machine), and at least a second unless no other program uses the
+    machine. With a shorter lease, a hung leader's successor comes sooner; a longer lease kills a
+    healthy process less often.
 
-    Make it before forking; `arm` it in the process that is to be watched. A forked child is not: there,
-    a beat does nothing, and `arm` begins anew. After exec nothing is watched. An armed switch that is
-    forgotten goes on counting. `beat` may be called in any thread, the others in one at a time.
+    Make the switch before forking; `arm` it in the process to be watched. A forked child is not
+    watched: there, a beat does nothing, and `arm` begins a new countdown. After exec, nothing is
+    watched. The countdown of an armed switch goes on when the object is dropped. Any thread may call
+    `beat`; only one thread at a time may call the other methods.
 
     Args:
         lease: seconds, at least 0.1.
@@ -70,7 +72,7 @@ class DeadManSwitch:
         Unsupported: this system has no timer_create(2), or Python was built without ctypes.
 
     Attributes:
-        lease: the same.
+        lease: the lease in seconds.
     """
 
     def __init__(self, lease: float) -> None:
@@ -89,13 +91,13 @@ class DeadManSwitch:
         self._printer: StackPrinter | None = None
         self._rewind_others_at = 0.0
         _load()
-        _timer(signal.SIGKILL, lease).delete()  # whether there are any, while refusing is still cheap
+        _timer(signal.SIGKILL, lease).delete()  # a system without timers is refused here, early
 
     def arm(self) -> None:
-        """Start the countdown in this process; if it is armed, start again.
+        """Start the countdown in this process; start again if the switch is armed.
 
         Raises:
-            Unsupported: this is PID 1 of its container, which the kernel lets nobody kill from inside.
+            Unsupported: this is PID 1 of its container: the kernel ignores a SIGKILL from inside.
             LeaderLockError: the user's limit of pending signals is used up.
         """
         if os.getpid() == 1:
@@ -113,9 +115,9 @@ class DeadManSwitch:
         self.beat()
 
     def beat(self) -> None:
-        """Start the countdown again; about 3 microseconds. Nothing, unless armed in this process."""
+        """Start the countdown again, in some 3 microseconds; no effect unless armed in this process."""
         if self._pid == os.getpid():
-            self._timers[0].rewind()  # the one that kills first: the rest of this may be delayed
+            self._timers[0].rewind()  # the timer that kills comes first: the rest may be delayed
             now = time.monotonic()
             if now >= self._rewind_others_at:
                 self._rewind_others_at = now + EARLY * self.lease
@@ -123,10 +125,10 @@ class DeadManSwitch:
                     timer.rewind()
 
     def disarm(self) -> None:
-        """End the countdown. Nothing, unless armed in this process."""
+        """End the countdown; no effect unless armed in this process."""
         if self._pid == os.getpid():
             if self._printer is not None:
-                self._printer.stop()  # first: with the countdown gone, it would find that it is due
+                self._printer.stop()  # first: without a countdown, it would print
             self._timers[0].delete()
         self._pid = 0
         self._printer = None
@@ -138,7 +140,7 @@ class DeadManSwitch:
 
 
 def _load() -> None:
-    """Import what arming needs: it costs 8 ms once, and workers that are forked later have it."""
+    """Import the modules for `arm`: that costs 8 ms once, and workers forked later have them."""
     if not sys.platform.startswith("linux"):
         raise Unsupported(
             "the dead-man switch (lease=) needs the timers of Linux (timer_create); "
@@ -183,7 +185,7 @@ def _stack_printer(kill: Timer, lease: float) -> StackPrinter | None:
         return StackPrinter(
             heading,
             (PRINT_AT * lease, INSIST_AT * lease),
-            is_due=lambda: kill.remaining() < lease / 2,  # or a beat came meanwhile
+            is_due=lambda: kill.remaining() < lease / 2,  # False if a beat came meanwhile
         )
     except CannotPrint as error:
         log().warning("the dead-man switch will kill without printing stacks: %s", error)

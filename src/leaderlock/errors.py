@@ -1,4 +1,4 @@
-"""All errors of leaderlock: each message says what happened, to which path, and what to do."""
+"""All errors of leaderlock: each message names the event, the path and the remedy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class LeaderLockError(Exception):
 class LockFileUnusable(LeaderLockError, OSError):
     """The system refused to open, lock or write the lock file, or the inbox's FIFO.
 
-    An `OSError` too, with its ``errno`` and ``filename``: a missing directory (ENOENT), no permission
+    Also an `OSError`, with its ``errno`` and ``filename``: a missing directory (ENOENT), no permission
     (EACCES), a read-only file system (EROFS), no space left for the record (ENOSPC), no descriptor
     left (EMFILE).
     """
@@ -46,7 +46,7 @@ class LockTimeout(LeaderLockError, TimeoutError):
 
 
 class LeadershipLost(LeaderLockError):
-    """The caller no longer leads: its file was replaced, it resigned, or this is a forked child."""
+    """The caller no longer leads: its file was replaced, it resigned, or it is a forked child."""
 
 
 class NotHeld(LeaderLockError, RuntimeError):

@@ -1,4 +1,4 @@
-"""`PersistentReader` by its first name; the room is ``leaderlock.inbox``."""
+"""The old import path of `PersistentReader`; the new one is ``leaderlock.inbox``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The face of a room: what others may use of it, each imported when it is first asked for."""
+"""The face of a room (a package): its public names, each imported at its first use."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 def face(
     room: str, module_of: dict[str, str]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` (PEP 562) for a room that hands on these names.
+    """`__getattr__` and `__dir__` (PEP 562) for a room that exports these names.
 
     Args:
         room: the room's ``__name__``.
-        module_of: each name with the module of the room that has it, or which it is.
+        module_of: each name, with the room's module that defines the name or is that name itself.
     """
 
     def get(name: str) -> object:

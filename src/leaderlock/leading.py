@@ -1,4 +1,4 @@
-"""`every` by its first name; `Leadership.every` is for coroutines too."""
+"""The old import path of `every`; `Leadership.every` also serves coroutines."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The one logger, ``leaderlock``: imported when there is something to say, as logging costs 6 ms.
+"""The one logger, ``leaderlock``: `logging` is imported at the first record, since that takes 6 ms.
 
-`logging.config.dictConfig` and `fileConfig` disable every logger that exists and that they do not name
-(``disable_existing_loggers``, whose default is True). What a background thread cannot raise, a task's
-traceback above all, would then be lost without a word. So our loggers are enabled again whenever they
-are used: to silence them, set their level, or name them in the configuration.
+`logging.config.dictConfig` and `fileConfig` disable every existing logger that they do not name
+(``disable_existing_loggers``, whose default is True). Errors that a background thread cannot raise,
+above all a task's traceback, would then be lost silently. So our loggers are enabled again at each use:
+to silence them, set their level, or name them in the configuration.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _logger: logging.Logger | None = None
 
 
 def log() -> logging.Logger:
-    """The ``leaderlock`` logger; looked up once, since a new leader asks for it before its task."""
+    """The ``leaderlock`` logger; looked up once, since a new leader needs it before its task."""
     global _logger  # noqa: PLW0603
     if _logger is None:
         import logging  # noqa: PLC0415

@@ -1,6 +1,6 @@
-"""How leaderlock writes for people: lengths, moments, other people's text, near words.
+"""Text for people: durations, dates, other people's text made printable, and suggestions.
 
-Command lines, names, host names and paths are other people's: an escape sequence in one could rewrite
+Command lines, names, host names and paths come from others: an escape sequence in one could rewrite
 the screen, a newline could forge a line, and a character that turns the direction of writing could
 hide a part. `printable` makes such text safe for a terminal, a log, a label, a page and JSON.
 """
@@ -19,7 +19,7 @@ _LONGER = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def duration(seconds: float) -> str:
-    """A length of time in its two largest units: ``0.8 ms``, ``12.5 s``, ``3 min 5 s``, ``2 d 4 h``."""
+    """A duration in its two largest units: ``0.8 ms``, ``12.5 s``, ``3 min 5 s``, ``2 d 4 h``."""
     if not math.isfinite(seconds):
         return "unknown"
     if seconds < 0.9995:
@@ -35,35 +35,35 @@ def duration(seconds: float) -> str:
 
 
 def moment(seconds: float) -> str:
-    """A date and time of the clock here, from seconds since the epoch."""
+    """The local date and time for seconds since the epoch."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-    except (OverflowError, ValueError, OSError):  # no year has so many digits, says localtime(3)
+    except (OverflowError, ValueError, OSError):  # EOVERFLOW of localtime(3): the year is too large
         return "unknown"
 
 
 def printable(text: str) -> str:
-    """The text with all that cannot be printed written as an escape.
+    """The text, with each unprintable character written as an escape.
 
-    That is what `str.isprintable` refuses: control characters (C0 and C1), separators of lines and
-    paragraphs, marks of direction and of zero width, lone surrogates, and characters that do not exist.
+    `str.isprintable` decides. Unprintable are control characters (C0 and C1), separators of lines and
+    paragraphs, marks of direction and of zero width, lone surrogates, and unassigned characters.
     """
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 
 def json_text(document: object, indent: int | None = None) -> str:
-    """A document as JSON (RFC 8259: no NaN) in which every text, keys too, is `printable`.
+    """A document as JSON (RFC 8259: no NaN); every text in it, also each key, is `printable`.
 
     Raises:
         ValueError: a number is not finite.
     """
-    import json  # noqa: PLC0415  (8 ms that only a reader needs)
+    import json  # noqa: PLC0415  (8 ms; only a reader needs it)
 
     return json.dumps(printable_within(document), indent=indent, allow_nan=False)
 
 
 def printable_within(document: Any) -> Any:
-    """A document of JSON's types with every text in it made printable, keys too."""
+    """A document of JSON's types with every text in it, also each key, made printable."""
     if isinstance(document, str):
         return printable(document)
     if isinstance(document, dict):
@@ -82,12 +82,12 @@ def _escaped(character: str) -> str:
 
 
 def suggestion(word: str, known: Iterable[str], *, prefix: str = "") -> str:
-    """``; did you mean --watch?``, or nothing where no known word is near.
+    """``; did you mean --watch?``, or an empty text if no known word is similar.
 
     Args:
         word: the unknown word.
-        known: the words it could be.
-        prefix: what all of them begin with; it makes no two words near.
+        known: the known words.
+        prefix: the common prefix of all known words; it does not count as a similarity.
     """
     import difflib  # noqa: PLC0415  (only an error needs it)
 
