@@ -128,7 +128,7 @@ class DeadManSwitch:
         """End the countdown; no effect unless armed in this process."""
         if self._pid == os.getpid():
             if self._printer is not None:
-                self._printer.stop()  # first: without a countdown, it would print
+                self._printer.stop()  # first: without a countdown, the printer would print
             self._timers[0].delete()
         self._pid = 0
         self._printer = None

@@ -195,7 +195,7 @@ class Candidate(Ending, OfThisProcess):
             return None
         switch = self._settings.switch
         tenure = self._tenure = self._settings.engine.tenure()
-        leadership = Leadership(tenure, switch)  # made early: while it is made, no task is delayed
+        leadership = Leadership(tenure, switch)  # made before the wait, so that it delays no task
         try:
             if not tenure.stand(wait, lease=None if switch is None else switch.lease):
                 return None
@@ -235,7 +235,7 @@ class Candidate(Ending, OfThisProcess):
             self._thread = here()
             leadership._thread = 0  # the hub's own thread must not watch the file
         try:
-            if self._stop_requested:  # requested before the hub ran this
+            if self._stop_requested:  # requested before the hub ran `_lead`
                 self._resign("stopped")
                 return True, None
             leadership._deferred = self._announce

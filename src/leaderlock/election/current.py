@@ -35,11 +35,10 @@ def current_leadership() -> Leadership | None:
 def is_leader(name: str | os.PathLike[str] | None = None) -> bool:
     """Whether this process leads now. Any code of the process may call this, in a request, for example.
 
-    A process leads from its election to its resignation. That includes the time after the task has
-    returned, if the leadership is kept, and the time in which a task that was asked to stop still runs.
-    A forked child of the leader does not lead. A standby's answer costs next to nothing; a leader's
-    answer costs some 10 microseconds: the call checks, as `Leadership.check` does, that the path still
-    names the locked file.
+    A process leads from its election to its resignation, also after the task has returned, if the
+    leadership is kept, and while a task that was asked to stop still runs. A forked child of the leader
+    does not lead. A standby's answer costs next to nothing; a leader's answer costs some 10
+    microseconds: like `Leadership.check`, the call checks that the path still names the locked file.
 
     The answer was true when it was given. Work that two processes must not do needs the fencing token,
     `Leadership.term`, or `Leadership.check`.

@@ -70,7 +70,7 @@ class Election:
             leadership is kept.
         on_return: ``"hold"`` or ``"resign"``.
         backoff: two numbers of seconds: the pause before the candidate stands again after a first
-            failure, and the longest pause. The pause doubles at each failure. It starts over when a
+            failure, and the longest pause. The pause doubles at each failure, and starts over when a
             term has lasted longer than the longest pause.
         on_elected: a plain function, called with the `Leadership` before the task, in its thread; if it
             raises, the task has failed.
@@ -216,7 +216,7 @@ class Election:
         Keep this function short: each step in a worker copies pages that it shares with its parent.
         """
         if candidate is None:
-            if runner is None and type(_thread.start_new_thread) is _BUILTIN:  # it is not patched
+            if runner is None and type(_thread.start_new_thread) is _BUILTIN:  # not patched
                 runner = NATIVE if self.settings.thread == "native" else LATE
             candidate = Candidate(self.settings, task, runner or runner_for(task, self.settings.thread))
         candidates.add(candidate)

@@ -43,7 +43,7 @@ class Ending:
     _exits: bool
 
     def _on_lost(self) -> None:
-        """Resign if the task has returned, so that a standby can lead; a running task stops itself."""
+        """Resign if the task has returned, so a standby can lead; a running task was asked to stop."""
         if self._ended:
             self._resign("resigned", "lost")
 

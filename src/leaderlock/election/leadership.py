@@ -142,7 +142,7 @@ class Leadership(OfThisProcess):
         return watch.wait(self._stopping, seconds)
 
     def beat(self) -> None:
-        """Report that the task is alive, and check that it still leads; takes some 10 microseconds.
+        """Report that the task is alive, and check that its process leads; some 10 microseconds.
 
         A beat renews the lease, if there is one. After a loss, the beat does not renew the lease: a
         task that goes on is killed.
@@ -164,7 +164,7 @@ class Leadership(OfThisProcess):
             self._run_deferred_and_watch()
 
     def _watch_for_loss(self, lost: Callable[[], object]) -> None:
-        """Watch for a file that is replaced, or closed by other code, where the kernel reports that.
+        """Watch for a file that other code replaces or closes, where the kernel reports such events.
 
         After a loss the task is asked to stop, and `lost` is called, in another thread. An overwritten
         record is written again.

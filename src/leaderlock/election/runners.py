@@ -42,7 +42,7 @@ class Runner:
     hub: Hub | None = None
 
     def wait(self, function: Callable[[], Result], call_off: Callable[[], object]) -> Result:
-        """Run a function that blocks; if the caller is interrupted, cancel it and await its end."""
+        """Run a function that blocks; if the caller is interrupted, cancel the call and await it."""
         return function()
 
     def run(self, function: Callable[[], Result]) -> Result:

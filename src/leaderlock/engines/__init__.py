@@ -1,1 +1,1 @@
-"""Engines hold elections: a candidate stands in one, and it tells a leader that the term is over."""
+"""Engines hold elections: a candidate stands in an engine, which tells a leader of the term's end."""

@@ -251,7 +251,7 @@ class Hold:
             how: the reason for the end, for the history.
 
         Raises:
-            NotHeld: other code has closed the descriptor, and the lock went with it.
+            NotHeld: other code has closed the descriptor, and so dropped the lock.
         """
         descriptor = self.descriptor
         try:  # does the descriptor lead to this term's record, and so to the locked file?

@@ -1,6 +1,6 @@
 """The directory of locks that have only a name: the choice depends on the user alone.
 
-It does not depend on a login (/run/user/UID is removed when the last session ends), and not on
+The choice does not depend on a login (/run/user/UID is removed when the last session ends), and not on
 XDG_RUNTIME_DIR or TMPDIR, which a shell has and cron has not. The safest place comes first: nothing
 cleans /run/leaderlock and /run/lock by age; /var/tmp is cleaned after 30 days, /tmp after 10. logind
 empties /dev/shm at a user's last logout, but a container with a read-only root may have no other place.

@@ -104,7 +104,7 @@ class Gate:
     def leave(self, hold: Hold) -> None:
         """Release all that the hold has: the flock, and its place inside or in the queue.
 
-        If an exception interrupts this, the next call, for any hold, does the remaining steps.
+        If an exception interrupts `leave`, the next call, for any hold, does the remaining steps.
         """
         with self.mutex:
             if hold.descriptor.fd >= 0:

@@ -132,8 +132,8 @@ class Gated:
     def _finish(self, hold: Hold | None) -> None:
         """Release whatever an acquisition has, at any stage; repeatable if interrupted.
 
-        If this raises, the caller calls it again in a native thread. The caller does so inline: a
-        helper function could be interrupted as it begins.
+        If `_finish` raises, its caller calls `_finish` again in a native thread. The caller does so
+        inline: a helper function could be interrupted as it begins.
         """
         gate = self._own_gate()
         if hold is not None:

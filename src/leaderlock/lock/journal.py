@@ -22,7 +22,7 @@ AT_ONCE = 0.01
 """Seconds: a free lock is acquired within this time; a longer wait means a takeover from another."""
 
 AS_RECORDED = -1.0
-"""A slot has this in place of the seconds waited if the record has these and the lease."""
+"""A slot has this value in place of the seconds waited if the record has these and the lease."""
 
 _TAIL = Struct("<dddd16s")
 _CHECKSUM_SIZE = 4

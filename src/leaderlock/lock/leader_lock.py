@@ -138,7 +138,7 @@ class LeaderLock(Gated):
         """Make sure that the path still names the file that is locked.
 
         Raises:
-            LockFileReplaced: it does not; another process may hold the lock of the file there now.
+            LockFileReplaced: the path names no file, or another one, whose lock may be held by now.
             NotHeld: the lock is not held, or other code has closed its descriptor.
         """
         if not self._current().is_current():

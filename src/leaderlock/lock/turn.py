@@ -112,7 +112,7 @@ class Turn:
 
 
 def acquire_for(lock: LeaderLock, limit: float | None, wait: Wait) -> bool:
-    """Like `LeaderLock.acquire`; another thread can cancel it by `wait`. None means no limit."""
+    """Like `LeaderLock.acquire`, with no limit if None; another thread can cancel it by `wait`."""
     return lock._acquire(limit, wait)
 
 

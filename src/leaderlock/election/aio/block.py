@@ -148,7 +148,7 @@ class _LeadBlock:
         term = self._term = LoopTerm(self._loop, leadership, self._cancel)
         if not self._is_over:  # check after setting `_term`; `end` sets `_is_over` first
             term.wait_in_thread(begin)
-        self._candidate._request_stop()  # one term only, even if it was lost
+        self._candidate._request_stop()  # stand for one term only, even if the term was lost
 
     def _cancel(self) -> None:
         body = self._body()

@@ -136,7 +136,7 @@ def after(worker: Worker, method: str, call: Callable[[], object]) -> None:
 def end_in_good_order() -> None:
     """Ask the task to stop also in a worker that a signal kills; gunicorn's own workers are not killed.
 
-    uvicorn's worker sets the signals to their defaults. After its shutdown by SIGTERM, it raises
+    uvicorn's worker sets the signals to their defaults. After a shutdown by SIGTERM, the worker raises
     SIGTERM again; Python's exit handlers do not run then.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):

@@ -34,7 +34,7 @@ class Here:
 
 
 class Elsewhere:
-    """This process only forks or reloads those that serve: `put` has an object begin in the latter."""
+    """This process only forks or reloads the serving ones: `put` has an object begin in those."""
 
     def __init__(self, put: Callable[[Placed], object]) -> None:
         self.put = put

@@ -151,7 +151,7 @@ def _after_fork(call: Callable[[], object]) -> None:
 
 def _import_decorators() -> None:
     """Import `uwsgidecorators` now: a later import would replace all other hooks by its own."""
-    if "uwsgidecorators" in sys.modules or not uwsgi.masterpid():  # they need a master
+    if "uwsgidecorators" in sys.modules or not uwsgi.masterpid():  # its decorators need a master
         return
     hooks = ("spooler", "mule_msg_hook")
     by_hand = {name: getattr(uwsgi, name) for name in hooks if hasattr(uwsgi, name)}
