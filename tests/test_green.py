@@ -146,8 +146,8 @@ def test_a_keyword_chooses_a_native_thread(path: Path, library: dict[str, str], 
 def test_other_values_of_the_keyword_are_refused_and_pickles_keep_it(path: Path) -> None:
     with pytest.raises(ValueError, match="thread must be 'auto' or 'native', not 'green'"):
         Election(path, thread="green")  # type: ignore[arg-type]
-    assert pickle.loads(pickle.dumps(Election(path, thread="native"))).thread == "native"
-    assert pickle.loads(pickle.dumps(Election(path))).thread == "auto"
+    assert pickle.loads(pickle.dumps(Election(path, thread="native"))).settings.thread == "native"
+    assert pickle.loads(pickle.dumps(Election(path))).settings.thread == "auto"
 
 
 STOP_NATIVELY = "leaderlock.kernel.threads.start_new_thread(candidate.stop, ())"
