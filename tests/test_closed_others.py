@@ -159,7 +159,10 @@ def test_a_leader_that_receives_learns_that_everything_was_closed(path: Path) ->
             "candidate = election.start(task)"
         )
         assert child.line() == "begins"
-        until(lambda: child.tell("candidate._leadership._watch is not None"))
+        # Closed while it begins to receive, it could fail in place of ending.
+        child.tell("import gc; from leaderlock.inbox.lines import Reading")
+        waits = "any(type(o) is Reading and o._bell is not None for o in gc.get_objects())"
+        until(lambda: child.tell(f"candidate._leadership._watch is not None and {waits}"))
         child.tell("close_all()")
         assert child.line() == "ends"
         assert child.line() == "begins"
