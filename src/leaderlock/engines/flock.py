@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 from leaderlock.errors import LeadershipLost, LockFileReplaced, NotHeld
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from leaderlock.engines.engine import Engine
     from leaderlock.engines.file_watch import ReplacementWatch
-    from leaderlock.kernel.flock import Wait
     from leaderlock.lock.leader_lock import LeaderLock
 
 _NOTE_EVERY = 1.0
@@ -30,6 +30,8 @@ class FlockEngine:
 
     def __init__(self, lock: LeaderLock) -> None:
         self.lock = lock
+        # `Engine.tenure`, and no method: each standby would copy the pages of one more function.
+        self.tenure: Callable[[], FlockTenure] = functools.partial(FlockTenure, lock)
 
     @property
     def address(self) -> str:
@@ -39,10 +41,6 @@ class FlockEngine:
     def require_usable(self) -> None:
         """See `Engine.require_usable`."""
         turn.require_usable(self.lock)
-
-    def tenure(self) -> FlockTenure:
-        """See `Engine.tenure`."""
-        return FlockTenure(self)
 
     def forget_what_is_known(self) -> None:
         """Have the next tenure run as in a forked child, where the file is new; for a rehearsal."""
@@ -60,26 +58,21 @@ class FlockEngine:
 class FlockTenure(Turn):
     """A term, made of a turn at the lock; see `Tenure`."""
 
-    __slots__ = ("_next_note", "_note_every", "engine", "request")
-    request: Request
+    __slots__ = ("_next_note", "_request")
+    _next_note: float
+    _request: Request
 
-    def __init__(self, engine: FlockEngine) -> None:
-        super().__init__(engine.lock)
-        self.engine = engine
-        self._note_every = _NOTE_EVERY
-        self._next_note = 0.0
+    @property
+    def engine(self) -> FlockEngine:
+        """See `Tenure.engine`."""
+        return FlockEngine(self.lock)
 
-    def stand(
-        self, wait: Wait | None, *, limit: float | None = None, lease: float | None = None
-    ) -> bool:
-        """See `Tenure.stand`."""
-        if lease is not None:
-            self._note_every = min(_NOTE_EVERY, lease / 4)
-        leads = self.acquire(limit, wait, lease)
-        if leads:
-            self.request = Request(self.lock)  # only a leader needs it
-            self._next_note = time.monotonic() + self._note_every
-        return leads
+    @property
+    def request(self) -> Request:
+        """See `Tenure.request`; made when first asked for, since only a leader needs it."""
+        if not hasattr(self, "_request"):
+            self._request = Request(self.lock)
+        return self._request
 
     @property
     def takes_over(self) -> bool:
@@ -97,9 +90,14 @@ class FlockTenure(Turn):
         """See `Tenure.beat`."""
         self.check()
         now = time.monotonic()
-        if now < self._next_note:
+        is_first = not hasattr(self, "_next_note")
+        if not is_first and now < self._next_note:
             return
-        self._next_note = now + self._note_every
+        self._next_note = now + (
+            _NOTE_EVERY if self.lease is None else min(_NOTE_EVERY, self.lease / 4)
+        )
+        if is_first:  # the start of the term is noted apart
+            return
         try:
             self.mend()
             self.request.heed()

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 class Turn:
     """A turn, made before the lock is acquired; its owner calls `finish` whatever is raised."""
 
-    __slots__ = ("_hold", "lock")
+    __slots__ = ("_hold", "lease", "lock")
 
     def __init__(self, lock: LeaderLock) -> None:
         self.lock = lock
         self._hold = Hold(lock._file)
+        self.lease: float | None = None
 
     @property
     def term(self) -> int:
@@ -41,15 +42,17 @@ class Turn:
         """Seconds for which others held the lock during the wait."""
         return self._hold.waited
 
-    def acquire(self, limit: float | None, wait: Wait | None, lease: float | None) -> bool:
+    def stand(
+        self, wait: Wait | None, *, limit: float | None = None, lease: float | None = None
+    ) -> bool:
         """Acquire the lock; False when the limit has passed, or if `wait` was cancelled.
 
         Args:
-            limit: the longest wait in seconds; None waits without limit, 0 does not wait.
             wait: allows another thread to cancel the wait.
+            limit: the longest wait in seconds; None waits without limit, 0 does not wait.
             lease: seconds, for the record.
         """
-        self.lock._file.lease = lease
+        self.lease = self.lock._file.lease = lease
         return self.lock._acquire(limit, wait, self._hold)
 
     def release(self, how: str) -> None:
