@@ -14,8 +14,8 @@ import os
 from leaderlock.errors import LockFileUnusable, UnsafeLockFile
 from leaderlock.lock.trusted import Directory, UnsafeParent, open_private, open_trusted
 
-_OWN = "/run/leaderlock"
-_SHARED = ("/run/lock", "/var/tmp", "/tmp", "/dev/shm")
+OWN = "/run/leaderlock"
+SHARED = ("/run/lock", "/var/tmp", "/tmp", "/dev/shm")
 
 _NOT_HERE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
 """Errors that no other user can cause; after these, the next place is tried. Any other error (a full
@@ -51,7 +51,7 @@ def require_name(name: str) -> str:
 
 def places(user: int) -> list[str]:
     """The directories for a user's named locks if no environment variable is set, in order."""
-    return [_OWN, *(f"{shared}/leaderlock-{user}" for shared in _SHARED)]
+    return [OWN, *(f"{shared}/leaderlock-{user}" for shared in SHARED)]
 
 
 def lock_directory() -> str:
@@ -115,7 +115,7 @@ def _first_usable() -> Directory:
     raise LockFileUnusable(
         failure or PermissionError(errno.EACCES, ""),
         "find a directory for the locks that have a name",
-        _OWN,
+        OWN,
         f"set LEADERLOCK_DIR to a directory that only user {os.geteuid()} can write to (a tmpfs, for "
         f"example), or give the lock a path. Looked at: {'; '.join(refusals)}",
     )
@@ -124,7 +124,7 @@ def _first_usable() -> Directory:
 def _open_place(place: str) -> Directory | None:
     """Open a place, made if it is missing; None for /run/leaderlock if it is another user's."""
     user = os.geteuid()
-    if place == _OWN:
+    if place == OWN:
         try:
             if os.lstat(place).st_uid != user:
                 return None

@@ -6,15 +6,13 @@ import os
 
 from leaderlock.kernel.proc.processes import is_there
 from leaderlock.kernel.proc.queues import shows_whole_queue
+from leaderlock.kernel.proc.surroundings import hidepid, in_pid_namespace
 from leaderlock.status.people import user_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from leaderlock.status.model import HolderStatus, ProcessStatus
     from leaderlock.status.opened import Opened
-
-_FIRST_PID_NAMESPACE = 0xEFFFFFFC
-"""The inode number of the machine's own PID namespace (the kernel's proc_ns.h)."""
 
 
 def hidden_from_us(
@@ -34,9 +32,9 @@ def hidden_from_us(
     if unseen:
         found.append(
             f"command and user of {_some(unseen)}: /proc shows only one's own processes here "
-            f"({_hidepid() or 'proc(5)'}); ask as root, or as a member of the group in its gid= option"
+            f"({hidepid() or 'proc(5)'}); ask as root, or as a member of the group in its gid= option"
         )
-    if holder is None and outside_our_namespace():
+    if holder is None and in_pid_namespace():
         found.append(
             "holders outside of this container: the kernel leaves them out of /proc/locks in a PID "
             "namespace that they are not in; ask on the host"
@@ -48,27 +46,7 @@ def hidden_from_us(
     return "; ".join(found) or None
 
 
-def outside_our_namespace() -> bool:
-    """Whether we are in a container: processes outside, without a PID here, may use the lock."""
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino != _FIRST_PID_NAMESPACE
-    except FileNotFoundError:  # no /proc, or a kernel without PID namespaces
-        return False
-
-
 def _some(pids: list[int]) -> str:
     names = ", ".join(map(str, pids[:5]))
     word = "process" if len(pids) == 1 else "processes"
     return f"{word} {names}" + (f" and {len(pids) - 5} more" if len(pids) > 5 else "")
-
-
-def _hidepid() -> str | None:
-    """The option that /proc is mounted with."""
-    option = None
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            before, _, after = line.partition(" - ")
-            if before.split(" ")[4] == "/proc" and after.startswith("proc "):
-                words = after.split(" ")[2].strip().split(",")  # of the last mount, which is on top
-                option = next((word for word in words if word.startswith("hidepid=")), None)
-    return option

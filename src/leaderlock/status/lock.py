@@ -6,10 +6,11 @@ import os
 
 from leaderlock.errors import LockFileUnusable
 from leaderlock.kernel.proc.processes import is_there, wait_for_end
+from leaderlock.kernel.proc.surroundings import in_pid_namespace
 from leaderlock.lock import record
 from leaderlock.lock.holder import open_for_reading
 from leaderlock.lock.leader_lock import LeaderLock
-from leaderlock.status.hidden import hidden_from_us, outside_our_namespace
+from leaderlock.status.hidden import hidden_from_us
 from leaderlock.status.model import Filesystem, HolderStatus, LockStatus, ProcessStatus
 from leaderlock.status.opened import MissingLockFile, Opened, open_lock
 from leaderlock.status.view import View
@@ -94,7 +95,7 @@ def _status(opened: Opened, entries: list[FlockEntry], content: bytes | None, vi
     holding = [entry for entry in entries if not entry.waiting]
     taken_by = holding[0].pid if holding else None
     kept_by: list[int] = []
-    if taken_by is None and outside_our_namespace():
+    if taken_by is None and in_pid_namespace():
         # In a container, /proc/locks omits a lock if the process that took it has ended.
         kept_by = view.processes_with_flock(opened.place)
         taken_by = 0 if kept_by else None

@@ -12,6 +12,7 @@ from leaderlock.errors import LeaderLockError
 from leaderlock.kernel.proc.open_files import descriptors_with_flocks, link_of, processes
 from leaderlock.kernel.proc.processes import is_there
 from leaderlock.lock import record
+from leaderlock.lock.directory import OWN, SHARED
 from leaderlock.status.opened import open_lock
 from leaderlock.status.people import user_name
 from leaderlock.status.view import View
@@ -86,9 +87,8 @@ def lock_directories() -> list[str]:
     directories += [os.path.join(path, "leaderlock") for path in directories[:]]
     if xdg := os.environ.get("XDG_RUNTIME_DIR"):
         directories.append(os.path.join(xdg, "leaderlock"))
-    directories += ["/run/leaderlock", *sorted(glob.glob("/run/user/*/leaderlock"))]
-    shared = ["/run/lock", "/var/tmp", "/tmp", "/dev/shm", os.environ.get("TMPDIR") or "/tmp"]
-    for place in dict.fromkeys(shared):
+    directories += [OWN, *sorted(glob.glob("/run/user/*/leaderlock"))]
+    for place in dict.fromkeys((*SHARED, os.environ.get("TMPDIR") or "/tmp")):
         directories += sorted(glob.glob(os.path.join(glob.escape(place), "leaderlock-*")))
     return list(dict.fromkeys(directories))
 

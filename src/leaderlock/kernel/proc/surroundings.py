@@ -7,7 +7,8 @@ import re
 
 from leaderlock.kernel.proc.mounts import mounts
 
-_FIRST_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, the same in every Linux
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC
+"""The inode number of the machine's own PID namespace (PROC_PID_INIT_INO in the kernel's proc_ns.h)."""
 
 
 def container() -> str | None:
@@ -32,19 +33,29 @@ def container() -> str | None:
             continue
         if match:
             return match[1]
+    return "a PID namespace" if in_pid_namespace() else None
+
+
+def in_pid_namespace() -> bool:
+    """Whether this process is in a container: processes outside have no PID here."""
     try:
-        inside = os.readlink("/proc/self/ns/pid") != _FIRST_PID_NAMESPACE
-    except OSError:  # no /proc
-        return None
-    return "a PID namespace" if inside else None
+        return os.stat("/proc/self/ns/pid").st_ino != _FIRST_PID_NAMESPACE
+    except OSError:  # ENOENT: no /proc, or a kernel without PID namespaces
+        return False
 
 
 def hides_processes() -> bool:
     """Whether ``/proc`` shows this user only its own processes (proc(5), hidepid)."""
-    options = {option for mount in mounts() if mount.mount_point == "/proc" for option in mount.options}
-    return bool(options & {"hidepid=1", "hidepid=2", "hidepid=invisible", "hidepid=noaccess"}) and (
-        os.geteuid() != 0
-    )
+    return hidepid() not in (None, "hidepid=0", "hidepid=off") and os.geteuid() != 0
+
+
+def hidepid() -> str | None:
+    """The ``hidepid=`` option of the mount of ``/proc``; of the uppermost one, if there are several."""
+    option = None
+    for mount in mounts():
+        if mount.mount_point == "/proc" and mount.kind == "proc":
+            option = next((word for word in mount.options if word.startswith("hidepid=")), None)
+    return option
 
 
 def setting(name: str) -> str | None:
