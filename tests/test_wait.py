@@ -9,13 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from leaderlock import LeaderLock
 from leaderlock.kernel.descriptors import Descriptor
-from leaderlock.kernel.flock import Wait
+from leaderlock.kernel.flock import flock
+from leaderlock.kernel.wait import Wait
 from tests.processes import (
     PATIENCE,
     Child,
@@ -479,12 +481,15 @@ def test_a_wait_that_was_broken_off_twice_disturbs_no_later_descriptor_of_its_nu
     def break_off() -> None:
         until_parked(path, os.getpid())
         with wait._mutex:  # as a canceller that is half way
+            assert wait._interrupt is not None
+            interrupts.append(wait._interrupt)
             signal.pthread_kill(main, signal.SIGUSR1)
             until(lambda: len(hits) == 1, "the handler to raise")
             signal.pthread_kill(main, signal.SIGUSR1)
             until(lambda: len(hits) == 2, "the handler to raise again")
             until(over.is_set, "the wait to end")
 
+    interrupts: list[Callable[[], object]] = []
     wait, over, main = Wait(), threading.Event(), threading.get_ident()
     waiting = Descriptor(os.fspath(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     number = waiting.fd
@@ -493,7 +498,7 @@ def test_a_wait_that_was_broken_off_twice_disturbs_no_later_descriptor_of_its_nu
         breaker.start()
         try:
             with pytest.raises(Broken):
-                wait.flock(number)
+                flock(number, wait)
         finally:
             over.set()
             breaker.join()
@@ -501,6 +506,6 @@ def test_a_wait_that_was_broken_off_twice_disturbs_no_later_descriptor_of_its_nu
     later = Descriptor(os.fspath(path), os.O_RDWR | os.O_CLOEXEC)
     assert later.fd == number
     wait.cancel()
-    wait._interrupt_flock()  # the canceller goes on
+    interrupts[0]()  # the canceller goes on
     assert later.is_open()
     later.close()

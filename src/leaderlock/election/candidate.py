@@ -14,9 +14,9 @@ from leaderlock.election.leadership import Leadership, OfThisProcess
 from leaderlock.election.runners import NATIVE
 from leaderlock.errors import LeaderLockError, LeadershipLost
 from leaderlock.kernel.eventloop import refuse_to_block
-from leaderlock.kernel.flock import Wait
 from leaderlock.kernel.green import HubIsGone, here
 from leaderlock.kernel.threads import RLock, get_ident
+from leaderlock.kernel.wait import Wait
 from leaderlock.kernel.watchers import Watchers
 from leaderlock.log import log
 

@@ -20,7 +20,7 @@ from leaderlock.engines.flock import FlockEngine, FlockTenure
 from leaderlock.errors import LeaderLockError
 from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.event import NativeEvent
-from leaderlock.kernel.flock import Wait
+from leaderlock.kernel.wait import Wait
 from leaderlock.lock.file import LockFile
 from leaderlock.lock.gate import Gate
 from leaderlock.lock.gated import Gated, Hold

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from leaderlock.kernel.event import NativeEvent
-    from leaderlock.kernel.flock import Wait
+    from leaderlock.kernel.wait import Wait
 
     class Engine(Protocol):
         """The place of elections.

@@ -7,9 +7,10 @@ import os
 import time
 
 from leaderlock.kernel.descriptors import Descriptor
-from leaderlock.kernel.flock import Wait
+from leaderlock.kernel.flock import flock
 from leaderlock.kernel.parked import Parked
 from leaderlock.kernel.threads import TIMEOUT_MAX
+from leaderlock.kernel.wait import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class BoundedWait:
 
     def _lock(self, fd: int) -> bool:
         if self._cancel_check is None:
-            return Wait().flock(fd, self._until_next_look())
+            return flock(fd, Wait(), self._until_next_look())
         parked = Parked(fd)
         try:
             while not parked.has_ended(self._until_next_look()):

@@ -13,8 +13,9 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 import portalocker
 from portalocker import portalocker as primitives
 
-from leaderlock.kernel.flock import Wait
+from leaderlock.kernel.flock import flock
 from leaderlock.kernel.threads import TIMEOUT_MAX
+from leaderlock.kernel.wait import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +55,7 @@ class Lock(portalocker.Lock[F]):
                 return
             seconds = self.timeout if timeout is None else timeout
             # After a timeout the descriptor is a decoy, which portalocker closes.
-            if seconds > 0 and Wait().flock(file.fileno(), None if seconds > TIMEOUT_MAX else seconds):
+            if seconds > 0 and flock(file.fileno(), Wait(), None if seconds > TIMEOUT_MAX else seconds):
                 yield 1
         finally:
             opened.file = None

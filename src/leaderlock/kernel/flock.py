@@ -12,6 +12,7 @@ the last reference to the real description, which the interrupted call holds.
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import sys
 
@@ -19,13 +20,12 @@ from leaderlock.errors import Unsupported
 from leaderlock.kernel import descriptors
 from leaderlock.kernel.signals import signal
 from leaderlock.kernel.threads import (
-    RLock,
     allocate_lock,
     get_ident,
-    start_new_thread,
     start_thread_without_signals,
     threads_are_green,
 )
+from leaderlock.kernel.wait import Wait
 from leaderlock.log import log
 
 TYPE_CHECKING = False
@@ -42,121 +42,63 @@ _shared_signal = 0
 _decoy = descriptors.Descriptor(inherited=True)
 
 
-class Wait:
-    """One wait that any thread can cancel; used once.
+def flock(fd: int, wait: Wait, timeout: float | None = None) -> bool:
+    """Wait for the exclusive lock of `fd`; False if cancelled or after `timeout` seconds.
 
-    The wait calls `before_parking` just before it blocks.
+    After False the descriptor may be a decoy: the caller must close the descriptor and do nothing more
+    with it. Once the interpreter has begun to end, no new thread can time a wait (CPython ends the
+    thread before its first line): this then tries the lock once, without waiting.
     """
-
-    __slots__ = (
-        "_by_signal",
-        "_descriptor",
-        "_fd",
-        "_interrupt",
-        "_mutex",
-        "_thread",
-        "before_parking",
-        "cancelled",
-    )
-
-    def __init__(self, before_parking: Callable[[], None] | None = None) -> None:
-        self.cancelled = False
-        self.before_parking = before_parking
-        self._mutex = RLock()  # a signal handler may call `cancel` while its thread is inside `cancel`
-        self._interrupt: Callable[[], object] | None = None
-        self._by_signal = False
-
-    def cancel(self) -> None:
-        """Cancel the wait, or the next one if none runs: `blocking` and `flock` return False."""
-        self.cancelled = True
-        if self._by_signal:
-            # In a new thread, where no signal handler can run: a handler that interrupts this half way,
-            # calls `cancel` too, and then waits for the waiter, would wait for the code it interrupted.
-            try:
-                start_new_thread(self._call_off, ())
-                return
-            except RuntimeError:  # the system has no thread left
-                pass
-        self._call_off()
-
-    def _call_off(self) -> None:
-        self.cancelled = True
-        with self._mutex:
-            if self._interrupt is not None:
-                self._interrupt()
-
-    def blocking(self, call: Callable[[], object], interrupt: Callable[[], None]) -> bool:
-        """Run `call`, which `cancel` ends by calling `interrupt`; False if the wait was cancelled."""
-        with self._mutex:
-            if self.cancelled:
-                return False
-            self._interrupt = interrupt
-        try:
-            call()
-        finally:
-            self._interrupt = None  # first: another exception may interrupt the wait for the mutex
-            with self._mutex:
-                pass
-        return not self.cancelled
-
-    def flock(self, fd: int, timeout: float | None = None) -> bool:
-        """Wait for the exclusive lock of `fd`; False if cancelled or after `timeout` seconds.
-
-        After False the descriptor may be a decoy: the caller must close the descriptor and do nothing
-        more with it. Once the interpreter has begun to end, no new thread can time a wait (CPython ends
-        the thread before its first line): this then tries the lock once, without waiting.
-        """
-        if timeout is not None and sys.is_finalizing():
-            return _try_once(fd)
-        if _decoy.fd < 0:
-            _open_decoy()
-        self._by_signal = True
-        self._thread = get_ident()
-        self._fd = fd
-        self._descriptor = descriptors.registered.get(fd)
-        stopped = None
-        if timeout is not None:
-            stopped = allocate_lock()
-            stopped.acquire()
-        # Read first: if a handler raises in the call that changes the mask, its result is lost.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        if blocked:
-            blocked = blocked.intersection(INTERRUPTING_SIGNALS)
-        # All in one function: each further function costs a standby a page or two (`Hold`).
-        try:
-            if blocked:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
-            if stopped is not None:  # one parked thread, no wakeups
-                start_thread_without_signals(_after, stopped, timeout, self._call_off)
-            if self.before_parking is not None:
-                self.before_parking()
-            with self._mutex:
-                if self.cancelled:
-                    return False
-                self._interrupt = self._interrupt_flock
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
-            except OSError:
-                if self.cancelled:  # EBADF, from flock on the decoy
-                    return False
-                raise
-            return not self.cancelled
-        finally:
-            try:
-                self._interrupt = None  # first: an exception may interrupt the wait for the mutex
-                with self._mutex:  # so that no signal reaches a thread that has left the call
-                    pass
-            finally:
-                if stopped is not None:  # first: or the timer's thread waits for its full time
-                    stopped.release()
-                if blocked:
-                    signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
-
-    def _interrupt_flock(self) -> None:
-        """Called with the mutex held. The waiter may be gone, and its number may have a new owner."""
+    if timeout is not None and sys.is_finalizing():
+        return _try_once(fd)
+    if _decoy.fd < 0:
         _open_decoy()
-        if descriptors.replace(self._fd, self._descriptor, _decoy.fd):
-            signal.pthread_kill(self._thread, install_handler())
+    wait.is_by_signal = True
+    interrupt = functools.partial(_interrupt, fd, descriptors.registered.get(fd), get_ident())
+    stopped = None
+    if timeout is not None:
+        stopped = allocate_lock()
+        stopped.acquire()
+    # Read first: if a handler raises in the call that changes the mask, its result is lost.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    if blocked:
+        blocked = blocked.intersection(INTERRUPTING_SIGNALS)
+    # All in one function: each further function costs a standby a page or two (`Hold`).
+    try:
+        if blocked:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
+        if stopped is not None:  # one parked thread, no wakeups
+            start_thread_without_signals(_after, stopped, timeout, wait._call_off)
+        if wait.before_parking is not None:
+            wait.before_parking()
+        with wait._mutex:
+            if wait.cancelled:
+                return False
+            wait._interrupt = interrupt
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        except OSError:
+            if wait.cancelled:  # EBADF, from flock on the decoy
+                return False
+            raise
+        return not wait.cancelled
+    finally:
+        try:
+            wait._interrupt = None  # first: an exception may interrupt the wait for the mutex
+            with wait._mutex:  # so that no signal reaches a thread that has left the call
+                pass
+        finally:
+            if stopped is not None:  # first: or the timer's thread waits for its full time
+                stopped.release()
+            if blocked:
+                signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+
+
+def _interrupt(fd: int, descriptor: descriptors.Descriptor | None, thread: int) -> None:
+    """Called with the wait's mutex held. The waiter may be gone, and `fd` may have a new owner."""
+    _open_decoy()
+    if descriptors.replace(fd, descriptor, _decoy.fd):
+        signal.pthread_kill(thread, install_handler())
 
 
 def wait_here(fd: int, timeout: float | None) -> bool:
@@ -167,7 +109,7 @@ def wait_here(fd: int, timeout: float | None) -> bool:
 
     Returns:
         False if the time has passed. The descriptor may then be a decoy, also after an exception: see
-        `Wait.flock`.
+        `flock`.
     """
     if threads_are_green():
         from leaderlock.kernel import green, offload  # noqa: PLC0415  (`Gated._begin` has imported both)
@@ -175,9 +117,9 @@ def wait_here(fd: int, timeout: float | None) -> bool:
         hub = green.hub_here()
         if hub is not None:
             wait = Wait()
-            return offload.in_native_thread(hub, lambda: wait.flock(fd, timeout), wait.cancel)
+            return offload.in_native_thread(hub, lambda: flock(fd, wait, timeout), wait.cancel)
     if timeout is not None:
-        return Wait().flock(fd, timeout)
+        return flock(fd, Wait(), timeout)
     fcntl.flock(fd, fcntl.LOCK_EX)
     return True
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from leaderlock.kernel.flock import Wait
+from leaderlock.kernel.flock import flock
 from leaderlock.kernel.threads import TIMEOUT_MAX, allocate_lock, start_thread_without_signals
+from leaderlock.kernel.wait import Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Parked:
 
     def _run(self) -> None:
         try:
-            self._granted = self._wait.flock(self._fd)
+            self._granted = flock(self._fd, self._wait)
         except BaseException as error:  # noqa: BLE001  (`granted` raises it in the caller's thread)
             self._error = error
         self._running.release()

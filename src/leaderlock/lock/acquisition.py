@@ -10,7 +10,7 @@ import time
 from leaderlock.errors import NotHeld
 from leaderlock.kernel import descriptors
 from leaderlock.kernel.descriptors import Descriptor
-from leaderlock.kernel.flock import Wait, close_unlocked, forget_lost, wait_here
+from leaderlock.kernel.flock import close_unlocked, flock, forget_lost, wait_here
 from leaderlock.lock import journal, record
 from leaderlock.lock.file import write_record
 from leaderlock.lock.remedies import refusal, unusable
@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from leaderlock.kernel.wait import Wait
     from leaderlock.lock.file import LockFile
     from leaderlock.lock.memory_file import MemoryFile
 
@@ -156,7 +157,7 @@ class Hold:
             self._file.remember(content)
         began = time.monotonic()
         try:
-            return wait_here(fd, timeout) if wait is None else wait.flock(fd, timeout)
+            return wait_here(fd, timeout) if wait is None else flock(fd, wait, timeout)
         finally:
             self.waited += time.monotonic() - began
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 import time
 
-from leaderlock.kernel.flock import Wait
 from leaderlock.kernel.posted import post
 from leaderlock.kernel.threads import allocate_lock, start_new_thread
+from leaderlock.kernel.wait import Wait
 from leaderlock.lock.acquisition import Hold
 from leaderlock.lock.gate import Gate
 

@@ -14,7 +14,7 @@ from leaderlock.kernel.threads import RLock, allocate_lock, threads_are_green
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from leaderlock.kernel.flock import Wait
+    from leaderlock.kernel.wait import Wait
     from leaderlock.lock.acquisition import Hold
 
 

@@ -29,7 +29,7 @@ __all__ = ["Gated", "Hold"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from leaderlock.kernel.flock import Wait
+    from leaderlock.kernel.wait import Wait
     from leaderlock.lock.file import LockFile
     from leaderlock.lock.memory_file import MemoryFile
 

@@ -13,7 +13,7 @@ from leaderlock.lock.gated import Hold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from leaderlock.kernel.flock import Wait
+    from leaderlock.kernel.wait import Wait
     from leaderlock.lock.leader_lock import LeaderLock
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from leaderlock.errors import LeaderLockError
-from leaderlock.kernel.flock import INTERRUPTING_SIGNALS, Wait, share_signal
+from leaderlock.kernel.flock import INTERRUPTING_SIGNALS, share_signal
 from leaderlock.kernel.signals import signal
 from leaderlock.kernel.threads import allocate_lock, start_new_thread
+from leaderlock.kernel.wait import Wait
 from leaderlock.lock.turn import acquire_for, release_as
 from leaderlock.supervisor.messages import say
 
