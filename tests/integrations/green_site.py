@@ -27,6 +27,8 @@ def start_scheduler() -> None:
     leadership = current_leadership()
     assert leadership is not None
     note("start", leadership.term)
+    if threading.get_native_id() == os.getpid():  # the hub's thread
+        note("green", leadership.term)
     threading.Timer(0.01, note, ["timer", leadership.term]).start()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         pool.submit(note, "pool", leadership.term).result()

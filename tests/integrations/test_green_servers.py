@@ -57,7 +57,8 @@ def test_a_scheduler_ticks_in_one_worker_and_moves_when_that_is_killed(
         assert int(get_page(port)) in stood
         until(
             lambda: (
-                {"timer", "pool"} <= {note.event for note in fleet.notes() if note.pid == first.pid}
+                {"green", "timer", "pool"}
+                <= {note.event for note in fleet.notes() if note.pid == first.pid}
             ),
             "what else the task starts",
         )

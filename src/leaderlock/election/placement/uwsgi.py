@@ -16,6 +16,7 @@ from leaderlock.election.at_exit import stop_at_exit
 from leaderlock.election.placement.place import Elsewhere, Here
 from leaderlock.election.placement.stderr_log import log_to_stderr
 from leaderlock.errors import Unsupported
+from leaderlock.kernel.threads import threads_are_green
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def begin_here(begin: Callable[[], Started]) -> Started:
         _is_set_up = True
         log_to_stderr()  # stderr is uWSGI's log
         ask_to_stop_at_end()
+        _patch_as_uwsgi_will()
     # uWSGI's handler ends the process in the thread that receives the signal. If that is not the main
     # thread, CPython waits for its main thread for ever. So the task's thread, and all threads that it
     # starts, begin with these signals blocked, like uWSGI's own request threads.
@@ -102,6 +104,18 @@ def begin_here(begin: Callable[[], Started]) -> Started:
         return begin()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _patch_as_uwsgi_will() -> None:
+    """With ``gevent-monkey-patch``, have gevent patch this worker now: uWSGI does so a moment later.
+
+    A task that began before would find `threading` changed while it starts its threads, and the first
+    leader would run with other threads than the next one.
+    """
+    if uwsgi.worker_id() > 0 and "gevent-monkey-patch" in uwsgi.opt and not threads_are_green():
+        from gevent import monkey  # noqa: PLC0415  (uWSGI imports it next)
+
+        monkey.patch_all()
 
 
 def require_threads() -> None:
