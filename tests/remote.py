@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import os
 import sys
 from typing import Any
@@ -27,6 +28,19 @@ COMMON = {
 }
 
 
+_print = builtins.print
+
+
+def print_whole_lines(
+    *values: object, sep: str = " ", end: str = "\n", file: Any = None, flush: bool = False
+) -> None:
+    """`print` by one write(2): an answer could come between a text and its newline otherwise."""
+    if file is None and sys.stdout is sys.__stdout__:
+        os.write(1, (sep.join(map(str, values)) + end).encode())
+    else:
+        _print(*values, sep=sep, end=end, file=file, flush=flush)
+
+
 def answer_to(source: str, names: dict[str, Any]) -> tuple[object, ...]:
     try:
         try:
@@ -44,6 +58,7 @@ def answer_to(source: str, names: dict[str, Any]) -> tuple[object, ...]:
 def main() -> None:
     # A shell that runs the tests in the background has them begin with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    builtins.print = print_whole_lines  # type: ignore[assignment]
     # Answers go to a copy of standard output, which a program may close.
     out = os.dup(1)
     names: dict[str, Any] = dict(COMMON, argv=sys.argv[1:])
