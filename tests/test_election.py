@@ -734,7 +734,7 @@ def test_with_two_leaderships_in_a_process_only_their_tasks_know_theirs(tmp_path
     seen: dict[str, tuple[Leadership | None, Leadership]] = {}
 
     def task(leadership: Leadership) -> None:
-        seen[leadership._tenure.engine.address] = (current_leadership(), leadership)
+        seen[leadership._engine.address] = (current_leadership(), leadership)
         leadership.stopping.wait()
 
     candidates = [Election(tmp_path / name).start(task) for name in "ab"]

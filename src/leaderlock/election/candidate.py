@@ -195,7 +195,7 @@ class Candidate(Ending, OfThisProcess):
             return None
         switch = self._settings.switch
         tenure = self._tenure = self._settings.engine.tenure()
-        leadership = Leadership(tenure, switch)  # made before the wait, so that it delays no task
+        leadership = Leadership(self._engine, tenure, switch)  # before the wait: it delays no task
         try:
             if not tenure.stand(wait, lease=None if switch is None else switch.lease):
                 return None

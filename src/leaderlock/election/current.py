@@ -51,7 +51,7 @@ def is_leader(name: str | os.PathLike[str] | None = None) -> bool:
     """
     wanted = None if name is None else os.fsdecode(name)
     return any(
-        (wanted is None or leadership._tenure.engine.is_called(wanted)) and _leads(leadership)
+        (wanted is None or leadership._engine.is_called(wanted)) and _leads(leadership)
         for leadership in list(of_this_process)
     )
 

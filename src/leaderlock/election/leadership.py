@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from leaderlock.deadman import DeadManSwitch
-    from leaderlock.engines.engine import Tenure, Watch
+    from leaderlock.engines.engine import Engine, Tenure, Watch
 
 
 class OfThisProcess:
@@ -43,7 +43,7 @@ class Leadership(OfThisProcess):
         lost: whether the lock's file was found to be deleted or replaced.
     """
 
-    def __init__(self, tenure: Tenure, switch: DeadManSwitch | None = None) -> None:
+    def __init__(self, engine: Engine, tenure: Tenure, switch: DeadManSwitch | None = None) -> None:
         self.term = 0
         self.since = 0.0
         self.lost = False
@@ -55,6 +55,7 @@ class Leadership(OfThisProcess):
         self._deferred: Callable[[Leadership], None] | None = None
         self._watch: Watch | None = None
         self._thread = 0
+        self._engine = engine
         self._tenure = tenure
         self._switch = switch
         self._pid = os.getpid()
@@ -193,7 +194,7 @@ class Leadership(OfThisProcess):
             look()  # other code may have closed it already
 
     def _log_no_watch(self, error: Exception) -> None:
-        log().debug("only a beat tells if %s is replaced: %s", self._tenure.engine.address, error)
+        log().debug("only a beat tells if %s is replaced: %s", self._engine.address, error)
 
     def _lose(self, error: Exception) -> None:
         if not self.lost:
@@ -246,7 +247,7 @@ class Leadership(OfThisProcess):
         return Ticks(self, seconds)
 
     def __repr__(self) -> str:
-        return f"<leaderlock.Leadership term={self.term} of {self._tenure.engine.address!r}>"
+        return f"<leaderlock.Leadership term={self.term} of {self._engine.address!r}>"
 
 
 def run_deferred_in_thread(leadership: Leadership) -> None:

@@ -58,7 +58,6 @@ if TYPE_CHECKING:
             term: the fencing token; known once the tenure leads.
             since: the time of the election, in seconds since the epoch.
             takes_over: whether another process led until the election.
-            engine: the engine in which the tenure stands.
             request: the request of an operator to end the term.
         """
 
@@ -73,10 +72,6 @@ if TYPE_CHECKING:
         @property
         def takes_over(self) -> bool:
             """Whether another process led until the election."""
-
-        @property
-        def engine(self) -> Engine:
-            """The engine in which the tenure stands."""
 
         @property
         def request(self) -> Request:

@@ -63,11 +63,6 @@ class FlockTenure(Turn):
     _request: Request
 
     @property
-    def engine(self) -> FlockEngine:
-        """See `Tenure.engine`."""
-        return FlockEngine(self.lock)
-
-    @property
     def request(self) -> Request:
         """See `Tenure.request`; made when first asked for, since only a leader needs it."""
         if not hasattr(self, "_request"):
