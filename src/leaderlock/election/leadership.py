@@ -89,14 +89,6 @@ class Leadership(OfThisProcess):
         self._run_deferred_and_watch()
         return self._stopping
 
-    def _run_deferred_in_thread(self) -> None:
-        """Run the deferred function now, in a thread of its own, for a task that may never wait."""
-        if self._deferred is not None:
-            try:
-                start_new_thread(self._run_deferred_and_watch, ())
-            except RuntimeError:  # the system has no thread left
-                self._run_deferred_and_watch()
-
     def _run_deferred_and_watch(self) -> None:
         """Run the deferred function now, then watch in a thread, since the task may never wait."""
         self._run_deferred()
@@ -252,4 +244,8 @@ class Leadership(OfThisProcess):
 
 def run_deferred_in_thread(leadership: Leadership) -> None:
     """Run the deferred function in a thread of its own: a function of `only_once` may never wait."""
-    leadership._run_deferred_in_thread()
+    if leadership._deferred is not None:
+        try:
+            start_new_thread(leadership._run_deferred_and_watch, ())
+        except RuntimeError:  # the system has no thread left
+            leadership._run_deferred_and_watch()

@@ -8,6 +8,8 @@ users and paths, and there is no password: serve the page only where every visit
 
 from __future__ import annotations
 
+from leaderlock.lazy import face
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from leaderlock.web.over_asgi import asgi
@@ -15,10 +17,5 @@ if TYPE_CHECKING:
 
 __all__ = ["asgi", "wsgi"]
 
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib  # noqa: PLC0415  (asyncio is only for ASGI)
-
-    return getattr(importlib.import_module(f"{__name__}.over_{name}"), name)
+# asyncio is only for ASGI.
+__getattr__, __dir__ = face(__name__, {"asgi": "over_asgi", "wsgi": "over_wsgi"})
