@@ -85,14 +85,12 @@ class FlockTenure(Turn):
         """See `Tenure.beat`."""
         self.check()
         now = time.monotonic()
-        is_first = not hasattr(self, "_next_note")
-        if not is_first and now < self._next_note:
+        pause = _NOTE_EVERY if self.lease is None else min(_NOTE_EVERY, self.lease / 4)
+        if not hasattr(self, "_next_note"):  # the start of the term is noted apart
+            self._next_note = now + pause - (time.time() - self.since)
+        if now < self._next_note:
             return
-        self._next_note = now + (
-            _NOTE_EVERY if self.lease is None else min(_NOTE_EVERY, self.lease / 4)
-        )
-        if is_first:  # the start of the term is noted apart
-            return
+        self._next_note = now + pause
         try:
             self.mend()
             self.request.heed()
