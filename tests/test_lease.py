@@ -184,3 +184,18 @@ except Exception as error:
     assert "leads" not in done.stdout
     assert done.stdout.endswith("False standby\nUnsupported\n")
     assert os.path.exists(lock)
+
+
+def test_the_first_beat_of_a_task_that_begins_to_beat_late_is_recorded(path: Path) -> None:
+    with Child(path) as child:
+        child.tell(
+            "from leaderlock.status import status_of\n"
+            "seen = []\n"
+            "def task(leadership):\n"
+            "    while time.time() < leadership.since + 1.1:\n"  # a beat is recorded once a second
+            "        time.sleep(0.05)\n"
+            "    leadership.beat()\n"
+            "    seen.append(status_of(argv[0]).holder.last_beat)\n"
+            "leaderlock.Election(argv[0], lease=60, on_return='resign').run(task)"
+        )
+        assert child.tell("seen[0] is not None")

@@ -87,7 +87,8 @@ class FlockTenure(Turn):
         now = time.monotonic()
         pause = _NOTE_EVERY if self.lease is None else min(_NOTE_EVERY, self.lease / 4)
         if not hasattr(self, "_next_note"):  # the start of the term is noted apart
-            self._next_note = now + pause - (time.time() - self.since)
+            # The clock may have been set back since the election.
+            self._next_note = now + pause - max(time.time() - self.since, 0.0)
         if now < self._next_note:
             return
         self._next_note = now + pause
