@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from leaderlock import LeaderLock, LeaderLockError, LockFileUnusable, UnsafeLock
 from leaderlock.cli.status_text import as_text
 from leaderlock.kernel.proc.containers import container_of
 from leaderlock.status import LockStatus, all_locks, status_of
-from leaderlock.status.machine import Found, find_locks
-from leaderlock.status.opened import MissingLockFile
+from leaderlock.status.facts import SearchFacts
+from leaderlock.status.gathering.opened import MissingLockFile
 from leaderlock.status.survey import survey_of
 from tests.processes import Child, holder, needs_root
 from tests.test_run import run
@@ -158,7 +159,7 @@ def test_what_went_away_since_it_was_found_is_no_error(path: Path) -> None:
     read_end, write_end = os.pipe()
     path.touch()
     found = [f"/proc/{os.getpid()}/fd/{read_end}", f"{path}.gone", str(path)]
-    survey = survey_of([], find=lambda _: Found(found, None))
+    survey = survey_of([], find=lambda _: SearchFacts(found, [], 0))
     assert [lock.path for lock in survey.locks] == [str(path)]
     assert (survey.errors, survey.is_complete) == ([], True)
     assert len(survey_of(found).errors) == 2
@@ -273,10 +274,11 @@ def test_another_user_is_told_which_locks_were_not_looked_at(
     closed = reachable.parent / "closed"
     closed.mkdir(mode=0o700)
     monkeypatch.setenv("LEADERLOCK_DIR", str(closed))
-    find_locks()
+    survey_of([])
     with holder(reachable):
-        paths, hidden = as_nobody(find_locks)
-    assert str(reachable) not in paths
+        seen = as_nobody(lambda: survey_of([]).as_json())
+    hidden = seen["hidden"]
+    assert str(reachable) not in [lock["path"] for lock in seen["locks"]]
     assert str(closed) in hidden
     assert "of other users" in hidden
     assert "ask as root" in hidden
@@ -294,7 +296,7 @@ def test_what_is_no_text_in_a_path_and_a_command_does_no_harm(tmp_path: Path) ->
     name = os.fsdecode(b"\xff\x1b[2J\nleader   1  fake.lock")
     with holder(tmp_path / name):
         status = status_of(tmp_path / name)
-        text = as_text(status, everything=True)
+        text = as_text(status, everything=True, now=time.time())
         result = subprocess.run(
             [sys.executable, "-m", "leaderlock", "status", tmp_path / name], capture_output=True
         )
@@ -356,7 +358,7 @@ def test_a_leader_in_a_container_is_shown_with_its_record_and_where_it_lives(pat
     assert status.holder.pid not in (1, inside.pid)
     assert status.holder.container is not None
     assert status.warnings == []
-    assert "in       container " in as_text(status, everything=False)
+    assert "in       container " in as_text(status, everything=False, now=time.time())
 
 
 def test_an_encoding_without_our_characters_is_no_error(path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from leaderlock import LeaderLock
 from leaderlock.status import WARNINGS, LockStatus, status_of
-from leaderlock.status.opened import MissingLockFile
+from leaderlock.status.gathering.opened import MissingLockFile
 from tests.processes import Child, holder, needs_root, until
 from tests.test_run import run
 

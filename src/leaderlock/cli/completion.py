@@ -71,14 +71,14 @@ def main(words: Sequence[str]) -> int:
 
 
 def _locks() -> list[str]:
-    from leaderlock.status.machine import find_locks  # noqa: PLC0415  (only the list needs it)
+    from leaderlock.status.gathering.machine import all_locks  # noqa: PLC0415  (only the list needs it)
 
-    return [path for path in find_locks().paths if not path.startswith("/proc/")]
+    return [path for path in all_locks() if not path.startswith("/proc/")]
 
 
 def _names() -> list[str]:
     """The names of the locks in this user's directories."""
-    from leaderlock.status.machine import lock_directories  # noqa: PLC0415
+    from leaderlock.status.gathering.machine import lock_directories  # noqa: PLC0415
 
     found: set[str] = set()
     for directory in lock_directories():

@@ -9,7 +9,7 @@ from leaderlock.cli.options import Option, UsageError
 from leaderlock.errors import LeaderLockError
 from leaderlock.lock.directory import require_name
 from leaderlock.lock.elsewhere import directories_of_this_user
-from leaderlock.status.machine import find_locks, lock_directories
+from leaderlock.status.gathering.machine import all_locks, lock_directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def paths_of_name(name: str) -> list[str]:
     if found := [path for path in others if _is_file(path, None)]:
         return found
     # For example the lock of a systemd unit, whose $RUNTIME_DIRECTORY is not known here.
-    return [path for path in find_locks().paths if os.path.basename(path) == file]
+    return [path for path in all_locks() if os.path.basename(path) == file]
 
 
 def _required(name: str) -> list[str]:

@@ -13,8 +13,8 @@ from leaderlock.cli.names import NAME, NOTES, chosen_one
 from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.errors import LeaderLockError, LockFileUnusable, UnsafeLockFile, Unsupported
 from leaderlock.lock import journal, record, resigning
+from leaderlock.status.facts import process_in
 from leaderlock.status.lock import status_of
-from leaderlock.status.opened import process_in
 from leaderlock.wording import printable
 
 TYPE_CHECKING = False

@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from leaderlock.status.facts import command, facts, shown_of
+from leaderlock.status.text import command, lines_about, shown_of
 from leaderlock.wording import printable
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ def screen(survey: Survey, everything: bool) -> RenderableType:
 
     All texts are `Text` objects, which rich takes unchanged: it looks for no markup in them.
     """
-    parts: list[RenderableType] = [_panel(lock, everything) for lock in survey.locks]
+    parts: list[RenderableType] = [_panel(lock, everything, survey.time) for lock in survey.locks]
     parts += [Text(printable(error), style="red") for error in survey.errors]
     if not parts:
         parts.append(Text("There are no leaderlock locks on this machine that can be seen from here."))
@@ -38,11 +38,11 @@ def screen(survey: Survey, everything: bool) -> RenderableType:
     return Group(*parts)
 
 
-def _panel(lock: LockStatus, everything: bool) -> Panel:
+def _panel(lock: LockStatus, everything: bool, now: float) -> Panel:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", justify="right")
     grid.add_column(overflow="fold")
-    for label, text in facts(lock):
+    for label, text in lines_about(lock, now):
         leads = label == "leader" and lock.holder is not None and not lock.holder.kept_by
         grid.add_row(label, Text(text, style="bold green" if leads else ""))
     grid.add_row("waiting", str(len(lock.waiting)))

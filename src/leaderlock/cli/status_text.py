@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from leaderlock.status.facts import facts, process_line, shown_of
+from leaderlock.status.text import lines_about, process_line, shown_of
 from leaderlock.wording import json_text as as_json_text
 from leaderlock.wording import printable
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from leaderlock.status.survey import Survey
 
 
-def as_text(lock: LockStatus, everything: bool) -> str:
+def as_text(lock: LockStatus, everything: bool, now: float) -> str:
     """The plain layout: one block of lines for each lock."""
     shown, more = shown_of(lock, everything)
     lines = [printable(lock.path)]
-    lines += [f"  {label:<8} {text}" for label, text in facts(lock)]
+    lines += [f"  {label:<8} {text}" for label, text in lines_about(lock, now)]
     lines.append(f"  waiting  {len(lock.waiting)}" + (", next first:" if len(lock.waiting) > 1 else ""))
     lines += [f"           {process_line(process)}" for process in shown]
     if more:
@@ -34,7 +34,7 @@ def draw_plain(survey: Survey, everything: bool) -> None:
 
 def plain_text(survey: Survey, everything: bool) -> str:
     """A block for each lock, with a blank line between blocks."""
-    blocks = [as_text(lock, everything) for lock in survey.locks]
+    blocks = [as_text(lock, everything, survey.time) for lock in survey.locks]
     if not blocks and not survey.errors:
         blocks = ["There are no leaderlock locks on this machine that can be seen from here."]
     text = "\n\n".join(blocks) + "\n" if blocks else ""

@@ -6,8 +6,8 @@ process. Where this process lacks the right to see something, the status says so
 
 from __future__ import annotations
 
+from leaderlock.status.gathering.machine import all_locks
 from leaderlock.status.lock import status_of
-from leaderlock.status.machine import all_locks
 from leaderlock.status.model import (
     WARNINGS,
     Filesystem,

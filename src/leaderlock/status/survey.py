@@ -6,19 +6,22 @@ import contextlib
 import time
 
 from leaderlock.errors import LeaderLockError, UnsafeLockFile
-from leaderlock.status.lock import open_at, statuses_of
-from leaderlock.status.machine import find_locks
-from leaderlock.status.opened import MissingLockFile, process_in
-from leaderlock.status.view import View
+from leaderlock.status.facts import process_in
+from leaderlock.status.gathering.lock import facts_about
+from leaderlock.status.gathering.machine import search
+from leaderlock.status.gathering.opened import MissingLockFile, open_at
+from leaderlock.status.gathering.view import View
+from leaderlock.status.judging.hidden import unsearched_by
+from leaderlock.status.judging.lock import status_from
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from leaderlock.status.machine import Found
+    from leaderlock.status.facts import LockFacts, SearchFacts
+    from leaderlock.status.gathering.opened import Opened
     from leaderlock.status.model import LockStatus
-    from leaderlock.status.opened import Opened
 
 VERSION = 1
 """The version of the JSON document."""
@@ -32,6 +35,7 @@ class Survey:
     """The result of one look at several locks.
 
     Attributes:
+        time: when the look began, in seconds since the epoch.
         locks: the statuses.
         errors: why the other locks have no status.
         hidden: places that could not be searched.
@@ -61,7 +65,7 @@ class Survey:
 def survey_of(
     paths: Sequence[str],
     open_file: Callable[[str, View], Opened] = open_at,
-    find: Callable[[View], Found] = lambda view: find_locks(view=view),
+    find: Callable[[View], SearchFacts] = search,
 ) -> Survey:
     """The status of the locks at these paths, or of all locks that can be found.
 
@@ -70,21 +74,12 @@ def survey_of(
     survey, view = Survey(), View()
     chosen = list(paths)
     if not chosen:
-        chosen, survey.hidden = find(view)
-    for start in range(0, len(chosen), _OPEN_AT_ONCE):
-        with contextlib.ExitStack() as files:
-            opened = []
-            for path in chosen[start : start + _OPEN_AT_ONCE]:
-                try:
-                    file = open_file(path, view)
-                except LeaderLockError as error:
-                    if paths or not _has_gone(error, path):
-                        survey.errors.append(str(error))
-                    continue
-                if not file.kept:
-                    files.enter_context(file)
-                opened.append(file)
-            survey.locks += statuses_of(opened, view)
+        found = find(view)
+        chosen, survey.hidden = found.paths, unsearched_by(view.asker, found)
+    facts, errors = _gather(chosen, open_file, view)
+    now = time.time()
+    survey.locks = [status_from(each, view.asker, now) for each in facts]
+    survey.errors = [str(error) for path, error in errors if paths or not _has_gone(error, path)]
     if paths:
         survey.errors += [
             f"{lock.path}: its record cannot be read: {lock.unreadable}"
@@ -92,6 +87,28 @@ def survey_of(
             if lock.unreadable is not None
         ]
     return survey
+
+
+def _gather(
+    paths: Sequence[str], open_file: Callable[[str, View], Opened], view: View
+) -> tuple[list[LockFacts], list[tuple[str, LeaderLockError]]]:
+    """The facts about each lock, and the errors of those that could not be opened."""
+    facts: list[LockFacts] = []
+    errors: list[tuple[str, LeaderLockError]] = []
+    for start in range(0, len(paths), _OPEN_AT_ONCE):
+        with contextlib.ExitStack() as files:
+            opened = []
+            for path in paths[start : start + _OPEN_AT_ONCE]:
+                try:
+                    file = open_file(path, view)
+                except LeaderLockError as error:
+                    errors.append((path, error))
+                    continue
+                if not file.kept:
+                    files.enter_context(file)
+                opened.append(file)
+            facts += facts_about(opened, view)
+    return facts, errors
 
 
 def _has_gone(error: LeaderLockError, path: str) -> bool:

@@ -21,9 +21,9 @@ from collections import deque
 
 from leaderlock.errors import LeaderLockError
 from leaderlock.kernel import inotify
-from leaderlock.status.lock import open_at
-from leaderlock.status.machine import find_locks, lock_directories
-from leaderlock.status.opened import Opened, open_lock, process_in
+from leaderlock.status.facts import process_in
+from leaderlock.status.gathering.machine import lock_directories, search
+from leaderlock.status.gathering.opened import Opened, open_at, open_lock
 from leaderlock.status.survey import Survey, survey_of
 
 TYPE_CHECKING = False
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from leaderlock.kernel.proc.open_files import Place
-    from leaderlock.status.view import View
+    from leaderlock.status.gathering.view import View
 
 _AFTER_AN_EVENT = (0.001, 0.005, 0.02, 0.1, 0.5)
 """Seconds from an event to each of the looks for the change that it announced."""
@@ -84,7 +84,7 @@ class Watcher:
             with contextlib.suppress(OSError):  # missing or unreadable: `_WITHOUT_EVENT` applies
                 number = self._inotify.add(directory, inotify.ENTRIES)
                 self._names.setdefault(number, set()).add(os.fsencode(name))
-        survey = survey_of(self._paths, self._open, lambda view: find_locks(self._places, view))
+        survey = survey_of(self._paths, self._open, lambda view: search(view, self._places))
         self._follow(survey)
         return survey
 

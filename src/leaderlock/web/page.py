@@ -10,8 +10,7 @@ from leaderlock.history import drawing as timeline
 from leaderlock.history.phrases import ending_of, gap_before, leader_of, length_of
 from leaderlock.history.reading import History
 from leaderlock.history.summary import Summary, leaderless_since
-from leaderlock.status.facts import STATES
-from leaderlock.status.facts import facts as facts_of
+from leaderlock.status.text import STATES, lines_about
 from leaderlock.web.facts import history_or_why_not
 from leaderlock.web.markup import Markup, element, join
 from leaderlock.web.values import lines_of, tables_of
@@ -90,9 +89,9 @@ def _main(facts: Facts) -> Markup:
 def _lock(lock: LockStatus, number: int, now: float) -> Markup:
     holder = lock.holder
     badge = element("span", "led" if holder else "nobody leads", class_="good" if holder else "bad")
-    # `facts_of` cuts a command line to a terminal's width.
+    # `lines_about` cuts a command line to a terminal's width.
     leader = "nobody" if holder is None else f"{holder.pid} {_command(holder)}"
-    told = [("leader", leader), *[fact for fact in facts_of(lock) if fact[0] != "leader"]]
+    told = [("leader", leader), *[line for line in lines_about(lock, now) if line[0] != "leader"]]
     rows = [join([element("dt", label), element("dd", text)]) for label, text in told]
     warnings = [
         element("li", element("strong", warning.code), f": {warning.text}", class_="warning")

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from leaderlock.errors import LeaderLockError
 from leaderlock.integrations.django.tasks import configured, task_of
 from leaderlock.status import status_of
-from leaderlock.status.opened import MissingLockFile
+from leaderlock.status.gathering.opened import MissingLockFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import stat
 
-from leaderlock.errors import LeaderLockError, UnsafeLockFile, Unsupported
+from leaderlock.errors import LeaderLockError, LockFileUnusable, UnsafeLockFile, Unsupported
 from leaderlock.history import reading as history
 from leaderlock.kernel.proc.mounts import mount_of, place_of
 from leaderlock.lock import record
 from leaderlock.lock.remedies import not_regular, require_possible, unusable
+from leaderlock.status.facts import process_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from leaderlock.kernel.proc.mounts import Mount
+    from leaderlock.status.gathering.view import View
 
 
 class MissingLockFile(LeaderLockError):
@@ -124,12 +126,26 @@ def open_lock(path: str | os.PathLike[str], mounts: dict[bytes, Mount] | None = 
     return opened
 
 
-def process_in(path: str) -> int | None:
-    """The process ID in a ``/proc/PID/fd/N`` (also of a thread); None for any other path."""
-    parts = path.split("/")
-    if len(parts) >= 5 and parts[:2] == ["", "proc"] and parts[2].isdecimal() and parts[-2] == "fd":
-        return int(parts[2])
-    return None
+def open_at(path: str | os.PathLike[str], view: View) -> Opened:
+    """Open the file at a path or, if it was deleted, the deleted file whose lock is still held.
+
+    Raises:
+        LeaderLockError: for the same reasons as in `open_lock`.
+    """
+    try:
+        return open_lock(path, view.mounts)
+    except MissingLockFile:
+        # A process may still hold the lock of a file that was deleted.
+        rivals = view.deleted_files_at(os.path.abspath(os.fsdecode(path)), None)
+        if not rivals:
+            raise
+        try:
+            return open_lock(rivals[0].descriptor, view.mounts)
+        except LockFileUnusable:
+            raise MissingLockFile(
+                f"{os.fsdecode(path)} was deleted, but process {rivals[0].pid} still holds its lock; "
+                f"only root or that process's user may see more"
+            ) from None
 
 
 def _shown(link: str) -> str:

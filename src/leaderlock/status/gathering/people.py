@@ -1,4 +1,4 @@
-"""The processes around a lock: their details, and which of them cannot be seen."""
+"""The processes around a lock: their visible details, and the names of users."""
 
 from __future__ import annotations
 

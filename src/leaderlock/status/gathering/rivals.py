@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from leaderlock.kernel.proc.mounts import real_path
 
 DELETED = " (deleted)"
 """The kernel appends this to the path of a deleted file."""
-
-
-class Rival(NamedTuple):
-    """A process that holds the lock of a deleted file; `descriptor` is its ``/proc/PID/fd/N``."""
-
-    pid: int
-    descriptor: str
 
 
 def deleted_path(path: str) -> str:

@@ -15,9 +15,11 @@ from leaderlock.kernel.proc.open_files import (
     processes,
 )
 from leaderlock.kernel.proc.processes import identity_of, is_stuck, start_of
-from leaderlock.kernel.proc.queues import AllFlocks
-from leaderlock.status.people import process
-from leaderlock.status.rivals import DELETED, Rival, deleted_path
+from leaderlock.kernel.proc.queues import AllFlocks, shows_whole_queue
+from leaderlock.kernel.proc.surroundings import hidepid, in_pid_namespace
+from leaderlock.status.facts import Asker, Rival
+from leaderlock.status.gathering.people import process, user_name
+from leaderlock.status.gathering.rivals import DELETED, deleted_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +63,18 @@ class View:
     def holders(self) -> dict[Place, int]:
         """The holder of the flock on each file that has one."""
         return self._table.holders()
+
+    @cached_property
+    def asker(self) -> Asker:
+        """This process."""
+        return Asker(
+            os.getpid(),
+            user_name(os.geteuid()),
+            in_pid_namespace(),
+            hidepid(),
+            shows_whole_queue(),
+            os.uname().release,
+        )
 
     @cached_property
     def mounts(self) -> dict[bytes, Mount]:

@@ -6,27 +6,19 @@ import contextlib
 import glob
 import os
 import stat
-from typing import NamedTuple
 
 from leaderlock.errors import LeaderLockError
 from leaderlock.kernel.proc.open_files import descriptors_with_flocks, link_of, processes
 from leaderlock.kernel.proc.processes import is_there
 from leaderlock.lock import record
 from leaderlock.lock.directory import OWN, SHARED
-from leaderlock.status.opened import open_lock
-from leaderlock.status.people import user_name
-from leaderlock.status.view import View
+from leaderlock.status.facts import SearchFacts
+from leaderlock.status.gathering.opened import open_lock
+from leaderlock.status.gathering.view import View
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from leaderlock.kernel.proc.open_files import Place
-
-
-class Found(NamedTuple):
-    """The paths of all locks, and a text about places that could not be searched, or None."""
-
-    paths: list[str]
-    hidden: str | None
 
 
 def all_locks() -> list[str]:
@@ -37,18 +29,17 @@ def all_locks() -> list[str]:
     anonymous lock, a deleted file) is returned as ``/proc/PID/fd/N``, a file in another mount namespace
     as ``/proc/PID/root/...``. `status_of` accepts these paths too, while that process lives.
     """
-    return find_locks().paths
+    return search(View()).paths
 
 
-def find_locks(known_to_be_locks: set[Place] | None = None, view: View | None = None) -> Found:
-    """Like `all_locks`, and also report what is hidden.
+def search(view: View, known_to_be_locks: set[Place] | None = None) -> SearchFacts:
+    """Search as `all_locks` does, and also return where the search was not possible.
 
     Args:
+        view: one look at the machine.
         known_to_be_locks: the places of files whose record is not read again; new places are added.
             Opening the file again would wake a process that watches it.
-        view: the part of the machine that has already been read.
     """
-    view = view or View()
     locks = set() if known_to_be_locks is None else known_to_be_locks
     paths: list[str] = []
     known: set[Place] = set()
@@ -71,7 +62,7 @@ def find_locks(known_to_be_locks: set[Place] | None = None, view: View | None = 
                 known.add(place)
                 paths.append(path)
     held, unseen = _paths_of_held(view, known, locks)
-    return Found(paths + held, _hidden(closed, unseen))
+    return SearchFacts(paths + held, closed, unseen)
 
 
 def lock_directories() -> list[str]:
@@ -102,8 +93,8 @@ def _place(path: str, view: View) -> Place | None:
         return None
 
 
-def _paths_of_held(view: View, known: set[Place], locks: set[Place]) -> tuple[list[str], set[Place]]:
-    """The paths of the locked files with our record, and the places that cannot be seen."""
+def _paths_of_held(view: View, known: set[Place], locks: set[Place]) -> tuple[list[str], int]:
+    """The paths of the locked files with our record, and the number of files that cannot be seen."""
     held = {place: pid for place, pid in view.holders().items() if place not in known}
     seen_of = {pid: descriptors_with_flocks(pid) for pid in set(held.values())}
     descriptors = {place: path for seen in seen_of.values() for place, path in (seen or {}).items()}
@@ -116,7 +107,7 @@ def _paths_of_held(view: View, known: set[Place], locks: set[Place]) -> tuple[li
     closed = {pid for pid, seen in seen_of.items() if seen is None and os.geteuid() != 0}
     seen = {place for place in held if place in descriptors}
     locks |= {place for place in seen - locks if _has_record(descriptors[place])}
-    unseen = {place for place, pid in held.items() if place not in seen and pid in closed}
+    unseen = sum(place not in seen and pid in closed for place, pid in held.items())
     return sorted(path_of(descriptors[place]) for place in seen & locks), unseen
 
 
@@ -148,15 +139,3 @@ def path_of(descriptor: str) -> str:
                 if stat.S_ISREG(status.st_mode) and os.path.samestat(status, there):
                     return path
     return descriptor
-
-
-def _hidden(closed: list[str], unseen: set[Place]) -> str | None:
-    found = []
-    if closed:
-        found.append(f"the locks in {', '.join(closed)}")
-    if unseen:
-        count = f"{len(unseen)} locked file{'s' if len(unseen) > 1 else ''}"
-        found.append(f"{count} of other users, which may or may not be locks of leaderlock")
-    if not found:
-        return None
-    return f"{' and '.join(found)}: user {user_name(os.geteuid())} may not look there; ask as root"

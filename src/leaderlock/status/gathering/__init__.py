@@ -1,0 +1,1 @@
+"""Gathers the facts about locks: opens files, reads ``/proc``, and judges nothing."""
