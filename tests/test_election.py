@@ -112,9 +112,13 @@ def test_settings_that_cannot_be_are_refused(
         Election(path, **arguments)  # type: ignore[arg-type]
 
 
-def test_an_engines_url_is_refused_and_not_taken_for_a_path() -> None:
-    with pytest.raises(Unsupported, match="postgresql://"):
-        Election("postgresql://host/db")
+def test_the_url_of_an_unknown_engine_is_refused_and_not_taken_for_a_path() -> None:
+    with pytest.raises(Unsupported, match="no engine 'mysql'"):
+        Election("mysql://host/db#job")
+    with pytest.raises(Unsupported, match="did you mean postgresql"):
+        Election("postgressql://user:secret@host/db#job")
+    with pytest.raises(ValueError, match="names no host"):
+        Election("postgresql:///db#job")
 
 
 def test_a_lock_and_a_name_together_are_refused(path: Path) -> None:

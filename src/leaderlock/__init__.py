@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from leaderlock.errors import (
         BlocksEventLoop,
         CorruptLockFile,
+        EngineUnreachable,
+        EngineUnusable,
         LeaderLockError,
         LeadershipLost,
         LockFileReplaced,
@@ -35,6 +37,8 @@ __all__ = [
     "Candidate",
     "CorruptLockFile",
     "Election",
+    "EngineUnreachable",
+    "EngineUnusable",
     "Inbox",
     "LeaderLock",
     "LeaderLockError",
@@ -64,6 +68,8 @@ _MODULES = {
     "errors": (
         "BlocksEventLoop",
         "CorruptLockFile",
+        "EngineUnreachable",
+        "EngineUnusable",
         "LeaderLockError",
         "LeadershipLost",
         "LockFileReplaced",

@@ -59,3 +59,11 @@ class BlocksEventLoop(LeaderLockError, RuntimeError):
 
 class Unsupported(LeaderLockError):
     """This system, file system or version does not support the request."""
+
+
+class EngineUnusable(LeaderLockError):
+    """The engine refuses: wrong credentials, a missing right, a key that another program owns."""
+
+
+class EngineUnreachable(EngineUnusable):
+    """The engine does not answer at the moment; a later try may succeed."""

@@ -1,7 +1,8 @@
 """`Election`: one of the processes that stand leads and runs the task; the others stand by.
 
 Limits: an election cannot stop a task that ignores ``leadership.stopping``. A leader that hangs without
-dying keeps the leadership, unless there is a lease. The election covers one machine only.
+dying keeps the leadership, unless there is a lease. An election by a file covers one machine; an
+election by the URL of an engine covers all machines that reach the engine.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 from leaderlock.election.at_exit import candidates, stop_at_multiprocessing_exit
 from leaderlock.election.candidate import Candidate
 from leaderlock.election.keywords import names_near_keyword
+from leaderlock.election.place import find_engine
 from leaderlock.election.placement import find_place, stand_elsewhere, take_over
 from leaderlock.election.placement.forks import say_if_parent_leads, watch_forks
 from leaderlock.election.placement.place import Elsewhere
@@ -26,12 +28,10 @@ from leaderlock.election.runners import (
 )
 from leaderlock.election.settings import ElectionSettings
 from leaderlock.election.task import require_task
-from leaderlock.engines.flock import FlockEngine
 from leaderlock.errors import LeaderLockError, Unsupported
 from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.offload import in_native_thread
 from leaderlock.kernel.threads import start_new_thread
-from leaderlock.lock.leader_lock import LeaderLock
 from leaderlock.log import log
 
 TYPE_CHECKING = False
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from leaderlock.election.leadership import Leadership
     from leaderlock.election.runners import Runner
+    from leaderlock.lock.leader_lock import LeaderLock
 
     Result = TypeVar("Result")
 
@@ -62,12 +63,17 @@ class Election:
     before a fork and used after the fork; a pickled one consists of its settings.
 
     Args:
-        lock: a path, or a `LeaderLock`.
+        lock: a path, a `LeaderLock`, or the URL of an engine (``postgresql://…``, ``zookeeper://…``,
+            ``etcd://…``, ``redis://…``) for one leader among many machines; see `leaderlock.engines`.
         name: in place of `lock`, the name of a lock, as for `LeaderLock`.
         lease: seconds within which the task must beat (`Leadership.beat`, `Leadership.every`). If no
             beat comes in time, the kernel kills the process, and another one leads; see `DeadManSwitch`
             for the cost and the choice of the number. The lease ends with the task, even if the
-            leadership is kept.
+            leadership is kept. With an engine, the lease (15 seconds without one) is also the time
+            after the last confirmed renewal at which the kernel kills a leader.
+        within: with an engine, the path of a lock's file on this machine: the processes of a machine or
+            container first elect one among themselves by this file, and that one stands in the engine.
+            When that process dies, another one of the machine takes its session over at once.
         on_return: ``"hold"`` or ``"resign"``.
         backoff: two numbers of seconds: the pause before the candidate stands again after a first
             failure, and the longest pause. The pause doubles at each failure, and starts over when a
@@ -83,7 +89,8 @@ class Election:
 
     Raises:
         TypeError, ValueError: an argument has a wrong type or value.
-        Unsupported: the system has no timer for a lease, or `lock` is the URL of an engine.
+        Unsupported: the system has no timer for a lease, there is no engine for the URL, or the
+            engine's client is not installed.
     """
 
     @names_near_keyword
@@ -93,15 +100,16 @@ class Election:
         *,
         name: str | None = None,
         lease: float | None = None,
+        within: str | os.PathLike[str] | None = None,
         on_return: Literal["hold", "resign"] = "hold",
         backoff: tuple[float, float] = (1.0, 60.0),
         on_elected: Callable[[Leadership], object] | None = None,
         on_resigned: Callable[[Leadership], object] | None = None,
         thread: Literal["auto", "native"] = "auto",
     ) -> None:
-        self.lock = _as_lock(lock, name)
+        self.place = find_engine(lock, name, lease=lease, within=within)
         self.settings = ElectionSettings(
-            FlockEngine(self.lock),
+            self.place.engine,
             lease=lease,
             on_return=on_return,
             backoff=backoff,
@@ -111,6 +119,17 @@ class Election:
         )
         import_for_leader()
         self._kept: Candidate | None = None
+
+    @property
+    def lock(self) -> LeaderLock:
+        """The lock of the election's file.
+
+        Raises:
+            Unsupported: the election has a URL and no `within`, so it has no file.
+        """
+        if self.place.lock is None:
+            raise Unsupported(f"{self.settings.engine.address}: this election has no lock file")
+        return self.place.lock
 
     def run(self, task: Callable[[Leadership], Result]) -> Result:
         """Campaign in this thread, and return the task's result.
@@ -131,8 +150,8 @@ class Election:
         self.rehearse_before_parking()
         if self._kept is not None and self._kept.is_leader:
             raise LeaderLockError(
-                f"this process leads {self.lock.path} already, since an earlier task returned "
-                f"and holds the leadership: pass on_return='resign', or run both in one task"
+                f"this process leads {self.settings.engine.address} already, since an earlier task "
+                f"returned and holds the leadership: pass on_return='resign', or run both in one task"
             )
         hub = foreground_hub()
         is_native = hub is None or self.settings.thread == "native"
@@ -173,7 +192,8 @@ class Election:
         self.settings.engine.require_usable()
         self.rehearse_before_parking()
         if place is None:
-            say_if_parent_leads(self.lock)
+            if self.place.lock is not None:
+                say_if_parent_leads(self.place.lock)
             candidate = take_over(self, task) or self.start_unchecked(task)
             watch_forks(candidate)
             return candidate
@@ -226,14 +246,4 @@ class Election:
 
     def __reduce__(self) -> tuple[functools.partial[Election], tuple[()]]:
         """Pickle the settings: the process that unpickles them does not stand or lead by doing so."""
-        return functools.partial(type(self), self.lock, **self.settings.as_keywords()), ()
-
-
-def _as_lock(lock: str | os.PathLike[str] | LeaderLock | None, name: str | None) -> LeaderLock:
-    if isinstance(lock, LeaderLock):
-        if name is not None:
-            raise TypeError("Election takes a lock or name=, one of the two")
-        return lock
-    if isinstance(lock, str) and "://" in lock:
-        raise Unsupported(f"{lock}: this version elects by a file only; give a path or name=")
-    return LeaderLock(lock, name=name)
+        return functools.partial(type(self), **self.place.keywords, **self.settings.as_keywords()), ()

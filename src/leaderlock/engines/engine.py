@@ -10,183 +10,188 @@ whatever a tenure has, at any stage.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
 
     from leaderlock.kernel.event import NativeEvent
     from leaderlock.kernel.wait import Wait
 
-    class Engine(Protocol):
-        """The place of elections.
 
-        Attributes:
-            address: the place of the election, for messages, without any password.
-            session: seconds after which a silent holder is dropped; None if a holder is dropped only
-                when its process ends.
+class Engine(Protocol):
+    """The place of elections.
+
+    Attributes:
+        address: the place of the election, for messages, without any password.
+        session: seconds after which a silent holder is dropped; None if a holder is dropped only
+            when its process ends.
+    """
+
+    @property
+    def address(self) -> str:
+        """The place of the election, for messages."""
+
+    @property
+    def session(self) -> float | None:
+        """Seconds after which a silent holder is dropped, or None."""
+
+    def require_usable(self) -> None:
+        """Raise the errors that `Tenure.stand` would raise for the place, without waiting.
+
+        Raises:
+            LeaderLockError: the engine cannot be used.
         """
 
-        @property
-        def address(self) -> str:
-            """The place of the election, for messages."""
+    def tenure(self) -> Tenure:
+        """A new tenure, which holds nothing yet."""
 
-        @property
-        def session(self) -> float | None:
-            """Seconds after which a silent holder is dropped, or None."""
+    def is_same(self, other: Engine) -> bool:
+        """Whether both are the same election, so that one process stands in it once."""
 
-        def require_usable(self) -> None:
-            """Raise the errors that `Tenure.stand` would raise for the place, without waiting.
+    def is_called(self, name: str) -> bool:
+        """Whether the election has this name, or this path."""
 
-            Raises:
-                LeaderLockError: the engine cannot be used.
-            """
 
-        def tenure(self) -> Tenure:
-            """A new tenure, which holds nothing yet."""
+class Tenure(Protocol):
+    """One time of standing, and the term that may follow. A tenure belongs to one process.
 
-        def is_same(self, other: Engine) -> bool:
-            """Whether both are the same election, so that one process stands in it once."""
+    Attributes:
+        term: the fencing token; known once the tenure leads.
+        since: the time of the election, in seconds since the epoch.
+        takes_over: whether another process led until the election.
+        request: the request of an operator to end the term.
+    """
 
-        def is_called(self, name: str) -> bool:
-            """Whether the election has this name, or this path."""
+    @property
+    def term(self) -> int:
+        """The fencing token."""
 
-    class Tenure(Protocol):
-        """One time of standing, and the term that may follow. A tenure belongs to one process.
+    @property
+    def since(self) -> float:
+        """The time of the election, in seconds since the epoch."""
 
-        Attributes:
-            term: the fencing token; known once the tenure leads.
-            since: the time of the election, in seconds since the epoch.
-            takes_over: whether another process led until the election.
-            request: the request of an operator to end the term.
+    @property
+    def takes_over(self) -> bool:
+        """Whether another process led until the election."""
+
+    @property
+    def request(self) -> Request:
+        """The request of an operator."""
+
+    def stand(
+        self, wait: Wait | None, *, limit: float | None = None, lease: float | None = None
+    ) -> bool:
+        """Queue, and wait until elected; False if `wait` was cancelled or the limit has passed.
+
+        Args:
+            wait: allows another thread to cancel the wait.
+            limit: the longest wait in seconds; None waits without limit, 0 does not wait.
+            lease: the seconds within which the task must beat, for the record.
+
+        Raises:
+            LeaderLockError: the engine cannot be used.
         """
 
-        @property
-        def term(self) -> int:
-            """The fencing token."""
+    def check(self) -> None:
+        """Make sure that the tenure still leads.
 
-        @property
-        def since(self) -> float:
-            """The time of the election, in seconds since the epoch."""
-
-        @property
-        def takes_over(self) -> bool:
-            """Whether another process led until the election."""
-
-        @property
-        def request(self) -> Request:
-            """The request of an operator."""
-
-        def stand(
-            self, wait: Wait | None, *, limit: float | None = None, lease: float | None = None
-        ) -> bool:
-            """Queue, and wait until elected; False if `wait` was cancelled or the limit has passed.
-
-            Args:
-                wait: allows another thread to cancel the wait.
-                limit: the longest wait in seconds; None waits without limit, 0 does not wait.
-                lease: the seconds within which the task must beat, for the record.
-
-            Raises:
-                LeaderLockError: the engine cannot be used.
-            """
-
-        def check(self) -> None:
-            """Make sure that the tenure still leads.
-
-            Raises:
-                LeadershipLost: the tenure does not lead any more.
-                LeaderLockError: the engine cannot tell at the moment.
-            """
-
-        def beat(self) -> None:
-            """`check`; from time to time, also record that the leader lives, and look for a request.
-
-            Raises:
-                LeadershipLost: the tenure does not lead any more.
-            """
-
-        def look(self) -> None:
-            """`check`, mend the record if others have overwritten it, and look for a request.
-
-            Raises:
-                LeadershipLost: the tenure does not lead any more.
-                LeaderLockError: the engine cannot tell at the moment.
-            """
-
-        def watch(self, changed: Callable[[], object]) -> Watch:
-            """A watch, not open yet, that calls `changed` after each possible change.
-
-            Raises:
-                ImportError: this Python cannot watch for changes.
-            """
-
-        def record_start(self) -> None:
-            """Record the term in the history, unless it is there; deferred until the task runs."""
-
-        def record_end(self, how: str) -> None:
-            """Record in the history the reason for the term's coming end."""
-
-        def end_lease(self) -> None:
-            """Record that the task has returned, and that no further beats are due."""
-
-        def resign(self, how: str) -> None:
-            """Let the next candidate lead.
-
-            Args:
-                how: the reason for the end, for the history.
-
-            Raises:
-                NotHeld: the tenure has nothing to give up.
-                LeaderLockError: the record could not be written; the next candidate still leads.
-            """
-
-        def finish(self) -> None:
-            """Release whatever the tenure has; repeatable if interrupted."""
-
-    class Watch(Protocol):
-        """Watches for changes: in `wait`, or in a thread of its own after `start`."""
-
-        @property
-        def has_thread(self) -> bool:
-            """Whether the watch runs in a thread."""
-
-        def open(self) -> None:
-            """Begin to watch; the owner of the watch calls `end`, whatever is raised.
-
-            Raises:
-                OSError: the kernel does not report changes here.
-                NotHeld: other code has closed the watched descriptor.
-            """
-
-        def start(self) -> None:
-            """Watch in a thread; RuntimeError if the system has no thread left."""
-
-        def wait(self, event: NativeEvent, seconds: float | None) -> bool:
-            """Watch until the event is set, or for some seconds; return whether the event is set."""
-
-        def end(self) -> None:
-            """End the watch."""
-
-    class Request(Protocol):
-        """The request of an operator to end the term.
-
-        Attributes:
-            asked: whether a request was seen.
+        Raises:
+            LeadershipLost: the tenure does not lead any more.
+            LeaderLockError: the engine cannot tell at the moment.
         """
 
-        asked: bool
+    def beat(self) -> None:
+        """`check`; from time to time, also record that the leader lives, and look for a request.
 
-        @property
-        def how(self) -> str:
-            """The reason for the end of a term whose task has stopped, for the history."""
+        Raises:
+            LeadershipLost: the tenure does not lead any more.
+        """
 
-        @property
-        def pause(self) -> float:
-            """Seconds until this process may stand again."""
+    def look(self) -> None:
+        """`check`, mend the record if others have overwritten it, and look for a request.
 
-        def accept(self) -> None:
-            """Announce that the leader accepts a request."""
+        Raises:
+            LeadershipLost: the tenure does not lead any more.
+            LeaderLockError: the engine cannot tell at the moment.
+        """
 
-        def refuse(self) -> None:
-            """Announce that the task has returned: a request cannot stop the code that it started."""
+    def watch(self, changed: Callable[[], object]) -> Watch:
+        """A watch, not open yet, that calls `changed` after each possible change.
+
+        Raises:
+            ImportError: this Python cannot watch for changes.
+        """
+
+    def record_start(self) -> None:
+        """Record the term in the history, unless it is there; deferred until the task runs."""
+
+    def record_end(self, how: str) -> None:
+        """Record in the history the reason for the term's coming end."""
+
+    def end_lease(self) -> None:
+        """Record that the task has returned, and that no further beats are due."""
+
+    def resign(self, how: str) -> None:
+        """Let the next candidate lead.
+
+        Args:
+            how: the reason for the end, for the history.
+
+        Raises:
+            NotHeld: the tenure has nothing to give up.
+            LeaderLockError: the record could not be written; the next candidate still leads.
+        """
+
+    def finish(self) -> None:
+        """Release whatever the tenure has; repeatable if interrupted."""
+
+
+class Watch(Protocol):
+    """Watches for changes: in `wait`, or in a thread of its own after `start`."""
+
+    @property
+    def has_thread(self) -> bool:
+        """Whether the watch runs in a thread."""
+
+    def open(self) -> None:
+        """Begin to watch; the owner of the watch calls `end`, whatever is raised.
+
+        Raises:
+            OSError: the kernel does not report changes here.
+            NotHeld: other code has closed the watched descriptor.
+        """
+
+    def start(self) -> None:
+        """Watch in a thread; RuntimeError if the system has no thread left."""
+
+    def wait(self, event: NativeEvent, seconds: float | None) -> bool:
+        """Watch until the event is set, or for some seconds; return whether the event is set."""
+
+    def end(self) -> None:
+        """End the watch."""
+
+
+class Request(Protocol):
+    """The request of an operator to end the term.
+
+    Attributes:
+        asked: whether a request was seen.
+    """
+
+    asked: bool
+
+    @property
+    def how(self) -> str:
+        """The reason for the end of a term whose task has stopped, for the history."""
+
+    @property
+    def pause(self) -> float:
+        """Seconds until this process may stand again."""
+
+    def accept(self) -> None:
+        """Announce that the leader accepts a request."""
+
+    def refuse(self) -> None:
+        """Announce that the task has returned: a request cannot stop the code that it started."""

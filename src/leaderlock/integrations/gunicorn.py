@@ -110,8 +110,8 @@ def in_one_worker(
         heed_gunicorn(worker)
 
         if _will_drop_rights(worker.cfg):
-            if path is not None and os.geteuid() == 0:
-                _hand_over(election.lock.path, worker)
+            if path is not None and election.place.lock is not None and os.geteuid() == 0:
+                _hand_over(election.place.lock.path, worker)
             after_init(worker, functools.partial(stand_here, election, task))
         elif hasattr(worker, "patch"):
             # A gevent worker. If the task began before the patch, `threading` and `socket` would change

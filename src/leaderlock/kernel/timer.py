@@ -52,6 +52,7 @@ _create = _calls.timer_create
 _set = _calls.timer_settime
 _get = _calls.timer_gettime
 _delete = _calls.timer_delete
+_TIMER_ABSTIME = 1
 _NOW = ctypes.byref(_TimerSpec(value=_TimeSpec(0, 1)))
 _NEVER = ctypes.byref(_TimerSpec())
 
@@ -87,6 +88,15 @@ class Timer:
     def rewind(self) -> None:
         """Start the countdown, from its full length."""
         _set(self._id, 0, self._setting, None)
+
+    def expire_at(self, moment: float) -> None:
+        """Let the countdown expire at a moment of CLOCK_MONOTONIC; at once, if the moment has passed.
+
+        The moment is absolute, so a delay of this call does not delay the signal.
+        """
+        whole = int(moment)
+        value = _TimeSpec(whole, max(int((moment - whole) * 1e9), 1))  # two zeros would stop the timer
+        _set(self._id, _TIMER_ABSTIME, ctypes.byref(_TimerSpec(value=value)), None)
 
     def stop(self) -> None:
         """Stop the countdown; `rewind` starts it again."""

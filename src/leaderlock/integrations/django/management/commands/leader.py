@@ -63,6 +63,8 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types of its 
 
 
 def _state(election: Election) -> str:
+    if election.place.lock is None:
+        return f"see `leaderlock status {election.settings.engine.address}`"
     try:
         status = status_of(election.lock.path)
     except MissingLockFile:

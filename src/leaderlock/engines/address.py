@@ -1,0 +1,75 @@
+"""The URL of an election in an engine, and its form for people, without any secret."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_SECRET = re.compile("pass|secret|token|auth|credential", re.IGNORECASE)
+"""Parameters of a query whose values are not shown."""
+
+HIDDEN = "***"
+
+
+class Address:
+    """A URL of the form ``scheme://user:password@host,host:port/path?parameters#name``.
+
+    Args:
+        url: the URL.
+
+    Raises:
+        ValueError: the URL has no host, or a port is no number.
+
+    Attributes:
+        url: the whole URL, with the password.
+        shown: the URL for messages: a password and secret parameters are replaced by ``***``.
+        scheme: the engine, in lower case.
+        user, password: decoded; empty without one.
+        hosts: pairs of a host and a port; the port is None if the URL has none.
+        path: decoded, with the leading slash.
+        parameters: those of the query.
+        name: the part behind ``#``, decoded.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.url = url
+        self.scheme = parts.scheme.lower()
+        self.path = unquote(parts.path)
+        self.name = unquote(parts.fragment)
+        self.parameters: Mapping[str, str] = dict(parse_qsl(parts.query, keep_blank_values=True))
+        credentials, _, hosts = parts.netloc.rpartition("@")
+        user, _, password = credentials.partition(":")
+        self.user, self.password = unquote(user), unquote(password)
+        self.shown = self._without_secrets(parts, user, hosts, has_password=bool(password))
+        self.hosts = [self._host(host) for host in hosts.split(",") if host]
+        if not self.hosts:
+            raise ValueError(f"{self.shown}: the URL names no host")
+
+    def _host(self, text: str) -> tuple[str, int | None]:
+        match = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+)(?::(\d{1,5}))?", text)
+        if match is None or int(match[2] or 0) > 65535:
+            raise ValueError(f"{self.shown}: {text!r} is no host, and no host:port")
+        return match[1].strip("[]"), None if match[2] is None else int(match[2])
+
+    def _without_secrets(self, parts: SplitResult, user: str, hosts: str, *, has_password: bool) -> str:
+        if has_password:
+            user = f"{user}:{HIDDEN}"
+        shown = {k: HIDDEN if _SECRET.search(k) else v for k, v in self.parameters.items()}
+        netloc = f"{user}@{hosts}" if user else hosts
+        return parts._replace(netloc=netloc, query=urlencode(shown, safe="*/:,")).geturl()
+
+    def hide(self, text: str) -> str:
+        """The text of a client's error, with each secret of the URL replaced by ``***``."""
+        secrets = [v for k, v in self.parameters.items() if _SECRET.search(k)]
+        for secret in (self.url, self.password, *secrets):
+            if secret:
+                text = text.replace(secret, self.shown if secret is self.url else HIDDEN)
+        return text
+
+    def __repr__(self) -> str:
+        return f"<Address {self.shown}>"

@@ -1,0 +1,1 @@
+"""Elections in an engine on the network: sessions are renewed, or their leader dies."""
