@@ -102,8 +102,10 @@ test: venv packages
 # Those that measure, or load the machine, run one at a time. Status 5 is pytest's "no test was selected".
 # By groups: tests/nfs boots one machine for all of its tests.
 test-slow: venv packages
-	$(RUN) -m pytest -n $(JOBS) --dist loadgroup -m "slow and not alone" $(ARGS) || [ $$? -eq 5 ]
-	$(RUN) -m pytest -m "slow and alone" $(ARGS) || [ $$? -eq 5 ]
+	$(RUN) -m pytest $(PATIENT) -n $(JOBS) --dist loadgroup -m "slow and not alone" $(ARGS) || [ $$? -eq 5 ]
+	$(RUN) -m pytest $(PATIENT) -m "slow and alone" $(ARGS) || [ $$? -eq 5 ]
+
+PATIENT := -o faulthandler_timeout=1200
 
 # With other Pythons, where they are installed, what differs from one to the next: threads, forks, the end of
 # the interpreter, imports, coroutines, and the libraries that interop subclasses.
