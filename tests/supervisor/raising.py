@@ -11,6 +11,7 @@ import random
 import signal
 import sys
 
+from leaderlock.engines.flock import FlockEngine
 from leaderlock.lock import LeaderLock
 from leaderlock.supervisor.readiness import import_the_rest
 from leaderlock.supervisor.settings import Settings
@@ -28,7 +29,7 @@ def raise_at_once(_number: int, _frame: object) -> None:
 def settings_for(path: str) -> Settings:
     # The command looks itself whether somebody else could have had the lock while it ran.
     settings = Settings(["sh", "-c", f"flock -n {path} echo freed; exit 3"])
-    settings.lock = LeaderLock(path)
+    settings.engine = FlockEngine(LeaderLock(path))
     settings.subreaper = True
     return settings
 
@@ -47,7 +48,7 @@ def run_once(path: str, delay: float) -> int:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
     with contextlib.suppress(ChildProcessError):
         print(f"a child is left: {os.waitpid(-1, os.WNOHANG)}, {status}", flush=True)
-    if settings.lock is not None and settings.lock.locked():
+    if isinstance(settings.engine, FlockEngine) and settings.engine.lock.locked():
         print(f"the lock is held: {status}", flush=True)
     for fd in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):

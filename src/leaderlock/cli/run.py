@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from leaderlock.cli.options import Parsed
-    from leaderlock.lock.leader_lock import LeaderLock
+    from leaderlock.engines.flock import FlockEngine
 
 COMMAND = Command(
     "run",
@@ -100,10 +100,10 @@ def main(words: Sequence[str]) -> int:
     messages.verbosity = parsed.count("verbose")
     try:
         if parsed.get("exec"):
-            return _become(settings)
+            return become(settings)
         return _ended(settings, Supervisor(settings).run())
     except LeaderLockError as error:
-        if settings.lock is None:
+        if settings.engine is None:
             raise
         from leaderlock.supervisor.lock_wait import Conflict, Ended  # noqa: PLC0415  (only with a lock)
 
@@ -130,7 +130,7 @@ def _refuse_parents_options(parsed: Parsed) -> None:
 
 def _settings(parsed: Parsed) -> Settings:
     settings = Settings(parsed.words)
-    settings.lock = _lock(parsed)
+    settings.engine = _engine(parsed)
     settings.limit = 0 if parsed.get("nonblock") else parsed.get("wait")
     settings.schedule = parsed.get("stop") or Schedule(DEFAULT_SCHEDULE)
     settings.whole_group = parsed.get("group", False)
@@ -147,7 +147,7 @@ def _settings(parsed: Parsed) -> Settings:
     # --exec: the command would stay a subreaper, and may not know how to be one.)
     settings.follow = parsed.get("follow", False)
     settings.subreaper = parsed.get("subreaper", False) or settings.follow
-    locked = settings.lock is not None and sys.platform == "linux"
+    locked = settings.engine is not None and sys.platform == "linux"
     if (settings.is_service or locked) and not parsed.get("exec"):
         settings.subreaper = True
     settings.parent_death_signal = parsed.get("parent_death_signal", 0)
@@ -162,7 +162,7 @@ def _settings(parsed: Parsed) -> Settings:
     return settings
 
 
-def _lock(parsed: Parsed) -> LeaderLock | None:
+def _engine(parsed: Parsed) -> FlockEngine | None:
     path, name = parsed.get("lock"), parsed.get("name")
     if path is not None and name is not None:
         raise UsageError(f"give {parsed.sources['lock']} or {parsed.sources['name']}, not both")
@@ -174,27 +174,40 @@ def _lock(parsed: Parsed) -> LeaderLock | None:
                     f"{given}: there is no lock to wait for: give --lock PATH or --name NAME"
                 )
         return None
+    from leaderlock.engines.flock import FlockEngine  # noqa: PLC0415  (only with a lock)
     from leaderlock.lock.leader_lock import LeaderLock  # noqa: PLC0415  (only with a lock)
 
     try:
-        return LeaderLock(path, name=name)
+        return FlockEngine(LeaderLock(path, name=name))
     except ValueError as error:
         raise UsageError(str(error)) from None
 
 
-def _become(settings: Settings) -> int:
-    """Acquire the lock, and replace this process by the command, which keeps the lock's descriptor."""
-    lock = settings.lock
-    assert lock is not None
+def become(settings: Settings) -> int:
+    """Acquire the lock, and replace this process by the command, which keeps the lock's descriptor.
+
+    Raises:
+        UsageError: the engine has no descriptor to keep.
+    """
+    from leaderlock.engines.flock import FlockEngine  # noqa: PLC0415  (only with a lock)
+
+    engine = settings.engine
+    assert engine is not None
+    if not isinstance(engine, FlockEngine):
+        raise UsageError(
+            f"--exec hands the descriptor of a lock file on to the command, and {engine.address} has "
+            f"none: leave out --exec"
+        )
     settings.schedule = None  # no supervisor will be there to stop anything
-    Supervisor(settings).acquire(lock)
-    os.set_inheritable(lock.fileno(), True)
-    variables = {**environment(lock), "LEADERLOCK_FD": str(lock.fileno())}
+    tenure = Supervisor(settings).acquire(engine)
+    fd = engine.lock.fileno()
+    os.set_inheritable(fd, True)
+    variables = {**environment(engine, tenure), "LEADERLOCK_FD": str(fd)}
     spawn.restore_default_signals()
     sys.stdout.flush()
     sys.stderr.flush()
     try:
         spawn.replace(settings.command, variables)
     except OSError as error:
-        lock.release()
+        tenure.resign("released")
         return spawn.report_failed_start(settings.command, error)

@@ -118,6 +118,7 @@ class Election:
             thread=thread,
         )
         import_for_leader()
+        self.settings.engine.import_for_term()
         self._kept: Candidate | None = None
 
     @property

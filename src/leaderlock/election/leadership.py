@@ -150,11 +150,16 @@ class Leadership(OfThisProcess):
             self._lose(error)
             raise
         if self._tenure.request.asked:
-            self._stopping.set()
+            self._stop_on_request()
         if self._switch is not None:
             self._switch.beat()
         if self._deferred is not None:
             self._run_deferred_and_watch()
+
+    def _stop_on_request(self) -> None:
+        if not self._stopping.is_set():
+            log().info("process %d is asked to resign from %s", self._pid, self._engine.address)
+            self._stopping.set()
 
     def _watch_for_loss(self, lost: Callable[[], object]) -> None:
         """Watch for a file that other code replaces or closes, where the kernel reports such events.
@@ -169,7 +174,7 @@ class Leadership(OfThisProcess):
                     self._require_own()
                     self._tenure.look()
                     if self._tenure.request.asked:
-                        self._stopping.set()
+                        self._stop_on_request()
             except LeadershipLost as error:
                 if not self._stopping.is_set():  # set: the term has ended meanwhile
                     self._lose(error)

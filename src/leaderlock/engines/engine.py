@@ -44,6 +44,9 @@ class Engine(Protocol):
             LeaderLockError: the engine cannot be used.
         """
 
+    def import_for_term(self) -> None:
+        """Import what a term needs, since the package may be replaced before the term begins."""
+
     def tenure(self) -> Tenure:
         """A new tenure, which holds nothing yet."""
 
@@ -118,7 +121,7 @@ class Tenure(Protocol):
         """
 
     def watch(self, changed: Callable[[], object]) -> Watch:
-        """A watch, not open yet, that calls `changed` after each possible change.
+        """A watch, not open yet, that calls `changed`, in any thread, after each possible change.
 
         Raises:
             ImportError: this Python cannot watch for changes.
@@ -149,7 +152,7 @@ class Tenure(Protocol):
 
 
 class Watch(Protocol):
-    """Watches for changes: in `wait`, or in a thread of its own after `start`."""
+    """Watches for changes: in an event loop, in `wait`, or in a thread of its own after `start`."""
 
     @property
     def has_thread(self) -> bool:
@@ -162,6 +165,16 @@ class Watch(Protocol):
             OSError: the kernel does not report changes here.
             NotHeld: other code has closed the watched descriptor.
         """
+
+    def fileno(self) -> int:
+        """For an event loop: a descriptor that is readable after a possible change.
+
+        Returns:
+            The descriptor; -1 if a thread of the engine calls `changed` anyway.
+        """
+
+    def read(self) -> None:
+        """For an event loop, once the descriptor is readable: call `changed`; never blocks."""
 
     def start(self) -> None:
         """Watch in a thread; RuntimeError if the system has no thread left."""

@@ -31,7 +31,7 @@ _PATIENCE = 1.0
 
 
 class ReplacementWatch:
-    """Calls `look` whenever the file may have been deleted or replaced: in `wait`, or in a thread.
+    """Calls `look` whenever the file may have changed: in an event loop, in `wait`, or in a thread.
 
     Args:
         look: called at each change, also at harmless changes, such as a chmod; and called once before
@@ -74,6 +74,15 @@ class ReplacementWatch:
         except OSError:
             self.end()
             raise
+
+    def fileno(self) -> int:
+        """See `Watch.fileno`."""
+        return self._watch.fileno()
+
+    def read(self) -> None:
+        """See `Watch.read`; raises OSError if other code has closed the descriptor (EBADF)."""
+        if self._watch.has_news():
+            self._look_again()
 
     def start(self) -> None:
         """Watch in a thread from now on, unless one runs already; does nothing in a forked child.

@@ -42,6 +42,15 @@ class FlockEngine:
         """See `Engine.require_usable`."""
         turn.require_usable(self.lock)
 
+    @staticmethod
+    def import_for_term() -> None:
+        """See `Engine.import_for_term`; 6 ms for ctypes, unless the program has imported that."""
+        try:
+            import leaderlock.engines.file_watch  # noqa: PLC0415  (needed to lead)
+            import leaderlock.kernel.handlers  # noqa: F401, PLC0415  (to cancel a wait)
+        except ImportError:  # not Linux, or a Python without ctypes: a leader looks when it beats
+            return
+
     def forget_what_is_known(self) -> None:
         """Have the next tenure run as in a forked child, where the file is new; for a rehearsal."""
         turn.forget_what_is_known(self.lock)
@@ -110,7 +119,7 @@ class FlockTenure(Turn):
 
     def watch(self, changed: Callable[[], object]) -> ReplacementWatch:
         """See `Tenure.watch`."""
-        from leaderlock.engines.file_watch import ReplacementWatch  # noqa: PLC0415  (ctypes; see rehearsal.py)
+        from leaderlock.engines.file_watch import ReplacementWatch  # noqa: PLC0415  (ctypes; see `import_for_term`)
 
         return ReplacementWatch(changed, self.lock)
 

@@ -48,6 +48,11 @@ class TieredEngine:
         self.remote.require_usable()
         self.local.require_usable()
 
+    def import_for_term(self) -> None:
+        """See `Engine.import_for_term`."""
+        self.remote.import_for_term()
+        self.local.import_for_term()
+
     def tenure(self) -> TieredTenure:
         """See `Engine.tenure`."""
         return TieredTenure(self)
@@ -200,6 +205,14 @@ class TieredWatch:
         """See `Watch.open`."""
         self._remote.open()
         self._local.open()
+
+    def fileno(self) -> int:
+        """See `Watch.fileno`."""
+        return self._local.fileno()
+
+    def read(self) -> None:
+        """See `Watch.read`."""
+        self._local.read()
 
     def start(self) -> None:
         """See `Watch.start`."""

@@ -25,7 +25,7 @@ from leaderlock.kernel.threads import (
     start_thread_without_signals,
     threads_are_green,
 )
-from leaderlock.kernel.wait import Wait
+from leaderlock.kernel.wait import INTERRUPTING_SIGNALS, Wait, shared_signal
 from leaderlock.log import log
 
 TYPE_CHECKING = False
@@ -33,12 +33,6 @@ if TYPE_CHECKING:
     from _thread import LockType
     from collections.abc import Callable
 
-# Real-time signals that are rarely used; the first one without a handler is taken. The signal gets a
-# handler that does nothing, since an ignored signal interrupts no call. macOS has no real-time signals:
-# SIGURG there, which is ignored by default.
-INTERRUPTING_SIGNALS = (59, 58, 57, 56) if sys.platform == "linux" else (16,)
-
-_shared_signal = 0
 _decoy = descriptors.Descriptor(inherited=True)
 
 
@@ -165,16 +159,10 @@ def forget_lost(descriptor: descriptors.Descriptor, path: str) -> None:
     )
 
 
-def share_signal(number: int) -> None:
-    """Cancel waits by a signal that has the caller's handler, which must tolerate these signals."""
-    global _shared_signal  # noqa: PLW0603  (signal dispositions belong to the process)
-    _shared_signal = number
-
-
 def install_handler() -> int:
     """Give a signal a handler that does nothing, and return its number."""
-    if _shared_signal:
-        return _shared_signal
+    if number := shared_signal():
+        return number
     try:
         from leaderlock.kernel import handlers  # noqa: PLC0415  (only a cancellation needs it)
     except ImportError as error:

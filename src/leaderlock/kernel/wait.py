@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import sys
+
 from leaderlock.kernel.threads import RLock, start_new_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+# Real-time signals that are rarely used; the first one without a handler is taken. The signal gets a
+# handler that does nothing, since an ignored signal interrupts no call. macOS has no real-time signals:
+# SIGURG there, which is ignored by default.
+INTERRUPTING_SIGNALS = (59, 58, 57, 56) if sys.platform == "linux" else (16,)
+
+_shared_signal = 0
+
+
+def share_signal() -> None:
+    """Interrupt waits by a signal that has the caller's handler, which must tolerate these signals."""
+    global _shared_signal  # noqa: PLW0603  (signal dispositions belong to the process)
+    _shared_signal = INTERRUPTING_SIGNALS[0]
+
+
+def shared_signal() -> int:
+    """The signal that `share_signal` has chosen; 0 if it was not called."""
+    return _shared_signal
 
 
 class Wait:

@@ -84,16 +84,6 @@ class Gate:
             self._queue.append(hold)
             return False
 
-    def mend(self) -> None:
-        """Mend the record, unless the lock is just being released: the next holder then writes its own.
-
-        Raises:
-            NotHeld: other code has closed the descriptor.
-        """
-        with self.mutex:
-            if self.inside is not None and self.inside.is_held:
-                self.inside.mend()
-
     def _expel_lost(self) -> None:
         """Remove the hold inside if other code has closed its descriptor: its lock is lost."""
         inside = self.inside

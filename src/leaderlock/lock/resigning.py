@@ -13,7 +13,6 @@ from binascii import crc32
 
 from leaderlock.errors import NotHeld
 from leaderlock.lock import journal
-from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +70,6 @@ class Request:
         """Look for a request; `asked` says whether there is one."""
         if not (self.asked or self._holds) and is_asked(self._lock):
             self.asked = True
-            log().info("process %d is asked to resign from %s", os.getpid(), self._lock.path)
 
 
 def answer(lock: LeaderLock, word: bytes) -> None:

@@ -1,4 +1,4 @@
-"""One turn at a lock, for an election or a supervisor, which must know its state at any instant.
+"""One turn at a lock, for an engine, which must know its state at any instant.
 
 Plain users do not need a turn: `LeaderLock.acquire` and ``with`` use the same parts.
 """
@@ -112,21 +112,6 @@ class Turn:
         """Record in the history that the lease has ended, and no further beats are due."""
         self.lock._file.lease = None
         self.record_beat()
-
-
-def acquire_for(lock: LeaderLock, limit: float | None, wait: Wait) -> bool:
-    """Like `LeaderLock.acquire`, with no limit if None; another thread can cancel it by `wait`."""
-    return lock._acquire(limit, wait)
-
-
-def release_as(lock: LeaderLock, how: str) -> None:
-    """Like `LeaderLock.release`, with a reason for the end, for the history."""
-    lock._release(how)
-
-
-def mend_record(lock: LeaderLock) -> None:
-    """Write a held lock's record again if others have overwritten it; `NotHeld` if the lock is lost."""
-    lock._gate.mend()
 
 
 def require_usable(lock: LeaderLock) -> None:

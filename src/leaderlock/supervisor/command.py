@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from leaderlock.lock.leader_lock import LeaderLock
+    from leaderlock.engines.engine import Tenure
     from leaderlock.supervisor.leftovers import Leftovers
     from leaderlock.supervisor.loop import Loop
     from leaderlock.supervisor.reaper import Reaper
@@ -86,14 +86,14 @@ class SupervisedCommand:
         """Connect the command to the service that receives its notifications."""
         self._service = service
 
-    def start(self, lock: LeaderLock | None, stdio: Mapping[int, int]) -> None:
-        """Start the command; with a lock, its environment contains the term."""
-        variables = environment(lock)
+    def start(self, tenure: Tenure | None, stdio: Mapping[int, int]) -> None:
+        """Start the command; with a tenure, its environment contains the term."""
+        variables = environment(self._settings.engine, tenure)
         if self._service is not None:
             for inherited in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
                 variables.pop(inherited, None)  # these variables are addressed to us
             variables.update(self._service.environment())
-        in_child = binding() if lock is not None else None
+        in_child = binding() if tenure is not None else None
         self._stopper = self._leftovers = None
         self._failed = self._stopped_by_us = self._is_stopped = False
         self._began = time.monotonic()
@@ -219,7 +219,7 @@ class SupervisedCommand:
         self._leftovers.stop()
 
     def _name_leftovers(self, names: str) -> None:
-        if self._settings.lock is not None:
+        if self._settings.engine is not None:
             say(
                 f"the command left {names} behind: leaderlock stops it before it releases the lock. "
                 "Run it in the foreground, or use --follow, which treats it as the command",
@@ -246,7 +246,7 @@ class SupervisedCommand:
     def _give_up(self) -> None:
         assert self._stopper is not None
         last = self._stopper.last_signal
-        if self._settings.lock is not None:
+        if self._settings.engine is not None:
             # The next leader must not begin while this command still does the work.
             if last != signal.SIGKILL:
                 self._stop_by(Schedule(LAST))
@@ -262,7 +262,7 @@ class SupervisedCommand:
         self._be_done()
 
     def _give_up_leftovers(self, last: int) -> bool:
-        if self._settings.lock is None:
+        if self._settings.engine is None:
             return True
         from leaderlock.supervisor.leftovers import name_of  # noqa: PLC0415  (imported before)
 

@@ -11,15 +11,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from leaderlock.lock.leader_lock import LeaderLock
+    from leaderlock.engines.engine import Engine, Tenure
 
 
-def environment(lock: LeaderLock | None) -> dict[str, str]:
-    """The command's environment: ours, with the term and the path of the lock."""
+def environment(engine: Engine | None, tenure: Tenure | None) -> dict[str, str]:
+    """The command's environment: ours, with the term and the place of the election."""
     variables = inherited_environment()
-    if lock is not None:
-        variables["LEADERLOCK_TERM"] = str(lock.term)
-        variables["LEADERLOCK_PATH"] = lock.path
+    if engine is not None and tenure is not None:
+        variables["LEADERLOCK_TERM"] = str(tenure.term)
+        variables["LEADERLOCK_PATH"] = engine.address
     return variables
 
 

@@ -1,22 +1,20 @@
-"""Waits for the lock beside the event loop: a thread blocks, and reports to the loop by a pipe."""
+"""Waits for the election beside the event loop: a thread blocks, and reports to the loop by a pipe."""
 
 from __future__ import annotations
 
 import os
 
-from leaderlock.errors import LeaderLockError
-from leaderlock.kernel.flock import INTERRUPTING_SIGNALS, share_signal
+from leaderlock.errors import LeaderLockError, NotHeld
 from leaderlock.kernel.signals import signal
 from leaderlock.kernel.threads import allocate_lock, start_new_thread
-from leaderlock.kernel.wait import Wait
-from leaderlock.lock.turn import acquire_for, release_as
+from leaderlock.kernel.wait import Wait, share_signal
 from leaderlock.supervisor.messages import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from leaderlock.lock.leader_lock import LeaderLock
+    from leaderlock.engines.engine import Tenure
     from leaderlock.supervisor.loop import Loop
 
 
@@ -33,19 +31,19 @@ class Ended(LeaderLockError):
 
 
 class LockWait:
-    """One wait for a lock, during which the loop still handles signals and children.
+    """One wait of a tenure for its election, during which the loop still handles signals and children.
 
     Args:
         loop: runs `done` when the thread has written to its pipe.
-        lock, limit: the lock, and the longest wait in seconds; None for ever, 0 does not wait.
+        tenure, limit: stands, for so many seconds at most; None for ever, 0 does not wait.
         done: called when the wait is over.
-        before_parking: called, in another thread, if the lock is not free.
+        before_parking: called, in another thread, if another process leads.
     """
 
     def __init__(
         self,
         loop: Loop,
-        lock: LeaderLock,
+        tenure: Tenure,
         limit: float | None,
         done: Callable[[], None],
         before_parking: Callable[[], None],
@@ -58,27 +56,27 @@ class LockWait:
         self._ended = allocate_lock()
         self._done_reader, self._done_writer = os.pipe2(os.O_CLOEXEC)
         loop.on_readable(self._done_reader, self._end)
-        self._lock = lock
+        self._tenure = tenure
         self._limit = limit
 
     def begin(self) -> None:
         """Begin to wait. Afterwards `abandon` ends the wait, even if this call raised an exception."""
-        # The loop's handler does no harm, so the wait may use the same signal to interrupt flock(2).
-        share_signal(INTERRUPTING_SIGNALS[0])
-        # Signals go to the main thread: each one would take a waiting thread out of the lock's queue.
+        # The loop's handler does no harm, so the wait may be interrupted by a signal of the loop's.
+        share_signal()
+        # Signals go to the main thread: each one would take a waiting thread out of the queue.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             self._ended.acquire()
-            start_new_thread(self._park, (self._lock, self._limit))
+            start_new_thread(self._park, ())
         except RuntimeError:  # the system has no thread left
             self._ended.release()
             raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-    def _park(self, lock: LeaderLock, limit: float | None) -> None:
+    def _park(self) -> None:
         try:
-            self.acquired = acquire_for(lock, limit, self._wait)
+            self.acquired = self._tenure.stand(self._wait, limit=self._limit)
         except Exception as error:  # noqa: BLE001  (passed to the loop's thread)
             self.error = error
         finally:
@@ -93,6 +91,19 @@ class LockWait:
         os.close(self._done_writer)
         self._done()
 
+    def require_acquired(self, ended_by: int) -> None:
+        """Raise why the tenure does not lead after the wait.
+
+        Args:
+            ended_by: the signal that has ended the wait, or 0.
+        """
+        if self.error is not None:
+            raise self.error
+        if ended_by:
+            raise Ended(ended_by)
+        if not self.acquired:
+            raise Conflict
+
     def abandon(self) -> None:
         """After an exception in the loop: leave the queue, and wait until the thread has left it."""
         self._wait.cancel()
@@ -104,13 +115,16 @@ class LockWait:
         self._wait.cancel()
 
 
-def let_go(lock: LeaderLock, how: str) -> None:
-    """Release the lock, and log a failure.
+def let_go(tenure: Tenure, how: str) -> None:
+    """Release whatever the tenure has, and log a failure; repeatable if interrupted.
 
     Args:
         how: the word that the history records for the end of the term.
     """
     try:
-        release_as(lock, how)
+        tenure.resign(how)
+    except NotHeld:  # its wait was called off, or the election is lost
+        pass
     except LeaderLockError as error:
         say(str(error))
+    tenure.finish()

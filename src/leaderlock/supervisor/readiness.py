@@ -75,10 +75,11 @@ def import_the_rest(settings: Settings) -> None:
     """
     from leaderlock.supervisor import family, leftovers, vigil  # noqa: F401, PLC0415
 
-    if settings.lock is not None:
-        from leaderlock.supervisor import file_watch, lock_wait  # noqa: F401, PLC0415
-    if settings.lock is not None and os.name == "posix":
+    if settings.engine is not None:
+        from leaderlock.supervisor import lock_wait, term_watch  # noqa: F401, PLC0415
+
+        settings.engine.import_for_term()
         try:
-            from leaderlock.kernel import control, handlers, inotify  # noqa: F401, PLC0415
+            from leaderlock.kernel import control  # noqa: F401, PLC0415
         except ImportError:  # not Linux, or no ctypes
             return

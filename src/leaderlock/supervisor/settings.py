@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Literal
 
-    from leaderlock.lock.leader_lock import LeaderLock
+    from leaderlock.engines.engine import Engine
 
 DEFAULT_SCHEDULE = "TERM/25/KILL/5"
 
@@ -22,8 +22,8 @@ class Settings:
 
     Attributes:
         command: the program and its arguments.
-        lock: acquired before the command starts, released after it has ended.
-        limit: the longest wait for the lock, in seconds; None waits for ever, 0 does not wait.
+        engine: the election to win before the command starts; None runs the command without one.
+        limit: the longest wait for the election, in seconds; None waits for ever, 0 does not wait.
         schedule: how the command is stopped; None only forwards signals, as tini does.
         whole_group: whether signals go to the command's process group.
         subreaper: whether orphans become our children although we are not PID 1.
@@ -36,7 +36,7 @@ class Settings:
         sidecar_grace: seconds that a sidecar has to end by itself.
         sidecar_exit: what to do when a sidecar ends first.
         restart: when the command is started again.
-        resign_on_failure: whether the lock is released before a restart.
+        resign_on_failure: whether another process may lead before a restart.
         watchdog: the longest time in seconds between the command's beats; None for no watchdog.
         ready_timeout: seconds until the command must send ``READY=1``; None if it need not.
         ping: the URL of a check that gets a ping at each start and end; None for no pings.
@@ -48,7 +48,7 @@ class Settings:
 
     def __init__(self, command: Sequence[str]) -> None:
         self.command = command
-        self.lock: LeaderLock | None = None
+        self.engine: Engine | None = None
         self.limit: float | None = None
         self.schedule: Schedule | None = Schedule(DEFAULT_SCHEDULE)
         self.whole_group = False

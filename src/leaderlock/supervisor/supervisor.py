@@ -25,13 +25,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from leaderlock.lock.leader_lock import LeaderLock
-    from leaderlock.supervisor.file_watch import LockWatch
+    from leaderlock.engines.engine import Engine, Tenure
     from leaderlock.supervisor.lock_wait import LockWait
     from leaderlock.supervisor.loop import LoopTimer
     from leaderlock.supervisor.pings import Pings
     from leaderlock.supervisor.service import Service
     from leaderlock.supervisor.settings import Settings
+    from leaderlock.supervisor.term_watch import TermWatch
 
 _EVERY_SIGNAL = signal.valid_signals()
 
@@ -50,9 +50,10 @@ class Supervisor:
         )
         self._service: Service | None = None
         self._pings: Pings | None = None
+        self._tenure: Tenure | None = None  # set from before its wait until it has released everything
         self._lock_wait: LockWait | None = None
         self._wait_ended_by = 0
-        self._lock_watch: LockWatch | None = None
+        self._term_watch: TermWatch | None = None
         self._lost: tuple[str, float] | None = None
         self._restart: LoopTimer | None = None
         self._stop_wanted = False
@@ -101,13 +102,13 @@ class Supervisor:
         return status if failure is None else self._after_failure(failure)
 
     def _run(self) -> int:
-        lock = self._settings.lock
-        if lock is not None:
+        engine = self._settings.engine
+        if engine is not None:
             import_the_rest(self._settings)
-            self.acquire(lock)
+            self.acquire(engine)
         self._sidecars.start()
         self._start_command()
-        if lock is None:
+        if engine is None:
             import_the_rest(self._settings)
         self._loop.run()
         return 0 if self._status in self._settings.expected_statuses else self._status
@@ -120,7 +121,7 @@ class Supervisor:
             self._lock_wait.abandon()
         expected = isinstance(failure, LeaderLockError)
         if not expected:
-            report_bug(failure, runs=self._command.is_running, locked=self._settings.lock is not None)
+            report_bug(failure, runs=self._command.is_running, locked=self._settings.engine is not None)
         keep_vigil(
             self._command,
             self._sidecars,
@@ -133,43 +134,40 @@ class Supervisor:
             raise failure
         return FAILED
 
-    def acquire(self, lock: LeaderLock) -> None:
-        """Wait in the lock's queue, and handle signals and children; raises the same as `run`."""
-        from leaderlock.supervisor.lock_wait import Conflict, Ended  # noqa: PLC0415  (only with a lock)
-
-        self._wait_for(lock, self._settings.limit, self._loop.stop)
+    def acquire(self, engine: Engine) -> Tenure:
+        """Wait in the engine's queue, and handle signals and children; raises the same as `run`."""
+        tenure = self._wait_for(engine, self._settings.limit, self._loop.stop)
         self._loop.run()
         lock_wait, self._lock_wait = self._lock_wait, None
         assert lock_wait is not None
-        if lock_wait.error is not None:
-            raise lock_wait.error
         if self._wait_ended_by:
-            if lock_wait.acquired:
-                lock.release()
-            raise Ended(self._wait_ended_by)
-        if not lock_wait.acquired:
-            raise Conflict
+            self._let_go()
+        lock_wait.require_acquired(self._wait_ended_by)
+        return tenure
 
-    def _wait_for(self, lock: LeaderLock, limit: float | None, done: Callable[[], None]) -> None:
+    def _wait_for(self, engine: Engine, limit: float | None, done: Callable[[], None]) -> Tenure:
         def stand_by() -> None:
             # A standby is ready: to wait is its job, and the manager would time out otherwise.
             if self._service is not None:
-                self._service.tell_manager("READY=1", f"STATUS=standing by for {lock.path}")
+                self._service.tell_manager("READY=1", f"STATUS=standing by for {engine.address}")
 
         from leaderlock.supervisor.lock_wait import LockWait  # noqa: PLC0415  (only with a lock)
 
-        self._lock_wait = LockWait(self._loop, lock, limit, done, stand_by)
+        tenure = self._tenure = engine.tenure()
+        self._lock_wait = LockWait(self._loop, tenure, limit, done, stand_by)
         self._lock_wait.begin()
+        return tenure
 
     def _start_command(self) -> None:
         self._restart = None
-        self._command.start(self._settings.lock, self._sidecars.stdio())
+        engine, tenure = self._settings.engine, self._tenure
+        self._command.start(tenure, self._sidecars.stdio())
         if self._pings is not None:
             self._pings.started()
-        if self._settings.lock is not None:
-            from leaderlock.supervisor.file_watch import LockWatch  # noqa: PLC0415  (only with a lock)
+        if engine is not None and tenure is not None:
+            from leaderlock.supervisor.term_watch import TermWatch  # noqa: PLC0415  (only with a lock)
 
-            self._lock_watch = LockWatch(self._loop, self._settings.lock, self._on_lock_lost)
+            self._term_watch = TermWatch(self._loop, tenure, engine.address, self._on_lost)
 
     # During the run
 
@@ -220,7 +218,7 @@ class Supervisor:
         elif self._lock_wait is not None:  # a new wait, after the lock was released for a restart
             self._lock_wait.cancel()
 
-    def _on_lock_lost(self, text: str, how: str, pause: float) -> None:
+    def _on_lost(self, text: str, how: str, pause: float) -> None:
         say(text)
         self._lost = how, pause
         if self._command.is_running:  # otherwise the start failed, and `_on_command_gone` follows
@@ -234,8 +232,8 @@ class Supervisor:
         self._status = status
         if self._pings is not None:
             self._pings.ended(status)
-        if self._lock_watch is not None:
-            self._lock_watch.end()
+        if self._term_watch is not None:
+            self._term_watch.end()
         if self._lost and not self._stop_wanted:
             (how, pause), self._lost = self._lost, None
             self._let_go(how)
@@ -256,12 +254,12 @@ class Supervisor:
         self._restart = self._loop.call_later(delay, self._start_again)
 
     def _start_again(self) -> None:
-        lock = self._settings.lock
-        if lock is None or lock.locked():
+        engine = self._settings.engine
+        if engine is None or self._tenure is not None:
             self._start_command()
         else:
             self._restart = None
-            self._wait_for(lock, None, self._on_lock_again)
+            self._wait_for(engine, None, self._on_lock_again)
 
     def _on_lock_again(self) -> None:
         lock_wait, self._lock_wait = self._lock_wait, None
@@ -289,10 +287,10 @@ class Supervisor:
         self._sidecars.end(stop if pings is None else lambda: pings.finish(stop))
 
     def _let_go(self, how: str = "released") -> None:
-        lock = self._settings.lock
-        if lock is not None and lock.locked():
+        if self._tenure is not None:
             if self._command.is_running:
                 raise RuntimeError("the lock is kept: the command runs")
             from leaderlock.supervisor.lock_wait import let_go  # noqa: PLC0415  (imported before)
 
-            let_go(lock, how)
+            let_go(self._tenure, how)
+            self._tenure = None

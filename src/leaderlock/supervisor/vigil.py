@@ -191,7 +191,7 @@ def keep_vigil(
         sidecars,
         settings.schedule,
         reaper=os.getpid() == 1 or settings.subreaper,
-        for_ever=settings.lock is not None,
+        for_ever=settings.engine is not None,
     )
     if command.is_running:
         vigil.keep(pending, stopping=stopping)

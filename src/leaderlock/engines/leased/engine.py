@@ -80,6 +80,9 @@ class LeasedEngine:
         """See `Engine.require_usable`; the server is not asked, since it may come later."""
         deadline.require_timer()
 
+    def import_for_term(self) -> None:
+        """See `Engine.import_for_term`; all is imported already, with the engine's client."""
+
     def tenure(self) -> LeasedTenure:
         """See `Engine.tenure`."""
         return LeasedTenure(self)

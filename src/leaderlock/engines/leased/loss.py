@@ -29,6 +29,13 @@ class LossWatch:
         self._watches.append(self._changed)
         self._changed()  # for a change from before the watch was open
 
+    def fileno(self) -> int:
+        """See `Watch.fileno`."""
+        return -1
+
+    def read(self) -> None:
+        """See `Watch.read`."""
+
     def start(self) -> None:
         """See `Watch.start`."""
 
