@@ -273,7 +273,10 @@ def without_a_successor(pid: int) -> Iterator[None]:
 
 
 def forked(child: Callable[[], object]) -> int:
-    """Run a function in a forked child; its exit status, which is 0 if it returned a true value."""
+    """Run a function in a forked child; its exit status, which is 0 if it returned a true value.
+
+    A child that does not end is aborted: the status is then -SIGABRT.
+    """
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -283,6 +286,12 @@ def forked(child: Callable[[], object]) -> int:
             os.write(2, f"in the forked child: {error!r}\n".encode())
         finally:
             os._exit(status)
+    end = os.pidfd_open(pid)
+    try:
+        if not select.select([end], [], [], PATIENCE)[0]:
+            os.kill(pid, signal.SIGABRT)  # pytest's faulthandler prints where the child waits
+    finally:
+        os.close(end)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
