@@ -7,7 +7,7 @@ from dataclasses import asdict
 from leaderlock.cli.command import Command
 from leaderlock.cli.doctor_text import WIDTH, as_text
 from leaderlock.cli.history_text import columns
-from leaderlock.cli.names import NAME, NOTES, UnknownName, chosen_one
+from leaderlock.cli.names import NAME, NOTES, UnknownName, chosen_one, chosen_url
 from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.cli.variables import on_variables
 from leaderlock.diagnosis import Diagnosis, diagnose
@@ -32,12 +32,13 @@ OPTIONS = (
 COMMAND = Command(
     "doctor",
     "will it work here?",
-    operands="[PATH|NAME]",
+    operands="[PATH|NAME|URL]",
     completes="file",
     text="""\
 Says whether leaderlock will work on PATH: a lock file, which need not exist, or a
 directory. It tries with real processes how flock behaves there. Without PATH it examines
-the directory of the locks that have a name. It leaves nothing behind.""",
+the directory of the locks that have a name. It leaves nothing behind. For the URL of an
+election of a fleet, it says whether the engine answers, and what it can promise.""",
     groups=(("Options", OPTIONS),),
     notes=NOTES,
     statuses=(
@@ -62,6 +63,8 @@ def main(words: Sequence[str]) -> int:
     if parsed.get("help"):
         print(COMMAND.help(), end="")
         return 0
+    if url := chosen_url(parsed):
+        return _on_engine(url, bool(parsed.get("json")))
     try:
         path = chosen_one(parsed)
     except UnknownName:  # not used yet: examine the directory that it will be in
@@ -75,6 +78,20 @@ def main(words: Sequence[str]) -> int:
     else:
         _draw(diagnosis)
     return STATUS[diagnosis.verdict]
+
+
+def _on_engine(url: str, as_json: bool) -> int:
+    from leaderlock.cli import fleet  # noqa: PLC0415  (only for a URL)
+
+    try:
+        found, status = fleet.diagnosis(url)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if as_json:
+        print(json_text(found, indent=1))
+    else:
+        print(*fleet.diagnosis_as_text(found), sep="\n")
+    return status
 
 
 def document(diagnosis: Diagnosis) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import time
 
 from leaderlock.cli.command import Command
 from leaderlock.cli.history_text import columns, fill, table
-from leaderlock.cli.names import NAME, NOTES, chosen_one
+from leaderlock.cli.names import NAME, NOTES, chosen_one, chosen_url
 from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.errors import LeaderLockError, Unsupported
 from leaderlock.history.phrases import ending_of, gap_before, leader_of, length_of
@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from leaderlock.cli.options import Parsed
     from leaderlock.history.reading import Term
 
 
@@ -53,7 +54,7 @@ OPTIONS = (
 COMMAND = Command(
     "history",
     "who led, for how long, and how it ended",
-    operands="PATH|NAME",
+    operands="PATH|NAME|URL",
     completes="lock",
     text="""\
 Shows the last terms of a lock, the newest last: which process led, since when and for
@@ -84,10 +85,7 @@ def main(words: Sequence[str]) -> int:
     if parsed.get("help"):
         print(COMMAND.help(), end="")
         return 0
-    path = chosen_one(parsed)
-    if path is None:
-        raise UsageError("one lock is needed: the PATH of its file, or its NAME")
-    history = history_of(_checked(path))
+    history = _history(parsed)
     if last := parsed.get("last"):
         history = History(history.path, history.terms[-last:], history.damaged)
     now = time.time()
@@ -100,6 +98,20 @@ def main(words: Sequence[str]) -> int:
             sys.stdout.reconfigure(errors="backslashreplace")
         _show(history, now)
     return 0
+
+
+def _history(parsed: Parsed) -> History:
+    if url := chosen_url(parsed):
+        from leaderlock.history.fleet import history_in_engine  # noqa: PLC0415  (only for a URL)
+
+        try:
+            return history_in_engine(url)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    path = chosen_one(parsed)
+    if path is None:
+        raise UsageError("one lock is needed: the PATH of its file, its NAME, or a URL")
+    return history_of(_checked(path))
 
 
 def _checked(path: str) -> str:

@@ -6,6 +6,7 @@ import os
 import stat
 
 from leaderlock.cli.options import Option, UsageError
+from leaderlock.engines.urls import is_url
 from leaderlock.errors import LeaderLockError
 from leaderlock.lock.directory import require_name
 from leaderlock.lock.elsewhere import directories_of_this_user
@@ -54,6 +55,24 @@ def chosen(parsed: Parsed) -> list[str]:
     return [path for name in names for path in _required(name)] + [
         path for word in parsed.words for path in paths_of_word(word)
     ]
+
+
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The URLs of elections in engines, and the other words."""
+    urls = [word for word in words if is_url(word)]
+    return urls, [word for word in words if not is_url(word)]
+
+
+def chosen_url(parsed: Parsed) -> str | None:
+    """The URL, if one was given in place of a lock.
+
+    Raises:
+        UsageError: something else was given beside the URL.
+    """
+    urls, others = split(parsed.words)
+    if urls and (others or len(urls) > 1 or "name" in parsed.values):
+        raise UsageError("one lock is enough: a PATH, the NAME of a lock, or a URL")
+    return urls[0] if urls else None
 
 
 def chosen_one(parsed: Parsed) -> str | None:

@@ -9,7 +9,7 @@ import sys
 import time
 
 from leaderlock.cli.command import Command
-from leaderlock.cli.names import NAME, NOTES, chosen_one
+from leaderlock.cli.names import NAME, NOTES, chosen_one, chosen_url
 from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.errors import LeaderLockError, LockFileUnusable, UnsafeLockFile, Unsupported
 from leaderlock.lock import journal, record, resigning
@@ -32,7 +32,7 @@ _SUCCESSION = 5.0
 COMMAND = Command(
     "resign",
     "ask the leader to step down in good order",
-    operands="PATH|NAME",
+    operands="PATH|NAME|URL",
     completes="lock",
     text="""\
 Asks the process that leads to end its term: its task is asked to stop, the lock is given
@@ -78,11 +78,13 @@ def main(words: Sequence[str]) -> int:
     if parsed.get("help"):
         print(COMMAND.help(), end="")
         return 0
+    if url := chosen_url(parsed):
+        from leaderlock.cli import fleet  # noqa: PLC0415  (only for a URL)
+
+        return fleet.resign(url, bool(parsed.get("wait")))
     path = chosen_one(parsed)
     if not path or "\0" in path:
         raise UsageError("one lock is needed: the PATH of its file, or its NAME")
-    if "://" in path:
-        raise Unsupported(f"{path}: only the leader by a lock file can be asked to resign")
     if path.startswith("memfd:") or process_in(os.path.abspath(path)) is not None:
         raise Unsupported(f"{path}: the leader by an anonymous lock cannot be asked; stop its process")
     status = status_of(path)

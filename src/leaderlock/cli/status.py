@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 
 from leaderlock.cli.command import Command
-from leaderlock.cli.names import NAMES, NOTES, chosen
-from leaderlock.cli.options import HELP, Option
+from leaderlock.cli.names import NAMES, NOTES, chosen, split
+from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.cli.status_layout import drawing
 from leaderlock.cli.status_text import json_text
 from leaderlock.errors import Unsupported
-from leaderlock.status.survey import survey_of
+from leaderlock.status.survey import Survey, survey_of
 from leaderlock.wording import printable
 
 TYPE_CHECKING = False
@@ -31,13 +31,14 @@ OPTIONS = (
 COMMAND = Command(
     "status",
     "who leads, and who waits",
-    operands="[PATH|NAME...]",
+    operands="[PATH|NAME|URL...]",
     completes="lock",
     text="""\
 Shows which process holds each lock, since when and in which term, and which processes
 wait for it, in the order in which they will get it. The kernel tells that (/proc/locks).
 It also shows what is wrong with a lock. Without a path, it shows every leaderlock lock on
-the machine that it can see. It names what this user may not see; root sees all.""",
+the machine that it can see. It names what this user may not see; root sees all. The URL
+of an election of a fleet shows its leader, on whichever machine, as its engine tells.""",
     groups=(("Options", OPTIONS),),
     notes=f"""\
 With --watch, a terminal is redrawn; anything else gets one block, or with --json one
@@ -46,13 +47,14 @@ line, for each change.
 {NOTES}""",
     statuses=(
         ("0", "all locks that were asked for are shown"),
-        ("125", "a lock file is missing or cannot be read"),
+        ("125", "a lock file is missing or cannot be read, or an engine does not answer"),
         ("2", "wrong usage"),
     ),
     examples=(
         ("leaderlock status", "Every lock on the machine that can be seen."),
         ("leaderlock status beat", "The lock that `leaderlock run --name beat` takes."),
         ("leaderlock status --watch /run/app/leader.lock", "See a failover as it happens."),
+        ("leaderlock status etcd://h1,h2,h3/app/beat", "The election of a fleet, as etcd tells it."),
         (
             "leaderlock status --json /run/app/leader.lock | jq .locks[0].holder.pid",
             "The leader's process ID, for a script.",
@@ -70,6 +72,9 @@ def main(words: Sequence[str]) -> int:
     as_json, everything = bool(parsed.get("json")), bool(parsed.get("all"))
     if hasattr(sys.stdout, "reconfigure"):  # "…" may be missing in the locale's encoding
         sys.stdout.reconfigure(errors="backslashreplace")
+    urls, parsed.words = split(parsed.words)
+    if urls and parsed.get("watch"):
+        raise UsageError("--watch follows the locks of this machine, and no election of a fleet")
     paths = chosen(parsed)
     if parsed.get("watch"):
         try:
@@ -77,12 +82,21 @@ def main(words: Sequence[str]) -> int:
         except ImportError as missing:
             raise Unsupported(f"--watch needs the events of Linux: {missing}") from missing
         return watch(paths, as_json, everything)
-    survey = survey_of(paths)
+    survey = survey_of(paths) if paths or not urls else Survey()
+    if urls:
+        from leaderlock.cli import fleet  # noqa: PLC0415  (only for a URL)
+
+        fleet.add_elections(survey, urls)
     for error in survey.errors:
         print(f"leaderlock: {printable(error)}", file=sys.stderr)
     if as_json:
         print(json_text(survey, indent=1))
     else:
-        draw = drawing()
-        draw(survey, everything)
+        if survey.elections:
+            from leaderlock.cli import fleet  # noqa: PLC0415  (only for a URL)
+
+            fleet.draw_elections(survey)
+        if paths or not urls:
+            draw = drawing()
+            draw(survey, everything)
     return 0 if survey.is_complete else FAILED

@@ -9,6 +9,7 @@ from leaderlock.election.task import require_task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
     from typing import Any, Literal, TypedDict
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         """The settings that `only_once` and each server's hook pass to `Election`."""
 
         lease: float | None
+        within: str | os.PathLike[str] | None
         on_return: Literal["hold", "resign"]
         backoff: tuple[float, float]
         on_elected: Callback

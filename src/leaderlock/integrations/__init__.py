@@ -35,14 +35,14 @@ def hook_election(
     Args:
         task: the function that the hook runs.
         name: the lock's name; without a name and a path, `default_name` makes one from the task.
-        path: a path in place of the name.
+        path: in place of the name, a path, or the URL of an engine.
         check: refuses a task of the wrong form.
         default_name: makes a name from the task; by default also from the path of the calling file.
         settings: the same as for `Election`.
 
     Raises:
         TypeError, ValueError: an argument is invalid.
-        Unsupported: this system lacks the timer of a lease, or `path` is the URL of an engine.
+        Unsupported: this system lacks the timer of a lease, or no engine takes the URL.
     """
     check(task)
     if name is None and path is None:

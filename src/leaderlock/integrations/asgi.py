@@ -60,6 +60,7 @@ def in_one_worker(
     on_return: Literal["hold", "resign"] = "hold",
     backoff: tuple[float, float] = (1.0, 60.0),
     lease: float | None = None,
+    within: str | os.PathLike[str] | None = None,
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
@@ -74,6 +75,7 @@ def in_one_worker(
     on_return: Literal["hold", "resign"] = "hold",
     backoff: tuple[float, float] = (1.0, 60.0),
     lease: float | None = None,
+    within: str | os.PathLike[str] | None = None,
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
@@ -88,6 +90,7 @@ def in_one_worker(
     on_return: Literal["hold", "resign"] = "hold",
     backoff: tuple[float, float] = (1.0, 60.0),
     lease: float | None = None,
+    within: str | os.PathLike[str] | None = None,
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
@@ -117,8 +120,8 @@ def in_one_worker(
         name: the lock's name. The default is made of the task's name and the path of the calling file,
             so that other applications of the same user do not get in its way. Set a name if each
             release goes into a new directory: the releases then share one leader.
-        path: a path in place of the name.
-        on_return, backoff, lease, thread: the same as for `Election`.
+        path: in place of the name, a path, or the URL of an engine.
+        on_return, backoff, lease, within, thread: the same as for `Election`.
         on_elected, on_resigned: the same as for `Election`: plain functions, called in the candidate's
             thread, not in the event loop, even if the task is a coroutine function.
 
@@ -128,7 +131,7 @@ def in_one_worker(
 
     Raises:
         TypeError, ValueError: an argument is invalid.
-        Unsupported: this system lacks the timer of a lease, or `path` is the URL of an engine.
+        Unsupported: this system lacks the timer of a lease, or no engine takes the URL.
     """
     is_coroutine = _is_coroutine_function(task)
     if app is not None and not callable(app):
@@ -141,6 +144,7 @@ def in_one_worker(
         on_return=on_return,
         backoff=backoff,
         lease=lease,
+        within=within,
         on_elected=on_elected,
         on_resigned=on_resigned,
         thread=thread,

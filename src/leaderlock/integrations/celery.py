@@ -32,6 +32,7 @@ def in_one_worker(
     on_return: Literal["hold", "resign"] = "hold",
     backoff: tuple[float, float] = (1.0, 60.0),
     lease: float | None = None,
+    within: str | os.PathLike[str] | None = None,
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
@@ -49,13 +50,13 @@ def in_one_worker(
     Args:
         task: a function of one argument, the `Leadership`.
         name: the lock's name. The default is made of the task's name and its file's path.
-        path: a path in place of the name.
-        on_return, backoff, lease, on_elected, on_resigned, thread: the same as for `Election`; a
-            process whose task misses its lease is killed.
+        path: in place of the name, a path, or the URL of an engine.
+        on_return, backoff, lease, within, on_elected, on_resigned, thread: the same as for
+            `Election`; a process whose task misses its lease is killed.
 
     Raises:
         TypeError, ValueError: an argument is invalid.
-        Unsupported: this system lacks the timer of a lease, or `path` is the URL of an engine.
+        Unsupported: this system lacks the timer of a lease, or no engine takes the URL.
     """
     served = ServedTask(
         task,
@@ -64,6 +65,7 @@ def in_one_worker(
         on_return=on_return,
         backoff=backoff,
         lease=lease,
+        within=within,
         on_elected=on_elected,
         on_resigned=on_resigned,
         thread=thread,

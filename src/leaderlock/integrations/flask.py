@@ -70,6 +70,7 @@ class Leader:
         name: str | None = None,
         path: str | os.PathLike[str] | None = None,
         lease: float | None = None,
+        within: str | os.PathLike[str] | None = None,
         on_return: Literal["hold", "resign"] = "hold",
         backoff: tuple[float, float] = (1.0, 60.0),
         on_elected: Callable[[Leadership], object] | None = None,
@@ -85,6 +86,7 @@ class Leader:
         name: str | None = None,
         path: str | os.PathLike[str] | None = None,
         lease: float | None = None,
+        within: str | os.PathLike[str] | None = None,
         on_return: Literal["hold", "resign"] = "hold",
         backoff: tuple[float, float] = (1.0, 60.0),
         on_elected: Callable[[Leadership], object] | None = None,
@@ -96,8 +98,8 @@ class Leader:
         Args:
             name: the lock's name. The default is made of the function's name and its file's path, so
                 that other applications do not get in its way.
-            path: a path in place of the name.
-            lease, on_return, backoff, thread: the same as for `Election`.
+            path: in place of the name, a path, or the URL of an engine.
+            lease, within, on_return, backoff, thread: the same as for `Election`.
             on_elected, on_resigned: the same as for `Election`; they run in the context, too.
 
         Raises:
@@ -111,6 +113,7 @@ class Leader:
                 name=name,
                 path=path,
                 lease=lease,
+                within=within,
                 on_return=on_return,
                 backoff=backoff,
                 on_elected=on_elected and self._in_app_context(on_elected, "on_elected"),

@@ -46,6 +46,7 @@ def in_one_worker(
     on_return: Literal["hold", "resign"] = "hold",
     backoff: tuple[float, float] = (1.0, 60.0),
     lease: float | None = None,
+    within: str | os.PathLike[str] | None = None,
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
@@ -72,14 +73,14 @@ def in_one_worker(
         name: the lock's name. The default is made of the task's name and the path of the configuration
             file, so that other servers of the same user do not get in its way. Servers that share
             their configuration file also share the leader, unless each gets a name of its own.
-        path: a path in place of the name.
+        path: in place of the name, a path, or the URL of an engine.
         chain: another ``post_fork`` hook, which is called first.
-        on_return, backoff, lease, on_elected, on_resigned, thread: the same as for `Election`; a worker
-            whose task misses its lease is killed.
+        on_return, backoff, lease, within, on_elected, on_resigned, thread: the same as for
+            `Election`; a worker whose task misses its lease is killed.
 
     Raises:
         TypeError, ValueError: an argument is invalid.
-        Unsupported: this system lacks the timer of a lease, or `path` is the URL of an engine.
+        Unsupported: this system lacks the timer of a lease, or no engine takes the URL.
     """
     if chain is not None and not callable(chain):
         raise TypeError(f"chain must be another post_fork hook, not {chain!r}")
@@ -90,6 +91,7 @@ def in_one_worker(
         on_return=on_return,
         backoff=backoff,
         lease=lease,
+        within=within,
         on_elected=on_elected,
         on_resigned=on_resigned,
         thread=thread,

@@ -30,12 +30,12 @@ class ServedTask:
         task: a function of one argument, the `Leadership`.
         prepared: a function that runs in place of the task; by default the task itself.
         name: the lock's name. The default is made of the task's name and its file's path.
-        path: a path in place of the name.
+        path: in place of the name, a path, or the URL of an engine.
         settings: the same as for `Election`.
 
     Raises:
         TypeError, ValueError: an argument is invalid.
-        Unsupported: this system lacks the timer of a lease, or `path` is the URL of an engine.
+        Unsupported: this system lacks the timer of a lease, or no engine takes the URL.
     """
 
     def __init__(

@@ -45,6 +45,7 @@ def in_one_worker(
     on_return: Literal["hold", "resign"] = "hold",
     backoff: tuple[float, float] = (1.0, 60.0),
     lease: float | None = None,
+    within: str | os.PathLike[str] | None = None,
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
@@ -75,13 +76,13 @@ def in_one_worker(
         name: the lock's name. The default is made of the task's name and the path of the calling file,
             so that other applications of the same user do not get in its way. Set a name if each
             release goes into a new directory: the releases then share one leader.
-        path: a path in place of the name.
-        on_return, backoff, lease, on_elected, on_resigned, thread: the same as for `Election`; a worker
-            whose task misses its lease is killed.
+        path: in place of the name, a path, or the URL of an engine.
+        on_return, backoff, lease, within, on_elected, on_resigned, thread: the same as for
+            `Election`; a worker whose task misses its lease is killed.
 
     Raises:
         TypeError, ValueError: an argument is invalid.
-        Unsupported: this system lacks the timer of a lease, or `path` is the URL of an engine;
+        Unsupported: this system lacks the timer of a lease, or no engine takes the URL;
             this is not a uWSGI server; the server was started without ``enable-threads``; or it has
             loaded the application in a subinterpreter.
     """
@@ -92,6 +93,7 @@ def in_one_worker(
         on_return=on_return,
         backoff=backoff,
         lease=lease,
+        within=within,
         on_elected=on_elected,
         on_resigned=on_resigned,
         thread=thread,
@@ -113,6 +115,7 @@ def in_one_mule(
     on_return: Literal["hold", "resign"] = "hold",
     backoff: tuple[float, float] = (1.0, 60.0),
     lease: float | None = None,
+    within: str | os.PathLike[str] | None = None,
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
@@ -139,6 +142,7 @@ def in_one_mule(
         on_return=on_return,
         backoff=backoff,
         lease=lease,
+        within=within,
         on_elected=on_elected,
         on_resigned=on_resigned,
         thread=thread,

@@ -6,6 +6,7 @@ import functools
 import os
 
 from leaderlock.election.keywords import names_near_keyword
+from leaderlock.engines.urls import is_url
 from leaderlock.lock.leader_lock import LeaderLock
 from leaderlock.once.decorated import name_for, require_function
 
@@ -47,6 +48,9 @@ def call_once(
     if the running process is killed. So the function runs to completion once, but may begin more than
     once.
 
+    With the URL of an engine as ``path``, one process among all machines runs the function, and the
+    engine keeps the outcomes. The runner must keep its session for as long as the function runs.
+
     Args:
         key: the key of the outcome, for example a release's number: any value that JSON can hold. A
             function with parameters needs a key function: the key function is called with the arguments
@@ -78,6 +82,14 @@ def call_once(
         once_key = OnceKey(function, key, key is not _NOT_GIVEN)
         if name is None and path is None:
             _require_own_name(function)
+        if is_url(path):
+            from leaderlock.once.fleet import once_in_fleet  # noqa: PLC0415  (only in an engine)
+
+            if name is not None:
+                raise TypeError(
+                    "call_once takes name= or the URL of an engine as path=, one of the two"
+                )
+            return once_in_fleet(function, once_key, str(path))
         lock = LeaderLock(path, name=name_for(function, name, path))
 
         @functools.wraps(function)

@@ -34,6 +34,7 @@ def only_once(
     name: str | None = None,
     path: str | os.PathLike[str] | None = None,
     lease: float | None = None,
+    within: str | os.PathLike[str] | None = None,
     on_return: Literal["hold", "resign"] = "hold",
     backoff: tuple[float, float] = (1.0, 60.0),
     on_elected: Callable[[Leadership], object] | None = None,
@@ -48,6 +49,7 @@ def only_once(
     name: str | None = None,
     path: str | os.PathLike[str] | None = None,
     lease: float | None = None,
+    within: str | os.PathLike[str] | None = None,
     on_return: Literal["hold", "resign"] = "hold",
     backoff: tuple[float, float] = (1.0, 60.0),
     on_elected: Callable[[Leadership], object] | None = None,
@@ -67,10 +69,11 @@ def only_once(
             so that programs in other files do not exclude each other; a rolling release into a new
             directory needs a name of your own.
         path: the path of the lock's file, in place of the name.
-        lease, on_return, backoff, on_elected, on_resigned, thread: as for `Election`.
+        lease, within, on_return, backoff, on_elected, on_resigned, thread: as for `Election`.
     """
     settings: Settings = {
         "lease": lease,
+        "within": within,
         "on_return": on_return,
         "backoff": backoff,
         "on_elected": on_elected,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from leaderlock.status.facts import LockFacts, SearchFacts
+    from leaderlock.status.fleet import ElectionStatus
     from leaderlock.status.gathering.opened import Opened
     from leaderlock.status.model import LockStatus
 
@@ -39,6 +40,7 @@ class Survey:
         locks: the statuses.
         errors: why the other locks have no status.
         hidden: places that could not be searched.
+        elections: the statuses of elections in engines.
     """
 
     def __init__(self) -> None:
@@ -46,6 +48,7 @@ class Survey:
         self.locks: list[LockStatus] = []
         self.errors: list[str] = []
         self.hidden: str | None = None
+        self.elections: list[ElectionStatus] = []
 
     @property
     def is_complete(self) -> bool:
@@ -54,12 +57,15 @@ class Survey:
 
     def as_json(self) -> dict[str, Any]:
         """The JSON document."""
-        return {
+        document: dict[str, Any] = {
             "version": VERSION,
             "time": self.time,
             "locks": [lock.as_json() for lock in self.locks],
             "hidden": self.hidden,
         }
+        if self.elections:
+            document["elections"] = [election.as_json() for election in self.elections]
+        return document
 
 
 def survey_of(

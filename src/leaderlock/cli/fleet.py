@@ -1,0 +1,149 @@
+"""What the commands show and do for elections in engines, which their URLs name."""
+
+from __future__ import annotations
+
+import select
+import sys
+import time
+
+from leaderlock.engines.leased.notes import ask
+from leaderlock.errors import LeaderLockError
+from leaderlock.status.fleet import leased_engine_of, status_of_election
+from leaderlock.wording import duration, moment, printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from leaderlock.engines.leased.engine import LeasedEngine
+    from leaderlock.status.fleet import ElectionStatus
+    from leaderlock.status.survey import Survey
+
+_PAUSE = 0.5
+"""Seconds between two questions to an engine, while ``resign --wait`` waits."""
+
+
+def add_elections(survey: Survey, urls: Sequence[str]) -> None:
+    """Add the elections that answer, and a line for each one that does not."""
+    for url in urls:
+        try:
+            survey.elections.append(status_of_election(url))
+        except (LeaderLockError, ValueError) as error:
+            survey.errors.append(str(error))
+
+
+def draw_elections(survey: Survey) -> None:
+    """Print a block of lines for each election."""
+    for election in survey.elections:
+        print(*_lines_of(election, survey.time), sep="\n")
+
+
+def _lines_of(status: ElectionStatus, now: float) -> list[str]:
+    """The lines of ``leaderlock status`` for one election."""
+    leader = status.leader
+    if leader is None:
+        first = "nobody leads" if status.term else "nobody has led yet"
+        first += f"; the last term was {status.term}" if status.term else ""
+    else:
+        who = f"process {leader.pid}" if leader.pid else "a process"
+        where = f" on {leader.host}" if leader.host else ""
+        since = ""
+        if leader.since is not None:
+            since = f", since {moment(leader.since)} ({duration(max(now - leader.since, 0.0))})"
+        first = f"{who}{where} leads, term {status.term}{since}"
+    lines = [status.address, f"  {first}"]
+    if leader is not None and status.ends is not None:
+        lines.append(f"  its lease ends in {duration(max(status.ends, 0.0))}, unless it renews it")
+    if status.waiting is not None:
+        number = status.waiting
+        lines.append(f"  {number} wait{'s' if number == 1 else ''}" if number else "  nobody waits")
+    return [printable(line) for line in lines]
+
+
+def resign(url: str, wait: bool) -> int:
+    """Ask the leader of an election to resign; return the exit status.
+
+    Raises:
+        LeaderLockError: the engine does not answer, or refuses.
+    """
+    engine = leased_engine_of(url)
+    session = engine.connect()
+    try:
+        standing = session.look()
+        if standing.leader is None:
+            print(printable(f"leaderlock: nobody leads {engine.address}"), file=sys.stderr)
+            return 1
+        ask(session, standing.term)
+        who = f"process {standing.leader.get('pid')} on {standing.leader.get('host')}"
+        print(printable(f"asked {who} to resign from {engine.address}, term {standing.term}"))
+        print(f"the leader looks for a request every {duration(engine.session / 4)}")
+        if wait:
+            sys.stdout.flush()
+            print(_after(engine, standing.term))
+        return 0
+    finally:
+        session.close()
+
+
+def _after(engine: LeasedEngine, term: int) -> str:
+    """Wait until a term has ended: an engine tells that to candidates only, so this asks again."""
+    session = engine.connect()
+    try:
+        while True:
+            standing = session.look()
+            if standing.leader is None:
+                return f"term {term} has ended; nobody leads now"
+            if standing.term != term:
+                return printable(
+                    f"term {term} has ended; process {standing.leader.get('pid')} on "
+                    f"{standing.leader.get('host')} leads now"
+                )
+            select.select([], [], [], _PAUSE)  # an engine has no event for clients that do not stand
+    finally:
+        session.close()
+
+
+def diagnosis(url: str) -> tuple[dict[str, Any], int]:
+    """What ``leaderlock doctor URL`` tells: the engine's traits, and whether it answers now.
+
+    Returns:
+        The JSON document, and the exit status: 0 good, 2 broken.
+    """
+    engine = leased_engine_of(url)
+    found: dict[str, Any] = {
+        "version": 1,
+        "address": engine.address,
+        "lease": engine.session,
+        "traits": engine.traits._asdict(),
+    }
+    began = time.monotonic()
+    session = engine.connect()
+    try:
+        standing = session.look()
+    except LeaderLockError as error:
+        return {**found, "verdict": "broken", "problem": str(error)}, 2
+    finally:
+        session.close()
+    answered = {"seconds": time.monotonic() - began, "term": standing.term}
+    return {**found, "verdict": "good", "answer": answered}, 0
+
+
+_HEADINGS = {
+    "frees": "What ends a term",
+    "speed": "How soon the next one leads",
+    "clock": "Whose clocks are trusted",
+    "limits": "What it cannot promise",
+}
+
+
+def diagnosis_as_text(found: dict[str, Any]) -> list[str]:
+    """The lines of ``leaderlock doctor URL``."""
+    good = found["verdict"] == "good"
+    lines = [f"{found['verdict'].upper()}: {found['address']}"]
+    if good:
+        lines.append(f"  the engine answered in {duration(found['answer']['seconds'])}")
+    else:
+        lines.append(f"  {found['problem']}")
+    lines += [f"  {_HEADINGS[key]}: {text}" for key, text in found["traits"].items()]
+    return [printable(line) for line in lines]

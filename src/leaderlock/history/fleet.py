@@ -1,0 +1,75 @@
+"""The last terms of an election in an engine, from the note that its leaders write.
+
+Each leader writes by the clock of its own machine, so a gap between two terms is only as exact as the
+clocks of the two machines agree.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+from leaderlock.engines.catalogue import engine_of
+from leaderlock.engines.leased.engine import LeasedEngine
+from leaderlock.engines.leased.notes import read_history
+from leaderlock.errors import Unsupported
+from leaderlock.history.reading import History, Term
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from leaderlock.engines.leased.notes import Entry
+
+
+def history_in_engine(url: str) -> History:
+    """The history of an election in an engine.
+
+    Raises:
+        ValueError: the URL is incomplete.
+        EngineUnusable: the engine refuses, or does not answer.
+        Unsupported: there is no engine for the URL, or its client is not installed.
+    """
+    engine = engine_of(url)
+    if not isinstance(engine, LeasedEngine):
+        raise Unsupported(f"{engine.address}: this engine keeps no history")
+    session = engine.connect()
+    try:
+        entries = read_history(session)
+        standing = session.look()
+    finally:
+        session.close()
+    found = [_term(entry) for entry in entries]
+    terms = sorted((term for term in found if term is not None), key=lambda term: term.term)
+    for before, term in itertools.pairwise(terms):
+        if before.until is not None:
+            term.gap = max(term.since - before.until, 0.0)
+        else:
+            term.gap_at_most = max(term.since - before.last_sign, 0.0)
+    for term in terms:
+        leads = standing.leader is not None and standing.term == term.term
+        if term.ended is None and not leads:
+            term.ended = "killed"
+    return History(engine.address, terms, found.count(None))
+
+
+def _term(entry: Entry) -> Term | None:
+    """The term of an entry; None if another program has written the entry."""
+    pid, host, since = entry.get("pid"), entry.get("host"), _moment(entry.get("since"))
+    ended, lease = entry.get("ended"), _moment(entry.get("lease"))
+    if not (isinstance(pid, int) and isinstance(host, str) and isinstance(ended, str) and since):
+        return None
+    return Term(
+        {
+            "term": entry["term"],
+            "pid": pid,
+            "host": host,
+            "since": since,
+            "waited": 0.0,
+            "lease": lease,
+            "beat": 0.0,
+            "until": _moment(entry.get("until")) or 0.0,
+            "ended": ended,
+        }
+    )
+
+
+def _moment(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and 0 <= value < 1e12 else None
