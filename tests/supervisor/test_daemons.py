@@ -80,8 +80,12 @@ def test_follow_needs_no_lock_and_a_daemon_that_fails_is_started_again() -> None
         first = int(running.line().removeprefix("daemon "))
         running.until_said(f"the command is process {first} from now on")
         os.kill(first, signal.SIGKILL)
-        assert running.line().startswith("daemon ")
-        running.until_said("ended with status 137")
+        second = int(running.line().removeprefix("daemon "))
+        running.until_said(f"the command is process {second} from now on")
+        assert "ended with status 137" in running.said()
+        running.signal(signal.SIGTERM)
+        assert running.line() == f"got {int(signal.SIGTERM)}"
+        assert running.wait() == 6
 
 
 def test_a_command_that_fails_is_not_followed() -> None:

@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from leaderlock.cli.options import Parsed
-    from leaderlock.engines.flock import FlockEngine
+    from leaderlock.engines.engine import Engine
+
+_OF_A_LOCK = (
+    "nonblock",
+    "wait",
+    "conflict_exit_code",
+    "exec",
+    "resign_on_failure",
+    "lease",
+    "within",
+)
+"""Options that need a lock."""
 
 COMMAND = Command(
     "run",
@@ -41,6 +52,9 @@ wait.""",
         ("A monitoring service, such as healthchecks.io", PING),
     ),
     notes="""\
+With a URL, one process of all machines runs the command. If leaderlock cannot renew its
+session within the lease, the kernel kills it and the command, before another one leads.
+
 leaderlock forwards every signal that it can catch to the command. SIGTERM stops the
 command by the schedule; KILL goes to its whole process group. What the command leaves
 behind when it ends is stopped in the same way, before leaderlock exits. Under a lock
@@ -72,6 +86,10 @@ it: prefer that for a single process which must not have one beside it.""",
             "leaderlock run --name backup -n --ping https://hc-ping.com/UUID -- backup --all",
             "A monitoring service raises the alarm if the backup fails, or does not run. The URL is a "
             "secret: the variable LEADERLOCK_RUN_PING keeps it out of the list of processes.",
+        ),
+        (
+            "leaderlock run --lock postgresql://db/app#beat --lease 10 -- celery -A app beat",
+            "Start it on several machines: one of them all runs it.",
         ),
         (
             "leaderlock run --stop TSTP/0/TERM/25/KILL/5 --log-sidecar 'vector' -- sidekiq",
@@ -162,23 +180,29 @@ def _settings(parsed: Parsed) -> Settings:
     return settings
 
 
-def _engine(parsed: Parsed) -> FlockEngine | None:
+def _engine(parsed: Parsed) -> Engine | None:
     path, name = parsed.get("lock"), parsed.get("name")
     if path is not None and name is not None:
         raise UsageError(f"give {parsed.sources['lock']} or {parsed.sources['name']}, not both")
     if path is None and name is None:
-        for option in ("nonblock", "wait", "conflict_exit_code", "exec", "resign_on_failure"):
+        for option in _OF_A_LOCK:
             if option in parsed.values:
                 given = parsed.sources[option]
                 raise UsageError(
                     f"{given}: there is no lock to wait for: give --lock PATH or --name NAME"
                 )
         return None
-    from leaderlock.engines.flock import FlockEngine  # noqa: PLC0415  (only with a lock)
-    from leaderlock.lock.leader_lock import LeaderLock  # noqa: PLC0415  (only with a lock)
+    from leaderlock.election.place import find_engine  # noqa: PLC0415  (only with a lock)
+    from leaderlock.engines.urls import is_url  # noqa: PLC0415  (only with a lock)
 
+    for option in ("lease", "within"):
+        if option in parsed.values and not is_url(path):
+            raise UsageError(
+                f"{parsed.sources[option]} needs --lock with the URL of an engine; a command that may "
+                f"hang needs --watchdog SECONDS"
+            )
     try:
-        return FlockEngine(LeaderLock(path, name=name))
+        return find_engine(path, name, lease=parsed.get("lease"), within=parsed.get("within")).engine
     except ValueError as error:
         raise UsageError(str(error)) from None
 

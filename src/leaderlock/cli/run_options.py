@@ -27,8 +27,8 @@ VERBOSE = Option(
 LOCK = (
     Option(
         "--lock",
-        value="PATH",
-        help="the lock file; made if missing, never removed",
+        value="PATH|URL",
+        help="the lock file, made if missing; or the election of a fleet, etcd://host/app/beat",
         completes="lock",
         instead_of=("name",),
     ),
@@ -38,6 +38,18 @@ LOCK = (
         help="a lock by name, in place of a path",
         completes="name",
         instead_of=("lock",),
+    ),
+    Option(
+        "--lease",
+        value="SECONDS",
+        convert=seconds,
+        help="with a URL: a process that its engine may have dropped is dead by then (15)",
+    ),
+    Option(
+        "--within",
+        value="PATH",
+        help="with a URL: elect one process of this machine first, by this lock file",
+        completes="file",
     ),
     Option("-n", "--nonblock", help="do not wait for the lock", instead_of=("wait",)),
     Option(
