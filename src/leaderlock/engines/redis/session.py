@@ -1,0 +1,201 @@
+"""A candidate's session with one Redis server; `scripts` has the rules of the election."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from typing import Any, NamedTuple
+
+from leaderlock.engines.leased.session import Claim, Standing
+from leaderlock.engines.redis.link import Link
+from leaderlock.engines.redis.scripts import ATTEMPT, LOOK, RENEW, RESIGN
+from leaderlock.errors import EngineUnreachable, EngineUnusable, LeadershipLost
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from leaderlock.engines.leased.engine import LeasedEngine
+    from leaderlock.engines.leased.waiting import Waiting
+
+_NEEDED = "Kxe"
+"""Classes of keyspace events: on the key's own channel, expired keys, and evicted ones."""
+
+_LATE = 0.02
+"""Seconds after the end of a lease at which a candidate with a timer tries to be elected."""
+
+_SLICE = 600.0
+"""Seconds after which a candidate looks again even though no event has come: somebody may have cleared
+the database, or changed the server's settings, in the very second in which the leader died."""
+
+
+class _Attempt(NamedTuple):
+    """The answer of the script `ATTEMPT`.
+
+    Attributes:
+        is_elected: 1 if the candidate was elected.
+        term: the latest term.
+        left: milliseconds until the next try, if the candidate waits by a timer.
+        time: the server's time, in milliseconds since the epoch.
+        flag: of an elected candidate: whether another one led; of others: whether to wait by a timer.
+    """
+
+    is_elected: int
+    term: int
+    left: int
+    time: int
+    flag: int
+
+
+class RedisSession:
+    """See `Session`.
+
+    Args:
+        engine: the engine, for its address, its lease and this process's description.
+        database: the database's number.
+    """
+
+    def __init__(self, engine: LeasedEngine, database: int) -> None:
+        self._engine = engine
+        self._database = database
+        self._prefix = f"leaderlock:{{{engine.name}}}"
+        self._alarm = f"{self._prefix}:alarm"
+        self._channel = f"{self._prefix}@{database}"  # channels are common to all databases
+        self._link: Link | None = None
+        self._token = secrets.token_hex(16)
+        self._who = "{}"
+        self._tells_expiry = False
+        self._term = 0
+        self._clock: float | None = None  # the server's time, less CLOCK_MONOTONIC
+
+    def acquire(self, waiting: Waiting, previous: Mapping[str, str | int] | None) -> Claim:
+        """See `Session.acquire`.
+
+        A free election costs one script. Otherwise the candidate subscribes first and tries once more,
+        so that no event can fall between the try and the wait.
+        """
+        previous = previous or {}
+        dead = str(previous.get("token", ""))
+        self._term = max(self._term, _whole(previous.get("term")))
+        self._let_server_tell_expiry()
+        sent, attempt = self._attempt(dead)
+        has_waited = False
+        if not attempt.is_elected:
+            self._open().subscribe(self._channel, f"__keyspace@{self._database}__:{self._alarm}")
+            sent, attempt = self._attempt(dead)
+            while not attempt.is_elected:
+                self._wait(waiting, attempt)
+                has_waited = True
+                sent, attempt = self._attempt(dead)
+            self._open().unsubscribe()
+        proof: dict[str, str | int] = {"token": self._token, "term": attempt.term}
+        return Claim(attempt.term, sent, proof, takes_over=has_waited or bool(attempt.flag))
+
+    def _attempt(self, dead: str) -> tuple[float, _Attempt]:
+        """Try to be elected; return CLOCK_MONOTONIC of the sending, and the script's answer."""
+        self._who = json.dumps(self._engine.who())
+        sent = time.monotonic()
+        expected = "" if self._clock is None else f"{(sent + self._clock) * 1000:.0f}"
+        answer = _Attempt(*self._run(ATTEMPT, dead, self._term, expected))
+        self._term = max(self._term, answer.term)
+        self._clock = answer.time / 1000 - sent
+        return sent, answer
+
+    def _wait(self, waiting: Waiting, attempt: _Attempt) -> None:
+        """Wait until a new try may succeed.
+
+        A living leader's renewals wake nobody, unless the server tells of expired keys too late or not
+        at all. Then the leader's beats, as messages, move a timer.
+        """
+        link = self._open()
+        end = time.monotonic() + (attempt.left / 1000 + _LATE if attempt.flag else _SLICE)
+        while True:
+            while (message := link.message()) is not None:
+                if message in {b"free", b"expired", b"evicted"}:
+                    return
+                if message.isdigit():  # a beat: the leader's lease in milliseconds
+                    end = time.monotonic() + int(message) / 1000 + _LATE
+            seconds = end - time.monotonic()
+            if seconds <= 0 or not waiting.readable(link.fd, seconds):
+                return
+
+    def renew(self) -> float:
+        """See `Session.renew`."""
+        if self._link is None:
+            self._let_server_tell_expiry()
+        sent = time.monotonic()
+        if not self._run(RENEW, self._term):
+            raise LeadershipLost(f"the record of term {self._term} is gone: another candidate may lead")
+        return sent
+
+    def resign(self) -> None:
+        """See `Session.resign`."""
+        self._run(RESIGN)
+
+    def leave(self) -> None:
+        """See `Session.leave`: the server counts the lease by itself."""
+
+    def close(self) -> None:
+        """See `Session.close`."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    def read(self, note: str) -> bytes | None:
+        """See `Session.read`."""
+        content = self._call("GET", f"{self._prefix}:{note}")
+        return content if isinstance(content, bytes) else None
+
+    def write(self, note: str, content: bytes) -> None:
+        """See `Session.write`."""
+        self._call("SET", f"{self._prefix}:{note}", content)
+
+    def look(self) -> Standing:
+        """See `Session.look`."""
+        term, leads, left, who, waiting = self._run(LOOK)
+        if not leads:
+            return Standing(term, None, None, waiting)
+        try:
+            leader = json.loads(who)
+        except ValueError:
+            leader = None
+        return Standing(term, leader if isinstance(leader, dict) else {}, left / 1000, waiting)
+
+    def _let_server_tell_expiry(self) -> None:
+        """Let the server tell of keys that expire, if this user may set that; keep what is set."""
+        try:
+            answer = self._call("CONFIG", "GET", "notify-keyspace-events")
+            [value] = answer.values() if isinstance(answer, dict) else answer[1::2]
+            classes = value.decode()
+            missing = "".join(c for c in _NEEDED if c not in classes.replace("A", "xe"))
+            if missing:
+                self._call("CONFIG", "SET", "notify-keyspace-events", classes + missing)
+            self._tells_expiry = True
+        except EngineUnreachable:
+            raise
+        except EngineUnusable:  # NOPERM; a hosted server without CONFIG
+            self._tells_expiry = False
+
+    def _run(self, script: str, *more: str | int) -> Any:
+        """Run a script with the arguments that all scripts have, and more."""
+        lease = round(self._engine.session * 1000)
+        tells = int(self._tells_expiry)
+        common = (self._channel, self._database, self._token, lease, self._who, tells)
+        return self._call("EVAL", script, 2, self._prefix, self._alarm, *common, *more)
+
+    def _call(self, *command: str | int | bytes) -> Any:
+        try:
+            return self._open().call(*command)
+        except EngineUnreachable:
+            self.close()  # the next call connects anew: an answer may still be on its way
+            raise
+
+    def _open(self) -> Link:
+        if self._link is None:
+            self._link = Link(self._engine.location, self._database, self._engine.session / 3)
+        return self._link
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
