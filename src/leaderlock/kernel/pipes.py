@@ -26,7 +26,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _poll = _libc.poll
 _poll.argtypes = (ctypes.c_void_p, ctypes.c_ulong, ctypes.c_int)
 _SPLICE_F_NONBLOCK = 2
-_POLLIN = 1
+_POLLIN, _POLLOUT = 1, 4
 _POLLNVAL = 0x20
 _LONGEST = 2**31 - 1
 """Milliseconds: poll(2) takes an int. A longer wait ends early, after 24 days."""
@@ -165,7 +165,21 @@ def wait_readable(
     Returns:
         Whether one of the descriptors is readable.
     """
-    entries = _ENTRIES[len(fds)](*[_PollFd(fd, _POLLIN, 0) for fd in fds])
+    return _wait(_POLLIN, fds, seconds, go_on)
+
+
+def wait_writable(fd: int, *others: int, seconds: float) -> bool:
+    """Wait until `fd` is writable, one of the others is readable, or for some seconds.
+
+    See `wait_readable`.
+    """
+    return _wait(_POLLOUT, (fd, *others), seconds, lambda: True)
+
+
+def _wait(events: int, fds: tuple[int, ...], seconds: float | None, go_on: Callable[[], bool]) -> bool:
+    """Wait until the first descriptor has one of the events, or one of the others is readable."""
+    first, *others = fds
+    entries = _ENTRIES[len(fds)](_PollFd(first, events, 0), *[_PollFd(fd, _POLLIN, 0) for fd in others])
     limit = -1 if seconds is None else math.ceil(min(seconds * 1000, _LONGEST))
     while (ready := _poll(entries, len(fds), limit)) < 0:
         number = ctypes.get_errno()

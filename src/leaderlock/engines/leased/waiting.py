@@ -7,7 +7,7 @@ import os
 import time
 
 from leaderlock.kernel.descriptors import Descriptor
-from leaderlock.kernel.pipes import wait_readable
+from leaderlock.kernel.pipes import wait_readable, wait_writable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,6 +78,23 @@ class Waiting:
                 return False
             if time.monotonic() >= self._until:
                 raise CalledOff
+
+    def answers(self, fd: int, seconds: float, *, writable: bool = False) -> bool:
+        """Wait for a server's part in a step that a limit of 0 allows; may end early, with False.
+
+        Args:
+            fd: the descriptor of a connection.
+            seconds: the longest wait. The limit of all waits does not apply.
+            writable: wait until the descriptor is writable, in place of readable.
+
+        Raises:
+            CalledOff: cancelled.
+        """
+        self.require_going_on()
+        wait = wait_writable if writable else wait_readable
+        woken = wait(fd, self._bell.fd, seconds=seconds)
+        self.require_going_on()
+        return woken
 
     def sleep(self, seconds: float) -> None:
         """Pause for some seconds.
