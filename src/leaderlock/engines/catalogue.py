@@ -24,6 +24,7 @@ ENGINES = {
     "postgres": "postgresql",
     "zookeeper": "zookeeper",
     "etcd": "etcd",
+    "etcds": "etcd",
     "redis": "redis",
     "rediss": "redis",
 }

@@ -1,0 +1,78 @@
+"""Elections in etcd, through the JSON gateway of its v3 API (etcd 3.4 or newer), without a client.
+
+``etcd://user:password@h1:2379,h2,h3/app/health``: the path is the election's key. ``etcds://``
+uses TLS.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from leaderlock.engines.etcd.connection import Connection
+from leaderlock.engines.etcd.key import NOTES
+from leaderlock.engines.etcd.session import EtcdSession
+from leaderlock.engines.leased.engine import LeasedEngine
+from leaderlock.engines.leased.session import Traits
+from leaderlock.wording import suggestion
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from leaderlock.engines.address import Address
+
+TRAITS = Traits(
+    frees="A resignation deletes the key at once. If the process or its machine has died, is stopped, "
+    "is stuck or is cut off from etcd, the lease ends, and the key with it.",
+    speed="After a resignation milliseconds. In all other cases the lease in whole seconds (rounded "
+    "up; at least 2 s with etcd's default settings), and up to half a second, since etcd looks for "
+    "ended leases twice a second. If etcd elects a leader of its own meanwhile, the lease begins anew.",
+    clock="The clocks of the leader's machine and of etcd's leading member tick at the same rate, to "
+    "one percent. The time of day does not matter.",
+    limits="A restored backup takes the terms back. A cluster without a majority renews nothing: the "
+    "leader ends with its lease, and nobody leads until the majority is back.",
+)
+
+PARAMETERS = ("ca", "cert", "key")
+"""Of ``etcds://``: the files of the authority, of the client's certificate and of its key."""
+
+
+def engine(address: Address, lease: float | None) -> LeasedEngine:
+    """The engine of a URL.
+
+    Raises:
+        ValueError: the URL is incomplete, or the lease is too short.
+    """
+    key = address.path
+    if len(key) < 2 or key.endswith("/"):
+        raise ValueError(
+            f"{address.shown}: the path is the election's key: etcd://host:2379/app/health"
+        )
+    if NOTES in key + "/":
+        raise ValueError(f"{address.shown}: keys with {NOTES} hold the notes of elections")
+    if address.name:
+        raise ValueError(f"{address.shown}: the path names the election here, and no #{address.name}")
+    known = PARAMETERS if address.scheme == "etcds" else ()
+    for name in address.parameters:
+        if name not in known:
+            hint = suggestion(name, known) or (f"; known: {', '.join(known)}" if known else "")
+            raise ValueError(
+                f"{address.shown}: {address.scheme}:// has no parameter {name!r}{hint}"
+                + ("" if known else " (etcds:// has ca, cert and key)")
+            )
+    connection = _connection(address)
+    return LeasedEngine(
+        address,
+        lease,
+        name=key,
+        connect=lambda made: EtcdSession(made, connection),
+        traits=TRAITS,
+    )
+
+
+def _connection(address: Address) -> Callable[[str], Connection]:
+    if address.scheme != "etcds":
+        return lambda _host: Connection()
+    from leaderlock.engines.etcd import tls  # noqa: PLC0415  (3 MB for OpenSSL, before any fork)
+
+    return functools.partial(tls.TlsConnection, tls.context_of(address))
