@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 import sys
 import time
 
 from leaderlock.errors import LeaderLockError, Unsupported
+from leaderlock.kernel.arguments import names_near_keyword, positive_seconds
 from leaderlock.kernel.signals import signal
 from leaderlock.kernel.threads import get_ident
 from leaderlock.log import log
@@ -68,16 +68,16 @@ class DeadManSwitch:
         lease: seconds, at least 0.1.
 
     Raises:
-        ValueError: the lease is not a number of seconds in these bounds.
+        TypeError, ValueError: the lease is not a number of seconds in these bounds.
         Unsupported: this system has no timer_create(2), or Python was built without ctypes.
 
     Attributes:
         lease: the lease in seconds.
     """
 
+    @names_near_keyword
     def __init__(self, lease: float) -> None:
-        if not (math.isfinite(lease) and lease > 0):
-            raise ValueError(f"lease must be a positive number of seconds, not {lease!r}")
+        lease = positive_seconds("lease", lease)
         if lease < SHORTEST_LEASE:
             raise ValueError(
                 f"lease must be at least {SHORTEST_LEASE} s, not {lease!r}: a loaded machine lets a "

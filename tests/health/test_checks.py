@@ -317,11 +317,11 @@ async def coroutine() -> None: ...
         (TypeError, (42,), {}, "must be a function"),
         (TypeError, (coroutine,), {}, "asyncio.run"),
         (ValueError, (print,), {"name": ""}, "name"),
-        (ValueError, (print,), {"name": 3}, "name"),
+        (TypeError, (print,), {"name": 3}, "name"),
         (ValueError, (print,), {"timeout": 0}, "timeout"),
         (ValueError, (print,), {"timeout": float("nan")}, "timeout"),
-        (ValueError, (print,), {"timeout": "5"}, "timeout"),
-        (ValueError, (print,), {"timeout": True}, "timeout"),
+        (TypeError, (print,), {"timeout": "5"}, "timeout"),
+        (TypeError, (print,), {"timeout": True}, "timeout"),
     ],
 )
 def test_a_check_with_a_bad_argument_is_refused_when_it_is_made(

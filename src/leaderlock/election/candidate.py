@@ -13,6 +13,7 @@ from leaderlock.election.ending import Ending
 from leaderlock.election.leadership import Leadership, OfThisProcess
 from leaderlock.election.runners import NATIVE
 from leaderlock.errors import LeaderLockError, LeadershipLost
+from leaderlock.kernel.arguments import longest_wait
 from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.green import HubIsGone, here
 from leaderlock.kernel.threads import RLock, get_ident
@@ -86,6 +87,7 @@ class Candidate(Ending, OfThisProcess):
             True if the candidate leads, or has led and its task has returned; False after `timeout`
             seconds, or if the candidate was stopped.
         """
+        longest_wait("timeout", timeout)
         if self._pid != os.getpid():
             return False
         if not self._outcome_known and timeout != 0:
@@ -104,6 +106,7 @@ class Candidate(Ending, OfThisProcess):
             True when the candidate has stopped; False if the task still runs after `timeout` seconds
             (the candidate resigns when the task ends), or if the caller is the task itself.
         """
+        longest_wait("timeout", timeout)
         if self._pid != os.getpid():
             return True
         self.ask_to_stop()

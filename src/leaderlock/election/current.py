@@ -6,6 +6,7 @@ import os
 from contextvars import ContextVar
 
 from leaderlock.errors import LeadershipLost, LockFileUnusable
+from leaderlock.kernel.arguments import path_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,9 +48,9 @@ def is_leader(name: str | os.PathLike[str] | None = None) -> bool:
         name: the name of a lock, or the path of its file; None: whether the process leads any lock.
 
     Raises:
-        TypeError: name is neither a string nor a path.
+        TypeError, ValueError: name is neither a string nor a path, or is empty.
     """
-    wanted = None if name is None else os.fsdecode(name)
+    wanted = None if name is None else path_text(name, "a lock", "name")
     return any(
         (wanted is None or leadership._engine.is_called(wanted)) and _leads(leadership)
         for leadership in list(of_this_process)

@@ -13,7 +13,6 @@ import os
 
 from leaderlock.election.at_exit import candidates, stop_at_multiprocessing_exit
 from leaderlock.election.candidate import Candidate
-from leaderlock.election.keywords import names_near_keyword
 from leaderlock.election.place import find_engine
 from leaderlock.election.placement import find_place, stand_elsewhere, take_over
 from leaderlock.election.placement.forks import say_if_parent_leads, watch_forks
@@ -29,6 +28,7 @@ from leaderlock.election.runners import (
 from leaderlock.election.settings import ElectionSettings
 from leaderlock.election.task import require_task
 from leaderlock.errors import LeaderLockError, Unsupported
+from leaderlock.kernel.arguments import names_near_keyword
 from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.offload import in_native_thread
 from leaderlock.kernel.threads import start_new_thread

@@ -9,6 +9,7 @@ from leaderlock.election.current import of_this_process
 from leaderlock.election.stopping import Stopping
 from leaderlock.election.ticks import Ticks
 from leaderlock.errors import LeadershipLost, LockFileUnusable, NotHeld
+from leaderlock.kernel.arguments import number, positive_seconds
 from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.threads import get_ident, start_new_thread
 from leaderlock.log import log
@@ -117,6 +118,7 @@ class Leadership(OfThisProcess):
             f"leadership.wait({seconds!r})",
             f"write `await {{library}}.sleep({seconds!r})`; it is cancelled when the task is to stop",
         )
+        seconds = number("seconds", seconds, "a number of seconds")
         if self._switch is not None and not (seconds < self._switch.lease or self._is_beaten_for):
             raise ValueError(
                 f"a wait of {seconds!r} s would outlast the lease of {self._switch.lease:g} s, and end "
@@ -231,10 +233,10 @@ class Leadership(OfThisProcess):
         if a beat finds the leadership lost.
 
         Raises:
-            ValueError: seconds is not a positive number, or the lease is shorter than two ticks.
+            TypeError, ValueError: seconds is not a positive number.
+            ValueError: the lease is shorter than two ticks.
         """
-        if not (seconds > 0 and math.isfinite(seconds)):
-            raise ValueError(f"seconds must be a positive number, not {seconds!r}")
+        seconds = positive_seconds("seconds", seconds)
         lease = math.inf if self._switch is None or self._is_beaten_for else self._switch.lease
         if lease < 2 * seconds:
             raise ValueError(

@@ -6,6 +6,7 @@ import math
 
 from leaderlock.election.runners import WHERE
 from leaderlock.election.task import require_task
+from leaderlock.kernel.arguments import choice, number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,10 +52,8 @@ class ElectionSettings:
         on_resigned: Callback = None,
         thread: Literal["auto", "native"] = "auto",
     ) -> None:
-        if on_return not in ("hold", "resign"):
-            raise ValueError(f"on_return must be 'hold' or 'resign', not {on_return!r}")
-        if thread not in WHERE:
-            raise ValueError(f"thread must be 'auto' or 'native', not {thread!r}")
+        choice("on_return", on_return, ("hold", "resign"))
+        choice("thread", thread, WHERE)
         for callback, what in ((on_elected, "on_elected"), (on_resigned, "on_resigned")):
             if callback is not None:
                 require_task(callback, what)
@@ -86,15 +85,15 @@ class ElectionSettings:
 
 
 def _as_backoff(backoff: tuple[float, float]) -> tuple[float, float]:
+    wanted = "two numbers of seconds, the first pause and the longest one"
     try:
         first, most = backoff
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"backoff must be two numbers of seconds, the first and the most, not {backoff!r}"
-        ) from error
-    if not (0 < first <= most and math.isfinite(most)):
+    except (TypeError, ValueError):
+        raise TypeError(f"backoff must be {wanted}, not {backoff!r}") from None
+    first, most = (number("each number of backoff", pause, "seconds") for pause in backoff)
+    if not 0 < first <= most < math.inf:
         raise ValueError(
-            f"backoff must be two positive numbers of seconds, the first not larger than the most, "
-            f"not {backoff!r}"
+            f"backoff must be {wanted}: positive, and the first not larger than the longest; not "
+            f"{backoff!r}"
         )
     return first, most

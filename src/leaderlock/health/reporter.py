@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from contextlib import suppress
@@ -13,6 +12,7 @@ from leaderlock.health import sinks as builtin_sinks
 from leaderlock.health.checks.check import as_check, name_of
 from leaderlock.health.outlet import Outlet
 from leaderlock.health.runner import Runner, run_together
+from leaderlock.kernel.arguments import names_near_keyword, positive_seconds, several
 from leaderlock.kernel.event import NativeEvent
 from leaderlock.kernel.threads import start_new_thread
 
@@ -74,19 +74,20 @@ class HealthReporter:
     thread = "native"
     """Checks and sinks need native threads, even if gevent or eventlet has patched the library."""
 
+    @names_near_keyword
     def __init__(
         self,
         interval: float = 10,
         checks: Iterable[Callable[[], object]] | None = None,
         sinks: Iterable[Sink] | None = None,
     ) -> None:
-        if not (interval > 0 and math.isfinite(interval)):
-            raise ValueError(f"interval must be a positive number of seconds, not {interval!r}")
-        self.interval = interval
+        self.interval = interval = positive_seconds("interval", interval)
         # Wrong checks are refused here, before the fork.
-        named = _named([builtin_checks.workers()] if checks is None else checks, interval)
+        wanted = "functions"
+        checks = [builtin_checks.workers()] if checks is None else several("checks", checks, wanted)
+        named = _named(checks, interval)
         self.checks: list[Callable[[], object]] = list(named)
-        self.sinks = list(sinks) if sinks is not None else [builtin_sinks.log()]
+        self.sinks = [builtin_sinks.log()] if sinks is None else several("sinks", sinks, wanted)
         for sink in self.sinks:
             if not callable(sink):
                 raise TypeError(f"a check or sink must be a function, not {sink!r}")

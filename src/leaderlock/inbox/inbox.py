@@ -6,6 +6,7 @@ import os
 
 from leaderlock.inbox.frames import PIPE_BUF, Drops, decoded, drops_note, frame, pieces
 from leaderlock.inbox.lines import PerProcess, Reading
+from leaderlock.kernel.arguments import names_near_keyword
 from leaderlock.kernel.fifo import DEFAULT_CAPACITY, Fifo
 from leaderlock.kernel.threads import RLock
 from leaderlock.log import log
@@ -40,9 +41,10 @@ class Inbox:
         UnsafeLockFile: the path is a symlink, is no FIFO, or belongs to neither this user nor root.
         LockFileUnusable: the system refused (no such directory, no permission); also an `OSError`.
         Unsupported: this is not Linux.
-        ValueError: an argument is malformed.
+        TypeError, ValueError: an argument has a wrong type or value.
     """
 
+    @names_near_keyword
     def __init__(
         self,
         path: str | os.PathLike[str],

@@ -24,7 +24,6 @@ from leaderlock.election.aio.block import every
 from leaderlock.election.aio.task import in_loop, running_loop
 from leaderlock.election.at_exit import EXIT_GRACE, candidates, stop_at_exit
 from leaderlock.election.candidate import Candidate
-from leaderlock.election.keywords import names_near_keyword
 from leaderlock.election.placement import stand_here
 from leaderlock.election.placement.retiring import heeding_asgi
 from leaderlock.election.placement.stderr_log import log_to_stderr
@@ -32,6 +31,7 @@ from leaderlock.election.runners import NATIVE
 from leaderlock.election.task import require_task
 from leaderlock.integrations import hook_election
 from leaderlock.integrations.lifespan import with_lifespan
+from leaderlock.kernel.arguments import names_near_keyword
 from leaderlock.kernel.threads import start_new_thread
 from leaderlock.log import log
 

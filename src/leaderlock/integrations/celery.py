@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import os
 
-from leaderlock.election.keywords import names_near_keyword
 from leaderlock.election.placement.parents import begin_in_celery
 from leaderlock.integrations.serving import ServedTask
+from leaderlock.kernel.arguments import names_near_keyword
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 from typing import overload
 
-from leaderlock.election.keywords import names_near_keyword
 from leaderlock.election.placement import find_place
 from leaderlock.election.placement.parents import flask_serves
 from leaderlock.election.placement.place import Elsewhere
 from leaderlock.election.task import require_task
 from leaderlock.integrations.serving import ServedTask
+from leaderlock.kernel.arguments import names_near_keyword
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,8 +41,12 @@ class Leader:
 
     Args:
         app: the application; or call `init_app` later, as the last step of a factory.
+
+    Raises:
+        TypeError: `app` is not a Flask application.
     """
 
+    @names_near_keyword
     def __init__(self, app: Flask | None = None) -> None:
         self._tasks: list[ServedTask] = []
         self._app: Flask | None = None
@@ -51,6 +55,8 @@ class Leader:
 
     def init_app(self, app: Flask) -> None:
         """Run the tasks, including ones that are added later, with this application."""
+        if not hasattr(app, "extensions"):
+            raise TypeError(f"app must be a Flask application, not {app!r}")
         is_first = self._app is None
         self._app = app
         app.extensions["leaderlock"] = self

@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import os
 
-from leaderlock.election.keywords import names_near_keyword
 from leaderlock.election.placement import stand_here
 from leaderlock.election.placement.gunicorn import after, after_init, end_in_good_order, log_to_server
 from leaderlock.election.placement.retiring import heed_gunicorn, retire_at_signals
@@ -21,6 +20,7 @@ from leaderlock.election.rehearsal import rehearse_before_fork
 from leaderlock.errors import LeaderLockError
 from leaderlock.integrations import hook_election
 from leaderlock.integrations.handover import hand_over
+from leaderlock.kernel.arguments import names_near_keyword
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import os
 
-from leaderlock.election.keywords import names_near_keyword
 from leaderlock.election.placement import stand_here
 from leaderlock.election.placement.uwsgi import (
     begin_here,
@@ -22,6 +21,7 @@ from leaderlock.election.placement.uwsgi import (
 )
 from leaderlock.errors import Unsupported
 from leaderlock.integrations import hook_election
+from leaderlock.kernel.arguments import names_near_keyword
 
 try:
     import uwsgi

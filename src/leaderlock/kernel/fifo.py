@@ -8,6 +8,7 @@ import stat
 import sys
 
 from leaderlock.errors import LockFileUnusable, UnsafeLockFile, Unsupported
+from leaderlock.kernel.arguments import path_text, permission_bits
 from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.threads import RLock
 from leaderlock.log import log
@@ -55,22 +56,20 @@ class Fifo:
         UnsafeLockFile: the path is a symlink, is no FIFO, or belongs to neither this user nor root.
         LockFileUnusable: the system refused; also an `OSError`.
         Unsupported: this is not Linux.
-        ValueError: an argument is malformed.
+        TypeError, ValueError: an argument has a wrong type or value.
     """
 
     def __init__(self, path: str | os.PathLike[str], mode: int, capacity: int) -> None:
-        if not 0 <= mode <= 0o777:
-            raise ValueError(f"mode must be permission bits such as 0o600, not {mode!r}")
+        permission_bits(mode)
+        if not isinstance(capacity, int):
+            raise TypeError(f"capacity must be a number of bytes, not {capacity!r}")
         if not 0 < capacity <= _LARGEST_CAPACITY:
             raise ValueError(f"capacity must be 1 to {_LARGEST_CAPACITY} bytes, not {capacity!r}")
         if not hasattr(fcntl, "F_SETPIPE_SZ"):
             raise Unsupported(
                 "FIFOs that outlive their reader need tee(2) and F_SETPIPE_SZ: Linux only"
             )
-        text = os.fsdecode(path)
-        if not text or "\0" in text:
-            raise ValueError(f"path must name a FIFO, not {text!r}")
-        self.path = os.path.abspath(text)
+        self.path = os.path.abspath(path_text(path, "a FIFO"))
         self._mode = mode
         self._wanted = capacity
         self._pid = os.getpid()

@@ -10,6 +10,7 @@ import os
 import stat
 
 from leaderlock.errors import NetworkFilesystem, UnsafeLockFile
+from leaderlock.kernel.arguments import choice, path_text, permission_bits
 from leaderlock.kernel.descriptors import Descriptor, openings
 from leaderlock.kernel.proc.mounts import local_devices, mount_of
 from leaderlock.lock.record import greatest_term, host_and_name
@@ -101,14 +102,8 @@ class LockFile(LockedFile):
         mode: int,
         on_network_filesystem: OnNetworkFilesystem,
     ) -> None:
-        if not 0 <= mode <= 0o777:
-            raise ValueError(f"mode must be permission bits such as 0o600, not {mode!r}")
-        if on_network_filesystem not in ("refuse", "warn", "allow"):
-            raise ValueError(
-                f"on_network_filesystem must be 'refuse', 'warn' or 'allow', "
-                f"not {on_network_filesystem!r}"
-            )
-        self._mode = mode
+        choice("on_network_filesystem", on_network_filesystem, ("refuse", "warn", "allow"))
+        self._mode = permission_bits(mode)
         self._on_network_filesystem = on_network_filesystem
         self._given = "" if path is None else _absolute(path)
         self._seen = False
@@ -241,9 +236,7 @@ _local_devices = local_devices()
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
-    text = os.fsdecode(path)
-    if not text or "\0" in text:
-        raise ValueError(f"path must name a file, not {text!r}")
+    text = path_text(path)
     if text.endswith("/"):
         raise UnsafeLockFile(f"{text} is a directory: give the path of a file in it")
     path = os.path.abspath(text)

@@ -12,6 +12,7 @@ import os
 import warnings
 
 from leaderlock.errors import LockFileReplaced
+from leaderlock.kernel.arguments import names_near_keyword
 from leaderlock.kernel.threads import start_new_thread
 from leaderlock.lock.gated import Gated, Hold
 from leaderlock.lock.holder import standing_of
@@ -58,6 +59,7 @@ class LeaderLock(Gated):
         Unsupported: this system has no flock (Windows).
     """
 
+    @names_near_keyword
     def __init__(
         self,
         path: str | os.PathLike[str] | None = None,
@@ -68,10 +70,11 @@ class LeaderLock(Gated):
         timeout: float = -1,
     ) -> None:
         if (path is None) == (name is None):
-            raise TypeError("LeaderLock takes a path or name=, one of the two")
+            raise TypeError("a lock takes a path or name=, one of the two")
         self._begin(lock_file(path, name, mode, on_network_filesystem), timeout)
 
     @classmethod
+    @names_near_keyword
     def anonymous(cls, *, name: str = "leaderlock") -> LeaderLock:
         """A lock without a path, for processes that are forked from this one after the lock was made.
 

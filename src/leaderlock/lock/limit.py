@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from leaderlock.errors import LockTimeout
+from leaderlock.kernel.arguments import number
 from leaderlock.kernel.threads import TIMEOUT_MAX
 
 
@@ -16,7 +17,8 @@ def limit_of(blocking: bool, timeout: float) -> float | None:
         return None if blocking else 0
     if not blocking:
         raise ValueError("can't specify a timeout for a non-blocking call")
-    if not timeout >= 0:  # NaN too
+    timeout = number("timeout", timeout, "a number of seconds, or -1 to wait without limit")
+    if timeout < 0:
         raise ValueError(f"timeout value must be a non-negative number, not {timeout!r}")
     if timeout > TIMEOUT_MAX:
         raise OverflowError(f"timeout value is too large, more than {TIMEOUT_MAX} s")

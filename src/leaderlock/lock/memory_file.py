@@ -19,6 +19,8 @@ class MemoryFile(LockedFile):
     def __init__(self, name: str) -> None:
         if not hasattr(os, "memfd_create"):
             raise Unsupported("LeaderLock.anonymous needs memfd_create(2), which only Linux has")
+        if not isinstance(name, str):
+            raise TypeError(f"name must be text, not {name!r}")
         if not name or "\0" in name or len(os.fsencode(name)) > 200:
             raise ValueError(f"name must be 1 to 200 bytes without NUL, not {name!r}")
         self.name = name

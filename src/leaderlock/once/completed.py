@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import os
 
-from leaderlock.election.keywords import names_near_keyword
 from leaderlock.engines.urls import is_url
+from leaderlock.kernel.arguments import names_near_keyword
 from leaderlock.lock.leader_lock import LeaderLock
 from leaderlock.once.decorated import name_for, require_function
 

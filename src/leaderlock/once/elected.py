@@ -8,8 +8,8 @@ from typing import overload
 
 from leaderlock.election.candidate import Candidate
 from leaderlock.election.election import Election
-from leaderlock.election.keywords import names_near_keyword
 from leaderlock.election.leadership import run_deferred_in_thread
+from leaderlock.kernel.arguments import names_near_keyword
 from leaderlock.kernel.threads import RLock
 from leaderlock.once.decorated import name_for, require_function
 

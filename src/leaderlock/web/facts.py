@@ -9,6 +9,7 @@ from typing import NamedTuple
 from leaderlock.errors import LeaderLockError
 from leaderlock.health.probe import NotHealthyError, judge, read
 from leaderlock.history.reading import History, history_beside
+from leaderlock.kernel.arguments import path_text
 from leaderlock.status.survey import Survey, survey_of
 from leaderlock.wording import printable_within
 
@@ -89,12 +90,9 @@ def absolute(path: str | os.PathLike[str]) -> str:
     """The absolute path, since a server may change its directory.
 
     Raises:
-        ValueError: the path names no file.
+        TypeError, ValueError: the path names no file.
     """
-    text = os.fsdecode(path)
-    if not text or "\0" in text:
-        raise ValueError(f"a path must name a file, not {text!r}")
-    return os.path.abspath(text)
+    return os.path.abspath(path_text(path, name="a path"))
 
 
 def _health(path: str) -> Health:

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures.thread  # noqa: F401  (asyncio's own executor imports it late)
 import os
 
+from leaderlock.kernel.arguments import names_near_keyword
 from leaderlock.web.feed import HEARTBEAT, LONGEST, TooManyStreamsError
 from leaderlock.web.site import HEADERS, STREAMS, Request, Site
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
+@names_near_keyword
 def asgi(
     paths: Paths = None,
     health: str | os.PathLike[str] | None = None,
@@ -42,7 +44,7 @@ def asgi(
         streams: the maximum number of open event streams in a process.
 
     Raises:
-        ValueError: a path names no file, or `streams` is negative.
+        TypeError, ValueError: an argument is invalid.
     """
     site = Site(paths, health, hosts, streams)
 

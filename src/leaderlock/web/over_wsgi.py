@@ -8,6 +8,7 @@ import select
 import socket
 import time
 
+from leaderlock.kernel.arguments import names_near_keyword
 from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.web.feed import HEARTBEAT, LONGEST, TooManyStreamsError
 from leaderlock.web.site import HEADERS, STREAMS, Request, Site
@@ -29,6 +30,7 @@ _FEW = 5000
 """Milliseconds until a browser asks again if it cannot have a stream."""
 
 
+@names_near_keyword
 def wsgi(
     paths: Paths = None,
     health: str | os.PathLike[str] | None = None,
@@ -50,7 +52,7 @@ def wsgi(
         streams: the maximum number of open event streams in a process.
 
     Raises:
-        ValueError: a path names no file, or `streams` is negative.
+        TypeError, ValueError: an argument is invalid.
     """
     site = Site(paths, health, hosts, streams)
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from leaderlock.errors import Unsupported
 from leaderlock.history.drawing import STYLE
+from leaderlock.kernel.arguments import number, several
 from leaderlock.web.facts import Facts, absolute, history_or_why_not
 from leaderlock.web.feed import RETRY, Feed
 from leaderlock.web.hosts import is_loopback, name_in
@@ -90,7 +91,7 @@ class Site:
         streams: the maximum number of open event streams in a process.
 
     Raises:
-        ValueError: a path names no file, or `streams` is negative.
+        TypeError, ValueError: an argument is invalid.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class Site:
         hosts: Iterable[str] | None = None,
         streams: int = STREAMS,
     ) -> None:
-        if streams < 0:
+        if number("streams", streams, "a number") < 0:
             raise ValueError(f"streams must not be negative, but is {streams}")
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
@@ -108,7 +109,9 @@ class Site:
         self._health = None if health is None else absolute(health)
         if health is not None:
             import_for_health()
-        self._hosts = None if hosts is None else {name.lower() for name in hosts}
+        self._hosts = (
+            None if hosts is None else {name.lower() for name in several("hosts", hosts, "host names")}
+        )
         self.feed = Feed(self._paths, self._health, streams)
 
     def respond(self, request: Request) -> Response:

@@ -7,6 +7,7 @@ import os
 from leaderlock.errors import Unsupported
 from leaderlock.health.checks.check import Check, CheckResult, check, rising_shares
 from leaderlock.health.checks.hierarchy import CpuReading, Group, MemoryReading, groups_of_this_process
+from leaderlock.kernel.arguments import names_near_keyword
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _SEVERITY = ("ok", "degraded", "failing")
 
 
+@names_near_keyword
 def cgroup(
     *,
     degraded: float = 0.85,

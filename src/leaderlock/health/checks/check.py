@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import math
 import os
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from leaderlock.errors import Unsupported
+from leaderlock.kernel.arguments import names_near_keyword, number, positive_seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ class Check(Generic[Value_co]):
             )
         given: object = name  # may come from a configuration file
         if given is not None and not (isinstance(given, str) and given):
-            raise ValueError(f"name must be a text that is not empty, not {name!r}")
+            wrong = ValueError if given == "" else TypeError
+            raise wrong(f"name must be a text that is not empty, not {name!r}")
         if timeout is not None:
             positive_seconds("timeout", timeout)
         self._function = function
@@ -88,6 +89,7 @@ class Check(Generic[Value_co]):
         return f"<leaderlock.health.checks.Check {self.name!r}>"
 
 
+@names_near_keyword
 def check(
     function: Callable[[], Value_co],
     *,
@@ -123,25 +125,16 @@ def name_of(function: object) -> str:
     return qualified.rpartition("<locals>.")[2]
 
 
-def positive_seconds(name: str, value: float) -> None:
-    """Raise ValueError unless the value is a positive, finite number of seconds."""
-    if not (_is_number(value) and value > 0 and math.isfinite(value)):
-        raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
-
-
 def rising_shares(**shares: float) -> None:
-    """Raise ValueError unless the thresholds are shares of a whole, in ascending order."""
+    """Refuse thresholds unless they are shares of a whole, in ascending order."""
     before = 0.0
     for name, share in shares.items():
-        if not (_is_number(share) and 0 < share <= 1):
-            raise ValueError(f"{name} must be a share over 0 and up to 1, such as 0.9; not {share!r}")
+        wanted = "a share over 0 and up to 1, such as 0.9"
+        if not 0 < number(name, share, wanted) <= 1:
+            raise ValueError(f"{name} must be {wanted}, not {share!r}")
         if share < before:
             raise ValueError(f"{' must not be over '.join(shares)}: {shares}")
         before = share
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def linux_only(name: str) -> None:

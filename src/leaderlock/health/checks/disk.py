@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 
 from leaderlock.health.checks.check import Check, CheckResult, check, rising_shares
+from leaderlock.kernel.arguments import names_near_keyword, path_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
 
+@names_near_keyword
 def disk(
     path: str | os.PathLike[str],
     *,
@@ -33,12 +35,9 @@ def disk(
         name, timeout, critical: the same as in `checks.check`; the name is ``disk:PATH`` by default.
 
     Raises:
-        ValueError: an argument is invalid.
+        TypeError, ValueError: an argument is invalid.
     """
-    place = os.fsdecode(path)
-    if not place or "\0" in place:
-        raise ValueError(f"path must name a file or a directory, not {path!r}")
-    place = os.path.abspath(place)
+    place = os.path.abspath(path_text(path, "a file or a directory"))
     rising_shares(degraded=degraded, failing=failing)
 
     def disk() -> CheckResult:

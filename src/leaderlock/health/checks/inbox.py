@@ -6,6 +6,7 @@ import math
 import time
 from itertools import chain
 
+from leaderlock.kernel.arguments import names_near_keyword, several
 from leaderlock.log import log
 
 TYPE_CHECKING = False
@@ -19,6 +20,7 @@ _LARGEST = 2**53
 """The largest whole number that every reader of JSON holds exactly."""
 
 
+@names_near_keyword
 def inbox(
     inbox: Inbox,
     *,
@@ -69,7 +71,7 @@ def inbox(
 def _names(names: Iterable[str], what: str) -> tuple[str, ...]:
     if isinstance(names, str):
         raise TypeError(f"{what} must be several names, such as ({names!r},), not a single text")
-    listed = tuple(names)
+    listed = tuple(several(what, names, "names"))
     for name in listed:
         if not isinstance(name, str):
             raise TypeError(f"{what} must be names, not {name!r}")

@@ -7,7 +7,8 @@ import socket
 import time
 
 from leaderlock._version import __version__
-from leaderlock.health.checks.check import Check, CheckResult, check, positive_seconds
+from leaderlock.health.checks.check import Check, CheckResult, check
+from leaderlock.kernel.arguments import names_near_keyword, positive_seconds
 from leaderlock.supervisor.ping import import_client
 
 TYPE_CHECKING = False
@@ -24,6 +25,7 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 
 
+@names_near_keyword
 def http(
     url: str,
     *,
@@ -105,6 +107,7 @@ def http(
     return check(http, name=name or default, timeout=timeout, critical=critical)
 
 
+@names_near_keyword
 def tcp(
     address: str | tuple[str, int],
     *,

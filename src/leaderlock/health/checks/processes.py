@@ -7,6 +7,7 @@ import time
 
 from leaderlock.errors import Unsupported
 from leaderlock.health.checks.check import Check, check
+from leaderlock.kernel.arguments import names_near_keyword
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ PROPORTIONAL_SHARE = 0.002
 the page tables, about 1 ms for each 100 MB. So big processes are not read at every tick."""
 
 
+@names_near_keyword
 def workers(
     arbiter: int | None = None,
     *,

@@ -12,6 +12,7 @@ import os
 import struct
 
 from leaderlock.health.checks.check import Check, CheckResult, check, linux_only, rising_shares
+from leaderlock.kernel.arguments import names_near_keyword
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _ANY_COOKIE = 0xFFFFFFFF
 _ANY_STATE = 0xFFFFFFFF
 
 
+@names_near_keyword
 def listen_queue(
     *,
     degraded: float = 0.5,

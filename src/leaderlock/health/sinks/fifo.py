@@ -11,6 +11,7 @@ import select
 import stat
 import termios
 
+from leaderlock.kernel.arguments import names_near_keyword, path_text
 from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.signals import signal
 
@@ -35,8 +36,9 @@ class fifo:
         path: the FIFO, which must exist: ``mkfifo PATH``.
     """
 
+    @names_near_keyword
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = os.path.abspath(os.fsdecode(path))
+        self._path = os.path.abspath(path_text(path, "a FIFO"))
         self.__qualname__ = f"sinks.fifo({self._path!r})"
         self._descriptor = Descriptor()
 

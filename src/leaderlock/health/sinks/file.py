@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+from leaderlock.kernel.arguments import names_near_keyword, path_text, permission_bits
 from leaderlock.kernel.replacement import replace_file
 
 TYPE_CHECKING = False
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+@names_near_keyword
 def file(path: str | os.PathLike[str], *, mode: int = 0o644) -> Callable[[Mapping[str, Any]], None]:
     """A sink that replaces a file by each report, in one step: a reader sees the old or the new one.
 
@@ -25,8 +27,12 @@ def file(path: str | os.PathLike[str], *, mode: int = 0o644) -> Callable[[Mappin
         path: the file. Its directory must exist and be writable, since the new file is made there
             first.
         mode: the permissions of the file.
+
+    Raises:
+        TypeError, ValueError: an argument is invalid.
     """
-    target = os.path.abspath(os.fsdecode(path))
+    target = os.path.abspath(path_text(path))
+    permission_bits(mode)
 
     def write(report: Mapping[str, Any]) -> None:
         replace_file(target, json.dumps(report, indent=1).encode() + b"\n", mode)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+from leaderlock.kernel.arguments import names_near_keyword, number, positive_seconds
 from leaderlock.supervisor.ping import import_client, ping, place_of, send
 
 TYPE_CHECKING = False
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from leaderlock.election.leadership import Leadership
 
 
+@names_near_keyword
 def http(
     url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 5
 ) -> Callable[[Mapping[str, Any]], None]:
@@ -29,10 +31,11 @@ def http(
         timeout: seconds for each step on the network (connecting, each read of the answer).
 
     Raises:
-        ValueError: the URL is invalid.
+        TypeError, ValueError: an argument is invalid.
     """
     named = {"Content-Type": "application/json", **(headers or {})}
     place = place_of(url)
+    positive_seconds("timeout", timeout)
     import_client()
 
     def post(report: Mapping[str, Any]) -> None:
@@ -56,15 +59,16 @@ class healthchecks:
         timeout: seconds for each step on the network.
 
     Raises:
-        ValueError: the URL is invalid.
+        TypeError, ValueError: an argument is invalid.
     """
 
+    @names_near_keyword
     def __init__(self, url: str, *, every: float = 60, timeout: float = 5) -> None:
         self.__qualname__ = f"sinks.healthchecks({place_of(url)!r})"
         import_client()
         self._url = url
-        self._every = every
-        self._timeout = timeout
+        self._every = number("every", every, "a number of seconds")
+        self._timeout = positive_seconds("timeout", timeout)
         self._last: str | None = None
         self._next = 0.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
+from leaderlock.kernel.arguments import names_near_keyword
 from leaderlock.log import enabled
 
 TYPE_CHECKING = False
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+@names_near_keyword
 def log(
     logger: str | logging.Logger = "leaderlock.health", level: int = logging.INFO
 ) -> Callable[[Mapping[str, Any]], None]:

@@ -6,6 +6,7 @@ import os
 
 from leaderlock.errors import Unsupported
 from leaderlock.health.sinks.numbers import STATUS, flatten
+from leaderlock.kernel.arguments import names_near_keyword
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class opentelemetry:
         Unsupported: the SDK is not installed.
     """
 
+    @names_near_keyword
     def __init__(self, meter_provider: MeterProvider | None = None) -> None:
         try:
             import opentelemetry.sdk.metrics  # noqa: F401, PLC0415  (an extra)

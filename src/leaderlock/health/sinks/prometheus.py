@@ -7,6 +7,7 @@ import os
 
 from leaderlock.errors import Unsupported
 from leaderlock.health.sinks.numbers import STATUS, flatten
+from leaderlock.kernel.arguments import names_near_keyword, path_text, permission_bits
 from leaderlock.kernel.replacement import replace_file
 from leaderlock.wording import printable_within
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 
+@names_near_keyword
 def prometheus(
     path: str | os.PathLike[str], *, mode: int = 0o644
 ) -> Callable[[Mapping[str, Any]], None]:
@@ -32,7 +34,8 @@ def prometheus(
         Unsupported: prometheus-client is not installed.
     """
     from_client = _client("sinks.prometheus()")
-    target = os.path.abspath(os.fsdecode(path))
+    target = os.path.abspath(path_text(path))
+    permission_bits(mode)
     if not target.endswith(".prom"):
         raise ValueError(f"the file's name must end in .prom, or node_exporter skips it: {target!r}")
 
@@ -62,6 +65,7 @@ class prometheus_collector:
         Unsupported: prometheus-client is not installed.
     """
 
+    @names_near_keyword
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         _client("sinks.prometheus_collector()")
         self.__qualname__ = "sinks.prometheus_collector()"

@@ -12,6 +12,7 @@ import re
 import socket
 
 from leaderlock.health.sinks.numbers import STATUS, flatten
+from leaderlock.kernel.arguments import names_near_keyword
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _LONGEST_NAME = 250
 _TIMEOUT = 1.0  # of one datagram into a Unix socket whose queue is full
 
 
+@names_near_keyword
 def statsd(
     address: str = f"127.0.0.1:{PORT}",
     prefix: str = "leaderlock",

@@ -12,9 +12,9 @@ from django.db import connections
 from django.utils.module_loading import import_string
 
 from leaderlock.election.election import Election
-from leaderlock.election.keywords import keywords_of
 from leaderlock.election.task import require_task
 from leaderlock.integrations.serving import ServedTask
+from leaderlock.kernel.arguments import keywords_of
 from leaderlock.lock.naming import own_name
 from leaderlock.wording import suggestion
 
