@@ -1,0 +1,141 @@
+"""`Candidacy`: one candidate's wait in PostgreSQL, from the end of the queue to the election.
+
+The row of the election decides who leads. Two advisory locks only wake candidates, so that nobody must
+ask the server again and again: all candidates but one wait for the `queue` lock. The one that has it is
+the next leader and waits for the `seat` lock, which the leader has. The server frees the locks of a
+session that ends. The next leader then inspects the row. If the last term was not resigned, it waits
+until the lease has ended, and leads if the row is unchanged.
+
+A leader may be without the seat: after a restart of the server, or if it took over from another process
+of its machine. Then the next leader finds the row renewed. It gives the seat back and waits for half a
+lease, in which the leader takes the seat at its next renewal.
+"""
+
+from __future__ import annotations
+
+import time
+
+from leaderlock.engines.postgresql import statements
+from leaderlock.engines.postgresql.connecting import SLICE
+from leaderlock.engines.postgresql.link import ready
+from leaderlock.engines.postgresql.server_clock import ServerClock
+from leaderlock.errors import EngineUnreachable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from leaderlock.engines.leased.waiting import Waiting
+    from leaderlock.engines.postgresql.link import Link, Row
+    from leaderlock.engines.postgresql.names import Names
+
+_MARGIN = 1.02
+"""The clocks of the leader and of the candidate may each differ from the server's by one percent."""
+
+
+class Candidacy:
+    """Stands in an election whose row exists.
+
+    Args:
+        link: the connection.
+        waiting: see `Session.acquire`.
+        names: the election.
+        lease: the candidate's own lease, in seconds.
+        address: the URL for messages.
+
+    Attributes:
+        sent: CLOCK_MONOTONIC when the request that made the candidate lead was sent.
+        takes_over: whether another candidate led until then.
+    """
+
+    def __init__(self, link: Link, waiting: Waiting, names: Names, lease: float, address: str) -> None:
+        self.sent = 0.0
+        self.takes_over = False
+        self._link = link
+        self._waiting = waiting
+        self._names = names
+        self._lease = lease
+        self._address = address
+        self._clock = ServerClock()
+
+    def stand(self, token: str, who: str, idle: int) -> str:
+        """Wait until elected; return the term.
+
+        Args:
+            token: the leader's secret.
+            who: the leader's description.
+            idle: milliseconds without a statement after which the server ends a leader's session.
+
+        Raises:
+            CalledOff, EngineUnreachable, EngineUnusable: see `Session.acquire`.
+        """
+        self._note_time()
+        self._lock(self._names.queue)
+        self._link.query(f"LISTEN {self._names.channel}")
+        while True:
+            self._lock(self._names.seat)
+            changes = self._wait_for_end()
+            rows = self._lead(changes, token, who, idle)
+            if rows:
+                return rows[0][0] or ""
+            self._link.query(statements.UNLOCK, self._names.seat)
+            self._is_notified(self._lease / 2)
+
+    def _lead(self, changes: str | None, token: str, who: str, idle: int) -> list[Row]:
+        """Lead unless the row has changed."""
+        waits, self._link.waits = self._link.waits, ready  # a cancelled answer would leave a claim
+        try:
+            self.sent = time.monotonic()
+            return self._link.query(
+                statements.LEAD,
+                *(self._names.row, token, self._lease, who, changes, idle, self._names.queue),
+            )
+        finally:
+            self._link.waits = waits
+
+    def _lock(self, key: int) -> None:
+        """Have an advisory lock."""
+        if self._link.query(statements.TRY_LOCK, key) == [("t",)]:
+            return
+        self.takes_over = True
+        while True:
+            self._link.send(statements.LOCK.format(key=key))
+            until = time.monotonic() + SLICE + self._lease
+            while not self._link.has_answer():
+                if not self._waiting.readable(self._link.fd, until - time.monotonic()):
+                    raise EngineUnreachable(
+                        f"{self._address}: the server did not end a wait of {SLICE:g} s"
+                    )
+            if self._link.answer() == [("yes",)]:
+                return
+            self._note_time()
+
+    def _wait_for_end(self) -> str | None:
+        """Wait until the last term has ended; return the row's number of changes."""
+        while True:
+            rows = self._link.query(statements.INSPECT, self._names.row)
+            if not rows:
+                raise EngineUnreachable(f"{self._address}: the election's row was deleted")
+            [(changes, ended, is_same_server, lease, age, now)] = rows
+            if ended == "t":
+                return changes
+            self.takes_over = True
+            left = longest = float(lease or 0) * _MARGIN
+            if is_same_server == "t":
+                gained = self._clock.gained(float(now or 0), longest)
+                left = min(longest - float(age or 0) + gained, longest)
+            if left > self._lease:  # the leader's lease is longer than the candidate's
+                idle = str(int((left + self._lease) * 1000))
+                self._link.query("SELECT set_config('idle_session_timeout', $1, false)", idle)
+            if left <= 0 or not self._is_notified(left):
+                return changes
+
+    def _is_notified(self, seconds: float) -> bool:
+        """Wait for a leader's resignation, for some seconds."""
+        until = time.monotonic() + seconds
+        while not self._link.is_notified():
+            if not self._waiting.readable(self._link.fd, max(until - time.monotonic(), 0)):
+                return False
+        return True
+
+    def _note_time(self) -> None:
+        [(now,)] = self._link.query(statements.NOW)
+        self._clock.note(float(now or 0))
