@@ -14,8 +14,7 @@ import trio
 import uvloop
 
 from leaderlock import BlocksEventLoop, Election, LeaderLockError, Leadership, is_leader
-from leaderlock.election.aio.task import in_loop
-from leaderlock.election.runners import NATIVE
+from leaderlock.election.runners.loop import LoopRunner, coroutine_task
 from tests.processes import PATIENCE, holder, until
 
 LOOPS: dict[str, Callable[[Coroutine[Any, Any, None]], None]] = {
@@ -131,7 +130,8 @@ def test_a_coroutine_task_is_told_at_once_and_its_loop_runs_on(
 
     async def main() -> None:
         election = Election(path, backoff=(60, 60))
-        candidate = election.start_unchecked(in_loop(export, asyncio.get_running_loop()), NATIVE)
+        runner = LoopRunner(asyncio.get_running_loop())
+        candidate = election.start_unchecked(coroutine_task(export), runner)
         while "async for _ in leadership.every(1)" not in caplog.text:
             await asyncio.sleep(0.01)  # which the loop does
         await asyncio.to_thread(candidate.stop)

@@ -11,7 +11,7 @@ from leaderlock.election.at_exit import is_ending
 from leaderlock.election.current import current
 from leaderlock.election.ending import Ending
 from leaderlock.election.leadership import Leadership, OfThisProcess
-from leaderlock.election.runners import NATIVE
+from leaderlock.election.runners.native import NATIVE
 from leaderlock.errors import LeaderLockError, LeadershipLost
 from leaderlock.kernel.arguments import longest_wait
 from leaderlock.kernel.eventloop import refuse_to_block
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from leaderlock.election.ending import State
-    from leaderlock.election.runners import Runner
+    from leaderlock.election.runners.runner import Runner
     from leaderlock.election.settings import ElectionSettings
     from leaderlock.engines.engine import Tenure
 
@@ -157,7 +157,7 @@ class Candidate(Ending, OfThisProcess):
         try:
             while not self._stop_requested:
                 began = time.monotonic()
-                if self._runner.hub is None:  # spares each standby one call
+                if self._runner.in_own_thread:  # spares each standby one call
                     leadership = self._stand(in_foreground)
                 else:
                     stand = functools.partial(self._stand, in_foreground)
@@ -234,7 +234,7 @@ class Candidate(Ending, OfThisProcess):
     def _lead(self, leadership: Leadership) -> tuple[bool, Any]:
         """Run the task for a term; return whether the candidate has finished, and the task's result."""
         context = current.set(leadership)
-        if self._runner.hub is not None:
+        if not self._runner.in_own_thread:
             self._thread = here()
             leadership._thread = 0  # the hub's own thread must not watch the file
         try:
@@ -244,13 +244,13 @@ class Candidate(Ending, OfThisProcess):
             leadership._deferred = self._announce
             if not leadership._takes_over:
                 leadership._run_deferred_and_watch()
-            elif self._runner.hub is not None:
+            elif not self._runner.in_own_thread:
                 self._runner.spawn(
                     leadership._run_deferred_and_watch
                 )  # runs when the task first yields to the hub
             if self._settings.on_elected is not None:
                 self._settings.on_elected(leadership)
-            result = self._task(leadership)
+            result = self._runner.call(self._task, leadership)
             leadership._run_deferred()
             self._runner.end_lease(leadership, self._on_lost)
         except Exception as error:  # noqa: BLE001  (any error of the task passes the leadership on)

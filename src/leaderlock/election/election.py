@@ -18,13 +18,9 @@ from leaderlock.election.placement import find_place, stand_elsewhere, take_over
 from leaderlock.election.placement.forks import say_if_parent_leads, watch_forks
 from leaderlock.election.placement.place import Elsewhere
 from leaderlock.election.rehearsal import import_for_leader, rehearse_in_place
-from leaderlock.election.runners import (
-    LATE,
-    NATIVE,
-    ForegroundRunner,
-    foreground_hub,
-    runner_for,
-)
+from leaderlock.election.runners.choice import foreground_hub, runner_for
+from leaderlock.election.runners.green import ForegroundRunner
+from leaderlock.election.runners.native import LATE, NATIVE
 from leaderlock.election.settings import ElectionSettings
 from leaderlock.election.task import require_task
 from leaderlock.errors import LeaderLockError, Unsupported
@@ -41,7 +37,7 @@ if TYPE_CHECKING:
     from typing import Literal, TypeVar
 
     from leaderlock.election.leadership import Leadership
-    from leaderlock.election.runners import Runner
+    from leaderlock.election.runners.runner import Runner
     from leaderlock.lock.leader_lock import LeaderLock
 
     Result = TypeVar("Result")
@@ -156,7 +152,7 @@ class Election:
             )
         hub = foreground_hub()
         is_native = hub is None or self.settings.thread == "native"
-        runner = NATIVE if hub is None or is_native else ForegroundRunner(hub)
+        runner: Runner = NATIVE if hub is None or is_native else ForegroundRunner(hub)
         candidate = self._kept = Candidate(self.settings, task, runner)
         campaign = functools.partial(candidate.campaign, in_foreground=True)
         result: Result

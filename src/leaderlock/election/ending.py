@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     from leaderlock.election.leadership import Leadership
-    from leaderlock.election.runners import Runner
+    from leaderlock.election.runners.runner import Runner
     from leaderlock.election.settings import ElectionSettings
     from leaderlock.engines.engine import Engine, Tenure
     from leaderlock.kernel.watchers import Watchers

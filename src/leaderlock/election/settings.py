@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from leaderlock.election.runners import WHERE
+from leaderlock.election.runners.choice import WHERE
 from leaderlock.election.task import require_task
 from leaderlock.kernel.arguments import choice, number
 

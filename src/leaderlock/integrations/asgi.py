@@ -1,8 +1,7 @@
 """ASGI: runs a task in one worker of a server; when that worker ends, another one takes over.
 
     # in the module that holds the application
-    from leaderlock.election.placement import stand_here
-from leaderlock.integrations.asgi import in_one_worker
+    from leaderlock.integrations.asgi import in_one_worker
     app = FastAPI(lifespan=in_one_worker(task))      # or Starlette, or Litestar(lifespan=[...])
     app = in_one_worker(task, app=app)               # any application
 
@@ -14,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures.thread  # noqa: F401  (asyncio's own executor imports it late)
 import contextlib
+import contextvars
 import functools
 import inspect
 import os
@@ -21,13 +21,12 @@ import signal
 from typing import overload
 
 from leaderlock.election.aio.block import every
-from leaderlock.election.aio.task import in_loop, running_loop
 from leaderlock.election.at_exit import EXIT_GRACE, candidates, stop_at_exit
 from leaderlock.election.candidate import Candidate
 from leaderlock.election.placement import stand_here
 from leaderlock.election.placement.retiring import heeding_asgi
 from leaderlock.election.placement.stderr_log import log_to_stderr
-from leaderlock.election.runners import NATIVE
+from leaderlock.election.runners.loop import LoopRunner, coroutine_task, running_loop
 from leaderlock.election.task import require_task
 from leaderlock.integrations import hook_election
 from leaderlock.integrations.lifespan import with_lifespan
@@ -188,10 +187,12 @@ async def _standing(election: Election, task: Task, is_coroutine: bool) -> Async
 @contextlib.asynccontextmanager
 async def _candidate(election: Election, task: Task, is_coroutine: bool) -> AsyncIterator[None]:
     log_to_stderr()
+    runner = None
     if is_coroutine:
-        task = in_loop(task, _require_asyncio())  # type: ignore[arg-type]
+        runner = LoopRunner(_require_asyncio(), contextvars.copy_context())
+        task = coroutine_task(task)  # type: ignore[arg-type]
     election.rehearse_before_parking()
-    candidate = stand_here(election, task, NATIVE if is_coroutine else None)
+    candidate = stand_here(election, task, runner)
     if candidate is None:
         yield
         return

@@ -7,10 +7,10 @@ import contextlib
 import sys
 import weakref
 
-from leaderlock.election.aio.task import LoopTerm, running_loop
 from leaderlock.election.at_exit import candidates
 from leaderlock.election.candidate import Candidate
 from leaderlock.election.current import current
+from leaderlock.election.runners.loop import LoopRunner, running_loop
 from leaderlock.errors import LeadershipLost
 from leaderlock.kernel.posted import post
 from leaderlock.kernel.threads import start_new_thread
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from leaderlock.election.election import Election
     from leaderlock.election.leadership import Leadership
+    from leaderlock.election.runners.loop import LoopWork
 
 
 def every(leadership: Leadership, seconds: float) -> AsyncIterator[int]:
@@ -76,7 +77,7 @@ class Lead(contextlib.AbstractAsyncContextManager["Leadership"]):
         try:
             loop = running_loop("lead()", "use start()")
             stay = self._stay = _LeadBlock(self._election, loop)
-            return await stay.begin()
+            return await stay.enter()
         except BaseException as error:  # cancelled, an unusable lock, or raised by a signal handler
             if stay is not None:
                 try:
@@ -95,7 +96,8 @@ class _LeadBlock:
     """The candidate of one `lead` block."""
 
     def __init__(self, election: Election, loop: asyncio.AbstractEventLoop) -> None:
-        self._candidate = Candidate(election.settings, self._wait_in_thread)
+        self._runner = LoopRunner(loop)
+        self._candidate = Candidate(election.settings, self._work, self._runner)
         self._election = election
         self._loop = loop
         # A weak reference: a coroutine that its loop has lost is then collected, and the block ends.
@@ -104,12 +106,11 @@ class _LeadBlock:
         self._elected: asyncio.Future[Leadership] = loop.create_future()
         self._thread_ended: asyncio.Future[None] = loop.create_future()
         self._thread: int | None = None
-        self._term: LoopTerm | None = None
         self._token: Token[Leadership | None] | None = None
         self._is_over = False
         self._is_cancelled = False
 
-    async def begin(self) -> Leadership:
+    async def enter(self) -> Leadership:
         self._election.rehearse_before_parking()
         candidates.add(self._candidate)
         # By `map`, no signal handler runs between the start and the assignment: see `Descriptor`.
@@ -138,19 +139,22 @@ class _LeadBlock:
         with contextlib.suppress(RuntimeError):  # the loop was closed
             post(self._loop, tell, lambda: None)
 
-    def _wait_in_thread(self, leadership: Leadership) -> None:
-        def begin() -> None:
-            if self._is_over or self._elected.cancelled():
-                term.end()
-            elif not self._elected.done():
-                self._elected.set_result(leadership)
+    def _work(self, leadership: Leadership) -> LoopWork:
+        self._leadership = leadership
+        return self
 
-        term = self._term = LoopTerm(self._loop, leadership, self._cancel)
-        if not self._is_over:  # check after setting `_term`; `end` sets `_is_over` first
-            term.wait_in_thread(begin)
+    # The block as the work of the one term: see `LoopWork`.
+
+    def begin(self, end: Callable[[], object]) -> None:
+        if self._is_over or self._elected.cancelled():
+            end()
+        elif not self._elected.done():
+            self._elected.set_result(self._leadership)
+
+    def result(self) -> None:
         self._candidate._request_stop()  # stand for one term only, even if the term was lost
 
-    def _cancel(self) -> None:
+    def cancel(self) -> None:
         body = self._body()
         if body is not None:
             self._is_cancelled = True
@@ -159,8 +163,7 @@ class _LeadBlock:
     def end(self) -> None:
         """Have the candidate resign or leave the queue; in any thread; repeatable if interrupted."""
         self._is_over = True
-        if self._term is not None:
-            self._term.end_anywhere()
+        self._runner.end_work()
         self._candidate.ask_to_stop()
         if self._thread is None:
             candidates.discard(self._candidate)

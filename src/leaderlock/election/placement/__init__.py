@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from leaderlock.election.election import Election
     from leaderlock.election.leadership import Leadership
     from leaderlock.election.placement.place import Here
-    from leaderlock.election.runners import Runner
+    from leaderlock.election.runners.runner import Runner
 
 waiting: list[PlacedCandidate] = []
 """Candidates made in this process, or in a parent that it was forked from, to begin in others."""

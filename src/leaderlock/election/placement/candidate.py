@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from leaderlock.election.candidate import Candidate
-from leaderlock.election.runners import runner_for
+from leaderlock.election.runners.choice import runner_for
 from leaderlock.log import log
 
 TYPE_CHECKING = False

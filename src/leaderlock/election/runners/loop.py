@@ -1,6 +1,6 @@
-"""The work of a term, done in an event loop, while a native thread waits for the end of the term.
+"""The runner of tasks in an event loop: a native thread campaigns, and waits for the end of the work.
 
-The thread campaigns, as for every task, so a coroutine's term begins and ends like any other term.
+The thread campaigns as for every task, so a coroutine's term begins and ends like any other term.
 
 With a lease, the loop is watched: a callback beats, so the lease acts when anything blocks the loop. A
 coroutine that merely waits for a long time is left alone: leaderlock cannot know whether the wait is in
@@ -10,19 +10,37 @@ vain, and need not kill a whole process for it. `asyncio.timeout` ends such a wa
 from __future__ import annotations
 
 import asyncio
-import contextvars
+import functools
 
 from leaderlock.election.current import current
+from leaderlock.election.runners.native import NativeRunner
 from leaderlock.errors import LeadershipLost, Unsupported
 from leaderlock.kernel.event import NativeEvent
 from leaderlock.kernel.posted import post
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import contextvars
     from collections.abc import Callable, Coroutine
-    from typing import Any
+    from typing import Any, Protocol
 
     from leaderlock.election.leadership import Leadership
+
+    class LoopWork(Protocol):
+        """The work of one term, which is done in an event loop."""
+
+        def begin(self, end: Callable[[], object]) -> None:
+            """In the loop: begin. The work calls `end` at its end; any thread may call that.
+
+            If an exception of a signal handler interrupts `begin`, it is called again.
+            """
+
+        def cancel(self) -> None:
+            """In the loop, at most once: ask the work to end, since the task must stop."""
+
+        def result(self) -> object:
+            """In the campaigning thread, after the end: the result, or raise the work's exception."""
+
 
 _BEATS = 4
 """Beats in the time of a lease: one beat that a busy loop delays does not kill the process."""
@@ -144,45 +162,95 @@ class LoopTerm:
         self._finish()
 
 
-def in_loop(
-    function: Callable[[Leadership], Coroutine[Any, Any, object]], loop: asyncio.AbstractEventLoop
-) -> Callable[[Leadership], object]:
-    """Make a candidate's task that runs a coroutine function in a loop, in a copy of this context.
+class LoopRunner(NativeRunner):
+    """Runs tasks in an event loop, while the campaigning thread waits for the end; see `Runner`.
+
+    The campaigning thread also runs the callbacks. A task for this runner makes the work of one term: a
+    `LoopWork`, as `coroutine_task` does.
+
+    Args:
+        loop: the loop in which the work is done.
+        context: each work begins in a copy of this context, as a task of the leadership; None: in the
+            loop's own context.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, context: contextvars.Context | None = None
+    ) -> None:
+        self._loop = loop
+        self._work_context = context
+        self._term: LoopTerm | None = None
+        self._is_over = False
+
+    def call(self, task: Callable[[Leadership], LoopWork], leadership: Leadership) -> object:
+        """Have the work done in the loop, and wait for its end.
+
+        Raises:
+            SystemExit: the loop is closed, so the work will never be done.
+        """
+        work = task(leadership)
+        context = None if self._work_context is None else self._work_context.copy()
+        if context is not None:
+            context.run(current.set, leadership)
+        term = self._term = LoopTerm(self._loop, leadership, work.cancel)
+        if not self._is_over:  # check after setting `_term`; `end_work` sets `_is_over` first
+            term.wait_in_thread(lambda: work.begin(term.end), context)
+        return work.result()
+
+    def end_work(self) -> None:
+        """End the work, from any thread, and begin no other one; repeatable if interrupted."""
+        self._is_over = True
+        if self._term is not None:
+            self._term.end_anywhere()
+
+
+def coroutine_task(
+    function: Callable[[Leadership], Coroutine[Any, Any, object]],
+) -> Callable[[Leadership], LoopWork]:
+    """Make a task for a `LoopRunner` of a coroutine function.
 
     The coroutine is cancelled when it is asked to stop. If other code cancels it, the task has failed.
     """
-    context = contextvars.copy_context()
+    return functools.partial(_CoroutineWork, function)
 
-    def task(leadership: Leadership) -> object:
-        running: list[asyncio.Task[object]] = []
 
-        async def work() -> object:
-            task = asyncio.current_task()
-            if not running and task is not None:
-                running.append(task)
-            if running[0] is not task:  # an exception interrupted `begin` after it had made a task
-                await asyncio.wait(running)
-                return None
-            return await function(leadership)
+class _CoroutineWork:
+    """A coroutine as the work of one term; see `LoopWork`."""
 
-        def begin() -> None:
-            task = loop.create_task(work())
-            task.add_done_callback(lambda _: term.end())
-            if not running:
-                running.append(task)
+    def __init__(
+        self, function: Callable[[Leadership], Coroutine[Any, Any, object]], leadership: Leadership
+    ) -> None:
+        self._function = function
+        self._leadership = leadership
+        self._running: list[asyncio.Task[object]] = []
 
-        term = LoopTerm(loop, leadership, lambda: [task.cancel() for task in running])
-        own = context.copy()
-        own.run(current.set, leadership)
-        term.wait_in_thread(begin, own)
-        if not (running and running[0].done()):  # the process exits
+    async def _work(self) -> object:
+        running = self._running
+        task = asyncio.current_task()
+        if not running and task is not None:
+            running.append(task)
+        if running[0] is not task:  # an exception interrupted `begin` after it had made a task
+            await asyncio.wait(running)
             return None
-        if running[0].cancelled():
-            if leadership._stopping.is_set():
+        return await self._function(self._leadership)
+
+    def begin(self, end: Callable[[], object]) -> None:
+        task = asyncio.get_running_loop().create_task(self._work())
+        task.add_done_callback(lambda _: end())
+        if not self._running:
+            self._running.append(task)
+
+    def cancel(self) -> None:
+        for task in self._running:
+            task.cancel()
+
+    def result(self) -> object:
+        if not (self._running and self._running[0].done()):  # the process exits
+            return None
+        if self._running[0].cancelled():
+            if self._leadership._stopping.is_set():
                 return None
             raise RuntimeError(
                 "the coroutine was cancelled, or did not catch the cancellation of another"
             )
-        return running[0].result()
-
-    return task
+        return self._running[0].result()
