@@ -20,9 +20,11 @@ def context_of(address: Address) -> ssl.SSLContext:
     """The certificates that the URL's parameters name: ``ca``, ``cert`` and ``key``, each a file.
 
     Raises:
-        ValueError: a file cannot be read, or is no certificate.
+        ValueError: a file cannot be read, or is no certificate; or there is a key without one.
     """
     files: Mapping[str, str] = address.parameters
+    if "key" in files and "cert" not in files:
+        raise ValueError(f"{address.shown}: the parameter key needs cert, the certificate of the key")
     try:
         context = ssl.create_default_context(cafile=files.get("ca"))
         if "cert" in files:
