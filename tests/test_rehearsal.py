@@ -52,20 +52,6 @@ def test_a_rehearsal_says_nothing_and_leaves_nothing(child: Child, log: Path, tm
     assert child.tell("len(os.listdir('/proc/self/fd'))") <= descriptors + 1
 
 
-def test_the_functions_of_a_standby_lie_on_few_pages_after_a_rehearsal(child: Child) -> None:
-    pages = (
-        "len({id(function) // 4096 for owner in rehearsal._STANDBY"
-        " for function in vars(owner).values() if type(function).__name__ == 'function'})"
-    )
-    before = child.tell(pages)
-    names = "[f.__qualname__ for f in vars(rehearsal.Candidate).values() if callable(f)]"
-    named = child.tell(names)
-    child.tell("rehearsal.rehearse_before_fork()")
-    assert child.tell(pages) < before
-    assert child.tell(names) == named
-    assert child.tell("Election(path, on_return='resign').run(lambda leadership: leadership.term)") == 1
-
-
 def test_a_rehearsal_where_nothing_can_be_written_is_left_out(child: Child) -> None:
     child.tell("tempfile.tempdir = '/proc'")
     child.tell("rehearsal.rehearse_before_fork()")

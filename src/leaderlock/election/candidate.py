@@ -198,7 +198,6 @@ class Candidate(Ending, OfThisProcess):
             return None
         switch = self._settings.switch
         tenure = self._tenure = self._settings.engine.tenure()
-        leadership = Leadership(self._engine, tenure, switch)  # before the wait: it delays no task
         try:
             if not tenure.stand(wait, lease=None if switch is None else switch.lease):
                 return None
@@ -209,6 +208,7 @@ class Candidate(Ending, OfThisProcess):
             return None
         finally:
             self._wait = None
+        leadership = Leadership(self._engine, tenure, switch)
         with self._mutex:
             self._leadership = leadership
             leadership._begin(in_earnest=not self._settings.is_rehearsal)

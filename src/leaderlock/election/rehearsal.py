@@ -8,38 +8,26 @@ not rehearsed, a standby rehearses before it parks.
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
-from types import FunctionType
 
 from leaderlock.election.candidate import Candidate
-from leaderlock.election.leadership import Leadership
 from leaderlock.election.settings import ElectionSettings
-from leaderlock.engines.flock import FlockEngine, FlockTenure
+from leaderlock.engines.flock import FlockEngine
 from leaderlock.errors import LeaderLockError
-from leaderlock.kernel.descriptors import Descriptor
-from leaderlock.kernel.event import NativeEvent
-from leaderlock.kernel.wait import Wait
-from leaderlock.lock.file import LockFile
-from leaderlock.lock.gate import Gate
-from leaderlock.lock.gated import Gated, Hold
 from leaderlock.lock.leader_lock import LeaderLock
-from leaderlock.lock.turn import Turn
 from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from leaderlock.election.leadership import Leadership
+
 
 _TIMES = 12
 """Rounds of a rehearsal: CPython specializes a function after some eight calls."""
 
-
-_STANDBY: tuple[type, ...] = (Candidate, Leadership, FlockTenure, Turn, Gated, Gate)
-_STANDBY += (Hold, LockFile, Descriptor, Wait, NativeEvent)
-"""The classes whose functions a standby runs."""
 
 is_learnt = False
 """Whether this process, or one that it was forked from, has rehearsed."""
@@ -72,36 +60,10 @@ def rehearse_before_fork() -> None:
     except OSError:  # a full disk, for example: the rehearsal only serves speed
         return
     os.close(fd)
-    _gather()
     try:
         _rehearse(lambda: LeaderLock(path))
     finally:
         os.unlink(path)
-
-
-def _gather() -> None:
-    """Put the functions that a standby runs side by side in memory.
-
-    A call writes to its function (the count of references), and a worker copies each page that it
-    writes to. As imported, these functions lie on some fifteen pages, among functions that no standby
-    runs; copies that are made one after the other lie on four. That spares each worker 30 KiB.
-    """
-    copies = []
-    for owner in _STANDBY:
-        for name, function in vars(owner).items():
-            if isinstance(function, FunctionType):
-                copy = FunctionType(
-                    function.__code__,
-                    function.__globals__,
-                    name,
-                    function.__defaults__,
-                    function.__closure__,
-                )
-                copy.__kwdefaults__ = function.__kwdefaults__
-                copies.append((owner, name, functools.update_wrapper(copy, function)))
-    for owner, name, wrapped in copies:
-        del wrapped.__wrapped__
-        setattr(owner, name, wrapped)
 
 
 def rehearse_in_place() -> None:
