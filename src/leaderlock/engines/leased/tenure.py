@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 USABLE = 0.8
 """The part of a lease within which a claim must be known here: what is left is time to renew."""
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
-"""Seconds between two tries to reach an engine."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.1
+"""Parts of a lease between two tries to reach an engine: candidates come back soon after the engine."""
 
 
 class LeasedTenure:
@@ -118,21 +118,22 @@ class LeasedTenure:
 
     def _acquire(self, waiting: Waiting, previous: Mapping[str, str | int] | None) -> Claim:
         """Stand until a claim is known here in good time; set the deadline, and begin to renew."""
-        pause = _FIRST_PAUSE
+        lease = self._engine.session
+        pause = _FIRST_PAUSE * lease
         while True:
             session = self._session = self._engine.connect()
             try:
                 claim = session.acquire(waiting, previous)
-                if time.monotonic() <= claim.confirmed + USABLE * self._engine.session:
+                if time.monotonic() <= claim.confirmed + USABLE * lease:
                     self._begin(session, claim)
                     return claim
                 log().warning(
                     "%s: the answer to a candidate came too late for its lease of %g s: standing again",
                     self._engine.address,
-                    self._engine.session,
+                    lease,
                 )
                 session.resign()
-                pause = _FIRST_PAUSE
+                pause = _FIRST_PAUSE * lease
             except EngineUnreachable as error:
                 if waiting.is_limited:
                     raise
@@ -143,7 +144,7 @@ class LeasedTenure:
                 if self._renewal is None:
                     session.close()
             waiting.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            pause = min(pause * 2, _LONGEST_PAUSE * lease)
 
     def _begin(self, session: Session, claim: Claim) -> None:
         self._deadline.move(claim.confirmed + self._engine.session)
