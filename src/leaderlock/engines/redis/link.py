@@ -64,6 +64,12 @@ _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 PARAMETERS = {*_TLS_FILES, "ssl_password", "ssl_cert_reqs", "ssl_check_hostname"}
 """The parameters of a ``rediss://`` URL; redis-py documents them."""
 
+RIGHTS = (
+    "+hmget +hset +exists +get +set +del +pexpire +pttl +publish +subscribe +unsubscribe "
+    "+pubsub|numsub +eval +time +info +select"
+)
+"""The commands that a user of elections needs, for ACL SETUSER."""
+
 
 class _TcpConnection(redis.Connection):
     def fileno(self) -> int:
@@ -97,6 +103,7 @@ class Link:
         self._address = address
         self._seconds = seconds
         self._pid = os.getpid()
+        self._is_subscribed = False
         host, port = address.hosts[0]
         probe = max(1, int(seconds))
         settings: dict[str, Any] = {
@@ -142,6 +149,7 @@ class Link:
         """Subscribe to channels; on return, the server sends their messages."""
         self._require_open()
         until = time.monotonic() + self._seconds
+        self._is_subscribed = True
         with clear_errors(self._address):
             self._connection.send_command("SUBSCRIBE", *channels)
             confirmed = 0
@@ -151,7 +159,10 @@ class Link:
 
     def unsubscribe(self) -> None:
         """End all subscriptions. The server's confirmation is read with the next answer."""
+        if not self._is_subscribed:
+            return
         self._require_open()
+        self._is_subscribed = False
         with clear_errors(self._address):
             self._connection.send_command("UNSUBSCRIBE")
 
@@ -211,11 +222,8 @@ def clear_errors(address: Address) -> Iterator[None]:
 
 def _clear(error: Exception, address: Address) -> EngineUnusable:
     text = address.hide(str(error))[:300]
-    if isinstance(error.__context__, ssl.SSLCertVerificationError):
-        return EngineUnusable(
-            f"{address.shown}: the server's certificate is not trusted ({text}): name its authority's "
-            f"file in the URL (?ssl_ca_certs=…)"
-        )
+    if isinstance(error.__context__, ssl.SSLError | FileNotFoundError | PermissionError):
+        return _failure_of_tls(error.__context__, text, address)
     if isinstance(error, redis.AuthenticationError | AuthorizationError):
         return EngineUnusable(
             f"{address.shown}: the server does not accept the user and the password of the URL ({text})"
@@ -240,17 +248,35 @@ def _clear(error: Exception, address: Address) -> EngineUnusable:
     return _refusal(text, address, lacks_right=isinstance(error, NoPermissionError))
 
 
+def _failure_of_tls(cause: OSError, text: str, address: Address) -> EngineUnusable:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return EngineUnusable(
+            f"{address.shown}: the server's certificate is not trusted ({text}): name its authority's "
+            f"file in the URL (?ssl_ca_certs=…)"
+        )
+    if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):  # the server ends
+        return EngineUnreachable(f"{address.shown}: the server does not answer ({text})")
+    if isinstance(cause, ssl.SSLError):
+        return EngineUnusable(
+            f"{address.shown}: no TLS connection is possible ({text}): a file that the URL names may "
+            f"be the wrong one"
+        )
+    return EngineUnusable(f"{address.shown}: a file that the URL names cannot be read ({text})")
+
+
 def _refusal(text: str, address: Address, *, lacks_right: bool) -> EngineUnusable:
     prefix = f"leaderlock:{{{address.name}}}"
     if lacks_right or _FORBIDS.search(text):
         return EngineUnusable(
             f"{address.shown}: the user lacks a right ({text}); an election needs no more than: ACL "
-            f"SETUSER {address.user or 'default'} '~{prefix}*' '&{prefix}*' "
-            f"'&__keyspace@*__:{prefix}:alarm' +@read +@write +@pubsub +@scripting +info +time"
+            f"SETUSER {address.user or 'default'} ~{prefix}* &{prefix}* &__keyspace@*__:{prefix}:alarm "
+            f"{RIGHTS}"
         )
     if "WRONGTYPE" in text or text.startswith("FOREIGN"):
         return EngineUnusable(
             f"{address.shown}: another program owns a key that begins with {prefix} ({text}): choose "
             f"another name for the election, or another database"
         )
+    if "unknown command" in text and "HELLO" in text:
+        return EngineUnusable(f"{address.shown}: the server is too old: it must be Redis 6 or newer")
     return EngineUnusable(f"{address.shown}: the server refuses ({text})")

@@ -96,6 +96,7 @@ elseif left <= 0 and token ~= '' and not is_heir and expected and now > expected
   write(token, term, lease)
 end
 if is_known and (left <= 0 or is_heir) then
+  redis.call('PUBLISH', channel, 'elected')  -- without the right to do so, this ends here
   term = math.max(term + 1, seen + 1, now)
   write_mine(term)
   return {1, term, my_lease, now, token ~= '' and 1 or 0}
@@ -123,9 +124,9 @@ RESIGN = (
     _PROLOGUE
     + """
 if not is_known or token ~= my_token then return 0 end
+redis.call('PUBLISH', channel, 'free')
 redis.call('DEL', alarm)
 redis.call('HSET', record, 'token', '', 'until', '0')
-redis.call('PUBLISH', channel, 'free')
 return 1
 """
 )

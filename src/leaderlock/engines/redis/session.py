@@ -88,13 +88,14 @@ class RedisSession:
                 self._wait(waiting, attempt)
                 has_waited = True
                 sent, attempt = self._attempt(dead)
-            self._open().unsubscribe()
+        self._open().unsubscribe()
         proof: dict[str, str | int] = {"token": self._token, "term": attempt.term}
         return Claim(attempt.term, sent, proof, takes_over=has_waited or bool(attempt.flag))
 
     def _attempt(self, dead: str) -> tuple[float, _Attempt]:
         """Try to be elected; return CLOCK_MONOTONIC of the sending, and the script's answer."""
         self._who = json.dumps(self._engine.who())
+        self._open()
         sent = time.monotonic()
         expected = "" if self._clock is None else f"{(sent + self._clock) * 1000:.0f}"
         answer = _Attempt(*self._run(ATTEMPT, dead, self._term, expected))
@@ -122,11 +123,16 @@ class RedisSession:
 
     def renew(self) -> float:
         """See `Session.renew`."""
-        if self._link is None:
-            self._let_server_tell_expiry()
+        is_new = self._link is None
+        self._open()
         sent = time.monotonic()
         if not self._run(RENEW, self._term):
-            raise LeadershipLost(f"the record of term {self._term} is gone: another candidate may lead")
+            raise LeadershipLost(f"term {self._term} is over in the server: another process may lead")
+        if is_new:  # a server that has started anew may have lost the setting
+            try:
+                self._let_server_tell_expiry()
+            except EngineUnreachable:  # the next renewal tries again, over a new connection
+                pass
         return sent
 
     def resign(self) -> None:
