@@ -25,6 +25,16 @@ def test_the_command_is_stopped_and_started_again_under_the_new_file(path: Path)
         assert f"{path} was deleted or replaced" in running.said()
 
 
+def test_a_command_that_failed_is_not_started_again_by_a_file_that_was_replaced(path: Path) -> None:
+    command = ["sh", "-c", "echo term $LEADERLOCK_TERM; exit 1"]
+    with Running("run", "--lock", str(path), "--restart", "always", "--", *command) as running:
+        assert running.line() == "term 1"
+        until(lambda: "starts it again in" in running.said(), "the pause to begin")
+        path.unlink()
+        assert running.line() == "term 2"
+        assert flocks_of(path) == [(running.pid, False)]
+
+
 def test_it_stands_by_where_another_one_leads_by_the_new_file(path: Path) -> None:
     with Running("run", "--lock", str(path), "--", "sh", "-c", SAYS_ITS_END) as running:
         assert running.line() == "term 1"

@@ -255,6 +255,8 @@ class Supervisor:
 
     def _start_again(self) -> None:
         engine = self._settings.engine
+        if self._tenure is not None and self._term_watch is not None and self._term_watch.has_lost():
+            self._let_go("lost")
         if engine is None or self._tenure is not None:
             self._start_command()
         else:

@@ -6,6 +6,7 @@ import os
 
 from leaderlock.errors import LeaderLockError, LeadershipLost, NotHeld
 from leaderlock.kernel.threads import allocate_lock
+from leaderlock.supervisor.messages import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +75,17 @@ class TermWatch:
                 f"when this process leads again"
             )
             self._lost(text, request.how, request.pause)
+
+    def has_lost(self) -> bool:
+        """After the end: whether the tenure leads no more; False if the engine cannot tell."""
+        try:
+            self._tenure.check()
+        except LeadershipLost as error:
+            say(str(error))
+            return True
+        except LeaderLockError:
+            return False
+        return False
 
     def end(self) -> None:
         """Stop watching."""
