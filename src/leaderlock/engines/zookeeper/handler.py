@@ -1,0 +1,147 @@
+"""The side of kazoo that meets the system: its threads, its sockets, and the times of its requests."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import struct
+import time
+from collections import deque
+
+from kazoo.handlers.threading import SequentialThreadingHandler
+
+from leaderlock.errors import Unsupported
+from leaderlock.kernel.threads import threads_are_green
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from leaderlock.engines.address import Address
+
+_REQUESTS = 64
+"""Number of requests whose times are kept: more than a leader sends in a tick."""
+
+
+def require_native_threads(address: Address) -> None:
+    """Refuse where kazoo's threads would be green: a busy hub would let the lease end.
+
+    Raises:
+        Unsupported: gevent or eventlet has patched the threads of this process.
+    """
+    if threads_are_green():
+        raise Unsupported(
+            f"{address.shown}: gevent or eventlet has patched the threads that ZooKeeper's client "
+            f"kazoo needs: elect a process of its own, with `leaderlock run --lock URL -- COMMAND`"
+        )
+
+
+class Wire(socket.socket):
+    """A connection to a server, which notes the times of our requests, and the session's timeout.
+
+    Attributes:
+        opened: CLOCK_MONOTONIC when the first request, which opens the session, was sent; 0 before.
+        sends: the same of the latest requests.
+    """
+
+    def __init__(self, connected: socket.socket) -> None:
+        super().__init__(fileno=connected.detach())
+        self.opened = 0.0
+        self.sends: deque[float] = deque(maxlen=_REQUESTS)
+        self._begin = b""
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        """See `socket.socket.send`."""
+        now = time.monotonic()
+        self.opened = self.opened or now
+        self.sends.append(now)
+        return super().send(data, flags)
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """See `socket.socket.recv`."""
+        data = super().recv(size, flags)
+        if len(self._begin) < 12:
+            self._begin += data[:12]
+        return data
+
+    @property
+    def granted(self) -> float:
+        """The session's timeout in seconds; 0 if no session was granted on this connection.
+
+        The first answer is a length, and a ConnectResponse: the protocol's version, the timeout…
+        (zookeeper.jute of ZooKeeper 3.8). Kazoo keeps the timeout to itself.
+        """
+        if len(self._begin) < 12:
+            return 0.0
+        milliseconds: int = struct.unpack_from(">i", self._begin, 8)[0]
+        return milliseconds / 1000
+
+    def break_off(self) -> None:
+        """End the connection at once, from any thread: kazoo's thread sees its end."""
+        with contextlib.suppress(OSError):  # ENOTCONN, EBADF: it has ended
+            self.shutdown(socket.SHUT_RDWR)
+
+
+class Handler(SequentialThreadingHandler):  # type: ignore[misc]
+    """Makes kazoo's connections, within bounds of time, and ends them without ending the session.
+
+    Kazoo lets a server take the whole session's timeout to accept a connection, and to answer the first
+    request. A leader must find another server sooner.
+
+    Args:
+        patience: seconds for each of these steps.
+
+    Attributes:
+        wire: the latest connection.
+        trouble: the reason why the latest connection failed; empty without one.
+    """
+
+    def __init__(self, patience: float) -> None:
+        super().__init__()
+        self.wire: Wire | None = None
+        self.trouble = ""
+        self._patience = patience
+        self._is_closed = False
+
+    def start(self) -> None:
+        """Start the threads; without kazoo's function at exit, which could block a forked child."""
+        super().start()
+        import atexit  # noqa: PLC0415
+
+        atexit.unregister(self.stop)
+
+    def create_connection(self, address: tuple[str, int], **options: Any) -> Wire:
+        """Connect to a server; called by kazoo's thread."""
+        if self._is_closed:
+            raise OSError(errno.ECANCELED, "the client is closed")
+        where = f"{address[0]}:{address[1]}"
+        try:
+            connected = super().create_connection(address, **{**options, "timeout": self._patience})
+        except OSError as error:
+            self.trouble = f"{where}: {error}"
+            raise
+        self.trouble = f"{where}: the server accepts connections, and does not answer"
+        self.wire = Wire(connected)
+        if self._is_closed:  # `close` may not have seen this connection
+            self.wire.break_off()
+        return self.wire
+
+    def select(
+        self, readers: Sequence[Any], writers: Sequence[Any], others: Sequence[Any], timeout: Any = None
+    ) -> Any:
+        """Wait for sockets; called by kazoo's thread, for one socket while it awaits an answer."""
+        if len(readers) + len(writers) == 1:
+            timeout = self._patience
+        return super().select(readers, writers, others, timeout)
+
+    def reconnect(self) -> None:
+        """Leave a server that does not answer; kazoo's thread connects to the next one."""
+        if self.wire is not None:
+            self.wire.break_off()
+
+    def close(self) -> None:
+        """End the connection, and make no other one."""
+        self._is_closed = True
+        self.reconnect()
