@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         LockTimeout,
         NetworkFilesystem,
         NotHeld,
+        NoThreadLeft,
         UnsafeLockFile,
         Unsupported,
     )
@@ -48,6 +49,7 @@ __all__ = [
     "LockFileUnusable",
     "LockTimeout",
     "NetworkFilesystem",
+    "NoThreadLeft",
     "NotHeld",
     "Record",
     "UnsafeLockFile",
@@ -76,6 +78,7 @@ _MODULES = {
         "LockFileUnusable",
         "LockTimeout",
         "NetworkFilesystem",
+        "NoThreadLeft",
         "NotHeld",
         "UnsafeLockFile",
         "Unsupported",

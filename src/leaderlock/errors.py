@@ -57,6 +57,19 @@ class BlocksEventLoop(LeaderLockError, RuntimeError):
     """The call would wait in a thread that runs an event loop, and so block that loop."""
 
 
+class NoThreadLeft(LeaderLockError, RuntimeError):
+    """The system starts no more threads for this process; nothing was begun.
+
+    Also a `RuntimeError`, as Python's own error for this.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no thread can be started: a limit of processes and threads, or of memory, is reached; "
+            "raise `ulimit -u`, the cgroup's pids.max or the systemd unit's TasksMax="
+        )
+
+
 class Unsupported(LeaderLockError):
     """This system, file system or version does not support the request."""
 

@@ -78,7 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # `init` no command runs yet: the supervisor reports later failures.
         if not isinstance(error, LeaderLockError | OSError):
             raise
-        _complain(f"leaderlock: {printable(str(error))}")
+        text = str(error)
+        if not isinstance(error, LeaderLockError):
+            from leaderlock.kernel.limits import remedy  # noqa: PLC0415
+
+            text = remedy(error) or text
+        _complain(f"leaderlock: {printable(text)}")
         return failed
     if _output_fails() and command != "health":  # a probe's status reports the service
         return failed

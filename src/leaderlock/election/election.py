@@ -27,7 +27,8 @@ from leaderlock.errors import LeaderLockError, Unsupported
 from leaderlock.kernel.arguments import names_near_keyword
 from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.offload import in_native_thread
-from leaderlock.kernel.threads import start_new_thread
+from leaderlock.kernel.threads import no_thread, start_new_thread
+from leaderlock.lock.remedies import unusable
 from leaderlock.log import log
 
 TYPE_CHECKING = False
@@ -113,8 +114,12 @@ class Election:
             on_resigned=on_resigned,
             thread=thread,
         )
-        import_for_leader()
-        self.settings.engine.import_for_term()
+        try:
+            import_for_leader()
+            self.settings.engine.import_for_term()
+        except OSError as error:  # EMFILE
+            address = self.settings.engine.address
+            raise unusable(error, "import what a leader needs", address) from error
         self._kept: Candidate | None = None
 
     @property
@@ -180,6 +185,7 @@ class Election:
 
         Raises:
             TypeError: the task is not a function of one argument.
+            NoThreadLeft: the system starts no more threads.
             LeaderLockError: the lock cannot be used.
         """
         require_task(task)
@@ -238,7 +244,11 @@ class Election:
             candidate = Candidate(self.settings, task, runner or runner_for(task, self.settings.thread))
         candidates.add(candidate)
         stop_at_multiprocessing_exit()
-        start_new_thread(candidate.campaign, ())
+        try:
+            start_new_thread(candidate.campaign, ())
+        except RuntimeError as error:
+            candidates.discard(candidate)
+            raise no_thread(error) from error.__cause__
         return candidate
 
     def __reduce__(self) -> tuple[functools.partial[Election], tuple[()]]:

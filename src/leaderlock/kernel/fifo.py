@@ -10,6 +10,7 @@ import sys
 from leaderlock.errors import LockFileUnusable, UnsafeLockFile, Unsupported
 from leaderlock.kernel.arguments import path_text, permission_bits
 from leaderlock.kernel.descriptors import Descriptor
+from leaderlock.kernel.limits import REMEDIES
 from leaderlock.kernel.threads import RLock
 from leaderlock.log import log
 
@@ -34,7 +35,7 @@ _REMEDIES = {
     errno.EACCES: "give this user read and write permission, or choose another path",
     errno.EROFS: "the file system is mounted read-only: choose a path on a writable one",
     errno.EPERM: "this file system holds no FIFOs: choose a path on another one, such as /run",
-    errno.EMFILE: "this process has too many files open: raise `ulimit -n` or close some",
+    errno.EMFILE: REMEDIES[errno.EMFILE],
 }
 
 

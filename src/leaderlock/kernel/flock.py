@@ -11,6 +11,7 @@ the last reference to the real description, which the interrupted call holds.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import os
@@ -47,6 +48,7 @@ def flock(fd: int, wait: Wait, timeout: float | None = None) -> bool:
         return _try_once(fd)
     if _decoy.fd < 0:
         _open_decoy()
+        _import_handlers()
     wait.is_by_signal = True
     interrupt = functools.partial(_interrupt, fd, descriptors.registered.get(fd), get_ident())
     stopped = None
@@ -138,6 +140,13 @@ def _open_decoy() -> None:
         _decoy.forget()  # a daemoniser may have closed every descriptor
         # flock fails with EBADF on an O_PATH descriptor, and nobody can hold a lock through one.
         _decoy.open("/", getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
+
+
+def _import_handlers() -> None:
+    """Import early: at the descriptor limit, a cancellation could not import, and the wait not end."""
+    if not shared_signal():
+        with contextlib.suppress(ImportError):  # a Python without ctypes: see `install_handler`
+            import leaderlock.kernel.handlers  # noqa: F401, PLC0415  (ctypes, 7 ms)
 
 
 def close_unlocked(descriptor: descriptors.Descriptor, *, on_network: bool = False) -> None:

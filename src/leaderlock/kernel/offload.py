@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from leaderlock.kernel.green import hub_here
-from leaderlock.kernel.threads import allocate_lock, start_new_thread
+from leaderlock.kernel.threads import allocate_lock, no_thread, start_new_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def in_native_thread(
     is called, and `function` ends before the exception leaves `in_native_thread`.
 
     Raises:
-        RuntimeError: the system has no thread left.
+        NoThreadLeft: the system starts no more threads.
     """
     ended = hub.event()
     outcome = Outcome(function, ended)
@@ -37,7 +37,10 @@ def in_native_thread(
         outcome.find()
         has_ended.release()
 
-    start_new_thread(work, ())
+    try:
+        start_new_thread(work, ())
+    except RuntimeError as error:
+        raise no_thread(error) from error.__cause__
     try:
         ended.acquire()
     except BaseException:

@@ -19,7 +19,7 @@ class Parked:
         tell: called in the waiting thread when the wait has ended.
 
     Raises:
-        RuntimeError: the system has no thread left.
+        NoThreadLeft: the system starts no more threads.
     """
 
     def __init__(self, fd: int, tell: Callable[[], object] = lambda: None) -> None:

@@ -11,6 +11,7 @@ import _thread
 import os
 import sys
 
+from leaderlock.errors import NoThreadLeft
 from leaderlock.kernel.signals import signal
 
 TYPE_CHECKING = False
@@ -53,6 +54,12 @@ TIMEOUT_MAX: float = _native.TIMEOUT_MAX
 """The longest wait, in seconds, that a native lock takes."""
 
 
+def no_thread(error: BaseException) -> BaseException:
+    """`NoThreadLeft` in place of the error of `start_new_thread`; any other error unchanged."""
+    is_ours = type(error) is RuntimeError and str(error) == "can't start new thread"
+    return NoThreadLeft() if is_ours else error
+
+
 def is_main_thread() -> bool:
     """Whether the caller's native thread is the process's first one. Always True outside Linux."""
     return sys.platform != "linux" or bool(_native.get_native_id() == os.getpid())
@@ -75,12 +82,14 @@ def start_thread_without_signals(
         started: the thread's number is appended as the thread starts, even if an exception follows.
 
     Raises:
-        RuntimeError: the system has no thread left.
+        NoThreadLeft: the system starts no more threads.
     """
     # Read first: if a handler raises in the call that changes the mask, that call's result is lost.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - set(but))
         ([] if started is None else started).extend(map(start_new_thread, (function,), (arguments,)))
+    except RuntimeError as error:
+        raise no_thread(error) from error.__cause__
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

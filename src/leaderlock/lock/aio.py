@@ -10,7 +10,7 @@ import functools
 import time
 
 from leaderlock.kernel.posted import post
-from leaderlock.kernel.threads import allocate_lock, start_new_thread
+from leaderlock.kernel.threads import allocate_lock, no_thread, start_new_thread
 from leaderlock.kernel.wait import Wait
 from leaderlock.lock.acquisition import Hold
 from leaderlock.lock.gate import Gate
@@ -66,9 +66,12 @@ async def _park(gate: Gate, hold: Hold, deadline: float | None) -> bool:
     thread = None
     try:
         # By `map`, no signal handler runs between the start and the assignment: see `Descriptor`.
-        (thread,) = map(start_new_thread, (park,), ((),))
+        try:
+            (thread,) = map(start_new_thread, (park,), ((),))
+        except RuntimeError as error:
+            raise no_thread(error) from error.__cause__
         return await answer
-    except BaseException:  # cancelled, or the loop is being closed
+    except BaseException:  # cancelled, or the loop is being closed, or no thread is left
         if thread is not None:
             wait.cancel()
             ended.acquire()  # wait for the thread's last steps, so that its result is known

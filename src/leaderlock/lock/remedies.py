@@ -6,6 +6,7 @@ import errno
 import stat
 
 from leaderlock.errors import LockFileUnusable, UnsafeLockFile, Unsupported
+from leaderlock.kernel.limits import REMEDIES
 
 _REMEDIES = {
     errno.ENOENT: "make its directory first",
@@ -16,8 +17,8 @@ _REMEDIES = {
     "or LeaderLock.anonymous()",
     errno.ENOSPC: "free some space on the file system (a lock needs one block)",
     errno.EDQUOT: "free some of this user's quota (a lock needs one block)",
-    errno.EMFILE: "this process has too many files open: raise `ulimit -n` or close some",
-    errno.ENFILE: "the system has too many files open: raise fs.file-max",
+    errno.EMFILE: REMEDIES[errno.EMFILE],
+    errno.ENFILE: REMEDIES[errno.ENFILE],
     errno.ENOLCK: "the lock service of the file system does not answer (NFS without lockd?): choose a "
     "local path",
     errno.ENAMETOOLONG: "choose a shorter name",

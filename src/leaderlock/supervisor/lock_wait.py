@@ -6,7 +6,7 @@ import os
 
 from leaderlock.errors import LeaderLockError, NotHeld
 from leaderlock.kernel.signals import signal
-from leaderlock.kernel.threads import allocate_lock, start_new_thread
+from leaderlock.kernel.threads import allocate_lock, no_thread, start_new_thread
 from leaderlock.kernel.wait import Wait, share_signal
 from leaderlock.supervisor.messages import say
 
@@ -68,9 +68,9 @@ class LockWait:
         try:
             self._ended.acquire()
             start_new_thread(self._park, ())
-        except RuntimeError:  # the system has no thread left
+        except RuntimeError as error:
             self._ended.release()
-            raise
+            raise no_thread(error) from error.__cause__
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 

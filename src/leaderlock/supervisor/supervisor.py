@@ -115,13 +115,13 @@ class Supervisor:
 
     def _after_failure(self, failure: BaseException) -> int:
         """Wait, with all signals blocked, for every process that was started; then release the lock."""
-        from leaderlock.supervisor.vigil import keep_vigil, report_bug  # noqa: PLC0415  (imported before)
+        from leaderlock.supervisor.vigil import explain, keep_vigil  # noqa: PLC0415  (imported before)
 
         if self._lock_wait is not None:  # the command does not run; we wait for the lock
             self._lock_wait.abandon()
         expected = isinstance(failure, LeaderLockError)
         if not expected:
-            report_bug(failure, runs=self._command.is_running, locked=self._settings.engine is not None)
+            explain(failure, runs=self._command.is_running, locked=self._settings.engine is not None)
         keep_vigil(
             self._command,
             self._sidecars,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 
+from leaderlock.kernel.limits import remedy
 from leaderlock.kernel.signals import signal
 from leaderlock.supervisor.family import children_left, left_behind
 from leaderlock.supervisor.messages import say
@@ -161,7 +162,7 @@ def wait_for_every_child() -> None:
             signal.sigwait({signal.SIGCHLD})
 
 
-def report_bug(error: BaseException, *, runs: bool, locked: bool) -> None:
+def explain(error: BaseException, *, runs: bool, locked: bool) -> None:
     """Log what happened, and what follows, in one line.
 
     Args:
@@ -169,7 +170,9 @@ def report_bug(error: BaseException, *, runs: bool, locked: bool) -> None:
         runs: whether the command runs.
         locked: whether the command runs under a lock.
     """
-    text = f"a bug in leaderlock, or a failure of the system: {type(error).__name__}: {error}"
+    text = remedy(error)
+    if not text:
+        text = f"a bug in leaderlock, or a failure of the system: {type(error).__name__}: {error}"
     if runs:
         text += "; the command goes on, and leaderlock waits for its end"
         text += ", with the lock held, and then exits with 125" if locked else ""

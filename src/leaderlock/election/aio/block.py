@@ -13,7 +13,7 @@ from leaderlock.election.current import current
 from leaderlock.election.runners.loop import LoopRunner, running_loop
 from leaderlock.errors import LeadershipLost
 from leaderlock.kernel.posted import post
-from leaderlock.kernel.threads import start_new_thread
+from leaderlock.kernel.threads import no_thread, start_new_thread
 from leaderlock.lock.leaving import Leaving
 
 TYPE_CHECKING = False
@@ -114,7 +114,10 @@ class _LeadBlock:
         self._election.rehearse_before_parking()
         candidates.add(self._candidate)
         # By `map`, no signal handler runs between the start and the assignment: see `Descriptor`.
-        (self._thread,) = map(start_new_thread, (self._campaign,), ((),))
+        try:
+            (self._thread,) = map(start_new_thread, (self._campaign,), ((),))
+        except RuntimeError as error:
+            raise no_thread(error) from error.__cause__
         leadership = await self._elected
         self._token = current.set(leadership)
         return leadership

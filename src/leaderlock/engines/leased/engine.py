@@ -9,6 +9,7 @@ import time
 
 from leaderlock.engines.leased import deadline
 from leaderlock.engines.leased.tenure import LeasedTenure
+from leaderlock.kernel.arguments import number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class LeasedEngine:
         traits: Traits,
         shortest: float = SHORTEST_LEASE,
     ) -> None:
-        self.session = DEFAULT_LEASE if lease is None else lease
+        self.session = DEFAULT_LEASE if lease is None else number("lease", lease, "a number of seconds")
         if not (shortest <= self.session < math.inf):
             raise ValueError(
                 f"{address.shown}: the lease must be at least {shortest:g} s, not {self.session!r}: a "
