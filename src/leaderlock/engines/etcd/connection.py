@@ -1,9 +1,9 @@
 """One TCP connection whose steps never block: every wait goes through a `Waiting`.
 
 The socket is the interpreter's own (`_socket`): gevent and eventlet replace those of the module
-`socket` by green ones, and the threads of an election are native. `http.client` limits the time of each
-read, so a member that sends one byte at a time could hold a renewal up without end. Here the whole
-request has one limit.
+`socket` by green ones, and the threads of an election are native. The time of a request is
+limited as a whole: with a limit for each read, a member that sends one byte at a time could hold a
+renewal up without end.
 """
 
 from __future__ import annotations
@@ -103,15 +103,19 @@ class Connection:
             except BlockingIOError:
                 limit.wait(self.fileno(), "sending", writable=True)
 
-    def receive_ready(self) -> bytes | None:
-        """Bytes that have arrived: None if there are none, and none at the connection's end."""
+    def take(self) -> bytes | None:
+        """Bytes that have arrived, as they were sent; None if there are none, b"" at the end."""
         try:
             return self._connected.recv(_MOST)
         except BlockingIOError:
             return None
 
+    def receive_ready(self) -> bytes | None:
+        """Content that has arrived; None if there is none, b"" at the connection's end."""
+        return self.take()
+
     def receive(self, limit: Limit) -> bytes:
-        """Wait for bytes; there are none at the connection's end."""
+        """Wait for content; b"" at the connection's end."""
         while (data := self.receive_ready()) is None:
             limit.wait(self.fileno(), "reading")
         return data

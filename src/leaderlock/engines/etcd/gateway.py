@@ -6,7 +6,6 @@ a request on it would then have failed or not, nobody knows.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import time
@@ -129,15 +128,16 @@ class Gateway:
                     f"the certificate cannot be verified ({error}): name the authority's file by the "
                     f"parameter ca, and the host as the certificate does"
                 ) from error
-            except (OSError, http.client.HTTPException) as error:
+            except OSError as error:
                 problem = str(error) or type(error).__name__
             problems.append(f"{self._at(self.member)}: {problem}")
             self._places.pop(self.member[0], None)
             self.turn_to_next()
+        hint = "" if self._address.scheme == "etcds" else " (by etcds:// if they use TLS)"
         raise EngineUnreachable(
             self._message(
                 f"no member of etcd answers ({'; '.join(problems)}): check that etcd runs, and that "
-                f"the URL names the ports for clients"
+                f"the URL names its ports for clients{hint}"
             )
         )
 

@@ -14,7 +14,6 @@ The rules that make it safe:
 
 from __future__ import annotations
 
-import http.client
 import os
 import time
 
@@ -148,7 +147,7 @@ class EtcdSession:
         try:
             self._watch.open(revision, self._limit(waiting))
             return self._watch.wait(waiting, lambda: self._limit(waiting))
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError) as error:
             log().info("%s: looking again: %s", self._engine.address, error)
             self._gateway.turn_to_next()
             waiting.sleep(began + self._engine.session / 10 - time.monotonic())

@@ -57,7 +57,8 @@ class TlsConnection(Connection):
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 self._flush(limit)
-                self._take(super().receive(limit))
+                while not self._has_taken():
+                    limit.wait(self.fileno(), "beginning TLS")
             except ssl.SSLCertVerificationError as error:
                 raise Distrusted(error.verify_message) from error
             else:
@@ -67,11 +68,14 @@ class TlsConnection(Connection):
     def _flush(self, limit: Limit) -> None:
         super().send(self._due.read(), limit)
 
-    def _take(self, data: bytes) -> None:
+    def _has_taken(self) -> bool:
+        """Hand what has arrived on to OpenSSL; False if nothing has."""
+        data = self.take()
         if data:
             self._arrived.write(data)
-        else:
+        elif data is not None:
             self._arrived.write_eof()
+        return data is not None
 
     def send(self, data: bytes, limit: Limit) -> None:
         """See `Connection.send`."""
@@ -84,9 +88,7 @@ class TlsConnection(Connection):
             try:
                 return self._tls.read(_MOST)
             except ssl.SSLWantReadError:
-                data = super().receive_ready()
-                if data is None:
+                if not self._has_taken():
                     return None
-                self._take(data)
             except ssl.SSLZeroReturnError:  # the other side has closed the connection in good order
                 return b""

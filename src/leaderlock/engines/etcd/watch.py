@@ -91,7 +91,7 @@ class Watch:
 
         Raises:
             CalledOff: cancelled, or the limit has passed.
-            OSError, http.client.HTTPException: the stream broke.
+            OSError, ValueError: the stream broke.
         """
         stream, answer = self._stream, self._answer
         if stream is None or answer is None:
