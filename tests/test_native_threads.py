@@ -100,7 +100,7 @@ say(candidate.state)
 
 
 class Program:
-    def __init__(self, library: dict[str, str], patch_first: bool, body: str, path: Path) -> None:
+    def __init__(self, library: dict[str, str], patch_first: bool, body: str, path: Path | str) -> None:
         load = "import leaderlock; leaderlock.Election"
         first, second = (library["patch"], load) if patch_first else (load, library["patch"])
         source = PROGRAM.replace("{first}", first).replace("{second}", second)

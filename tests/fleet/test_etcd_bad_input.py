@@ -46,8 +46,8 @@ def failure_of(url: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def guarded(loopback: Loopback) -> Iterator[str]:
-    """The host and port of an etcd that asks for a password."""
+def guarded_server(loopback: Loopback) -> Iterator[Etcd]:
+    """An etcd that asks for a password."""
     server = Guarded(loopback)
     server.start()
     for name in ("root", "health", "key", "nobody"):
@@ -65,8 +65,14 @@ def guarded(loopback: Loopback) -> Iterator[str]:
     for path, body in steps:
         answer = server.post(f"/v3/auth/{path}", body)
         assert "error" not in answer, answer
-    yield f"{server.address()}:{server.port}"
+    yield server
     server.stop()
+
+
+@pytest.fixture
+def guarded(guarded_server: Etcd) -> str:
+    """The host and port of an etcd that asks for a password."""
+    return f"{guarded_server.address()}:{guarded_server.port}"
 
 
 class Guarded(Etcd):
@@ -89,10 +95,10 @@ def test_a_user_with_the_rights_leads(guarded: str) -> None:
         leader.resign()
 
 
-def test_a_token_that_etcd_has_forgotten_is_renewed(guarded: str) -> None:
+def test_a_token_that_etcd_has_forgotten_is_renewed(guarded_server: Etcd, guarded: str) -> None:
     with contextlib.closing(sessions_of(f"etcd://health:of-health@{guarded}/app/health")) as sessions:
         leader, _ = sessions.lead()
-        leader._gateway._token = "forgotten.7"  # type: ignore[attr-defined]
+        guarded_server.restart()
         leader.renew()
         leader.resign()
 
@@ -207,9 +213,14 @@ def test_a_server_that_never_answers_is_given_a_third_of_the_lease(pieces: Seque
 
 
 def test_a_request_that_waits_for_an_answer_is_called_off() -> None:
-    with answering() as place, contextlib.closing(sessions_of(f"etcd://{place}/x", 3000)) as sessions:
-        standby = sessions.start_standby()
-        assert isinstance(standby.cancel(), CalledOff)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = "etcd://{}:{}/x".format(*listener.getsockname())
+        with contextlib.closing(sessions_of(url, 3000)) as sessions:
+            standby = sessions.start_standby()
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.recv(1)
+                assert isinstance(standby.cancel(), CalledOff)
 
 
 def test_a_server_that_is_away_is_named_with_its_reason() -> None:

@@ -1,0 +1,222 @@
+"""Programs that stand in etcd: killed, under gevent and eventlet, and over TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from leaderlock import EngineUnusable
+from leaderlock.engines import CalledOff
+from tests.fleet.network import Loopback, Place
+from tests.fleet.servers import Etcd
+from tests.fleet.sessions import Sessions
+from tests.processes import Child, until
+from tests.test_native_threads import Program, libraries
+
+LEASE = 3.0
+
+LEADS = """
+led = threading.Event()
+def task(leadership):
+    led.set()
+    leadership.stopping.wait()
+candidate = leaderlock.Election({url!r}, lease={lease}).start(task)
+"""
+
+
+def leads(child: Child, url: str) -> None:
+    child.begin(f"exec({LEADS.format(url=url, lease=LEASE)!r}, globals())")
+    child.answer()
+
+
+def test_a_standby_leads_after_the_leader_is_killed(local_etcd: Etcd) -> None:
+    url = local_etcd.url("killed")
+    with contextlib.closing(Sessions(url, LEASE, local_etcd.sessions)) as sessions, Child() as child:
+        leads(child, url)
+        assert child.tell("led.wait(60)")
+        term = sessions.look().term
+        standby = sessions.standby()
+        child.kill()
+        assert standby.claim().term > term
+
+
+def test_a_process_leads_after_the_leader_resigns(local_etcd: Etcd) -> None:
+    url = local_etcd.url("resigned")
+    with contextlib.closing(Sessions(url, LEASE, local_etcd.sessions)) as sessions, Child() as child:
+        leader, _ = sessions.lead()
+        waiting = local_etcd.sessions()
+        leads(child, url)
+        until(lambda: local_etcd.sessions() > waiting, "the process to wait")
+        leader.resign()
+        assert child.tell("led.wait(60)")
+        assert child.tell("candidate.stop(60)")
+        until(lambda: sessions.look().leader is None, "the process to resign")
+
+
+def test_a_leader_that_reaches_no_member_dies_before_the_next_one_leads(local_etcd: Etcd) -> None:
+    url = local_etcd.url("away")
+    with contextlib.closing(Sessions(url, LEASE, local_etcd.sessions)) as sessions, Child() as child:
+        leads(child, url)
+        assert child.tell("led.wait(60)")
+        local_etcd.pause()
+        child.wait()  # the kernel ends it
+        local_etcd.resume()
+        until(lambda: sessions.look().leader is None, "the lease to end")
+
+
+GREEN = """
+ticks = 0
+def tick():
+    global ticks
+    while True:
+        ticks += 1
+        sleep(0.005)
+spawn(tick)
+
+def task(leadership):
+    say("leads")
+    leadership.stopping.wait()
+
+candidate = leaderlock.Election(path, lease=3).start(task)
+say("started")
+told()
+before = ticks
+sleep(0.2)
+say(str(ticks > before + 5))
+say(str(candidate.stop(60)))
+"""
+
+
+@libraries
+def test_a_patched_process_waits_and_leads_and_its_hub_runs_on(
+    local_etcd: Etcd, library: dict[str, str]
+) -> None:
+    url = local_etcd.url("green" + "".join(filter(str.isalpha, library["hub"]))[:12])
+    with contextlib.closing(Sessions(url, LEASE, local_etcd.sessions)) as sessions:
+        leader, _ = sessions.lead()
+        waiting = local_etcd.sessions()
+        with Program(library, True, GREEN, url) as program:
+            assert program.line() == "started"
+            until(lambda: local_etcd.sessions() > waiting, "the process to wait")
+            leader.resign()
+            assert program.line() == "leads"
+            standby = sessions.standby()
+            program.go_on()
+            assert program.line() == "True"
+            assert program.line() == "True"
+            assert standby.claim()
+
+
+class TlsEtcd(Etcd):
+    """With a certificate of its own; its health is told without TLS, at another port."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.certificate, key = place.directory / "etcd.pem", place.directory / "etcd.key"
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+                *(
+                    "-nodes",
+                    "-days",
+                    "2",
+                    "-subj",
+                    "/CN=etcd",
+                    "-keyout",
+                    key,
+                    "-out",
+                    self.certificate,
+                ),
+                *("-addext", f"subjectAltName=IP:{self.address()}"),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        for file in (key, self.certificate):
+            file.chmod(0o644)
+        self._key = key
+
+    def host(self, node: int = 1) -> str:
+        return f"tls-{node}"
+
+    def command(self, node: int) -> Sequence[str | Path]:
+        words = [str(word) for word in super().command(node)]
+        for option in ("--listen-client-urls", "--advertise-client-urls"):
+            words[words.index(option) + 1] = f"https://{self.address()}:{self.port}"
+        return [
+            *words,
+            *("--cert-file", self.certificate, "--key-file", self._key),
+            *("--listen-metrics-urls", f"http://{self.address()}:2381"),
+        ]
+
+    def _request(self, method: str, path: str, body: str | None, node: int) -> str:
+        connection = http.client.HTTPConnection(self.address(node), 2381, timeout=5)
+        with contextlib.closing(connection):
+            connection.request(method, path, body)
+            return connection.getresponse().read().decode()
+
+    def url(self, name: str = "health") -> str:
+        return f"etcds://{self.address()}:{self.port}/app/{name}?ca={self.certificate}"
+
+
+@pytest.fixture(scope="module")
+def tls(loopback: Loopback) -> Iterator[TlsEtcd]:
+    server = TlsEtcd(loopback)
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_an_election_over_tls(tls: TlsEtcd) -> None:
+    with contextlib.closing(Sessions(tls.url(), LEASE, tls.sessions)) as sessions:
+        leader, claim = sessions.lead()
+        leader.write("history", b"[" + b"1," * 30_000 + b"1]")
+        assert len(leader.read("history") or b"") == 60_003
+        standby, cancelled = sessions.standby(), sessions.standby()
+        leader.renew()
+        assert isinstance(cancelled.cancel(), CalledOff)
+        leader.resign()
+        assert standby.claim().term > claim.term
+        standby.session.resign()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda url: url.partition("?")[0], "certificate cannot be verified"),
+        (lambda url: url.replace("etcds:", "etcd:").partition("?")[0], r"by etcds:// if they use TLS"),
+    ],
+    ids=["unknown authority", "plain"],
+)
+def test_a_certificate_that_is_not_trusted_is_refused(
+    tls: TlsEtcd, change: object, message: str
+) -> None:
+    assert callable(change)
+    url = change(tls.url())
+    with contextlib.closing(Sessions(url, LEASE, tls.sessions)) as sessions:
+        attempt = pytest.raises(EngineUnusable, match=message)
+        with attempt:
+            sessions.lead()
+
+
+def test_plain_http_is_no_tls(local_etcd: Etcd, tls: TlsEtcd) -> None:
+    url = f"etcds://{local_etcd.address()}:{local_etcd.port}/x?ca={tls.certificate}"
+    with contextlib.closing(Sessions(url, LEASE, tls.sessions)) as sessions:
+        attempt = pytest.raises(EngineUnusable, match="no member")
+        with attempt:
+            sessions.lead()
+
+
+def test_without_tls_no_code_for_tls_is_loaded() -> None:
+    code = (
+        "import sys, leaderlock; leaderlock.Election('etcd://h/app', lease=3);"
+        "print(sorted({'asyncio', 'http', 'ssl'} & set(sys.modules)))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert said.stdout.strip() == "[]"
