@@ -6,15 +6,18 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
+from leaderlock.kernel import lock_table
 from tests.integrations.asgi_server import AsgiServer
 from tests.integrations.server import CUT_OFF, WORKERS, Server
-from tests.processes import until
+from tests.processes import holder, until
 
 UVICORN = "uvicorn_worker.UvicornWorker"
 
@@ -104,3 +107,109 @@ def test_a_server_that_is_told_to_end_passes_the_leadership_to_another_server_at
         assert [note.pid for note in second.terms()] == [leader.pid, successor.pid]
         assert leader.term in [note.term for note in second.notes() if note.event == "stop"]
         second.check_one_leader_at_any_time()
+
+
+TOLD_WHILE_IT_STARTS = """
+import asyncio, os, signal
+from leaderlock.integrations.asgi import in_one_worker
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        handled = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, handled.set)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGUSR2)  # an event loop handles signals in their order
+        await handled.wait()
+        print("told to end", flush=True)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+app = in_one_worker(lambda leadership: leadership.stopping.wait(), app=app, path="leader.lock")
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["uvicorn", "--port", "0"],
+        ["hypercorn", "-b", "127.0.0.1:0"],
+        ["gunicorn", "-k", UVICORN, "-b", "127.0.0.1:0", "--no-control-socket"],
+        ["gunicorn", "-k", "asgi", "-b", "127.0.0.1:0", "--no-control-socket"],
+    ],
+    ids=["uvicorn", "hypercorn", "uvicorn-worker", "asgi"],
+)
+def test_a_worker_that_is_told_to_end_while_it_starts_never_stands(
+    tmp_path: Path, command: list[str]
+) -> None:
+    (tmp_path / "my_site.py").write_text(TOLD_WHILE_IT_STARTS)
+    with subprocess.Popen(
+        [sys.executable, "-m", *command, "my_site:app"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as server:
+        assert server.stdout is not None
+        try:
+            for _ in range(2):  # an arbiter starts the next worker, if it does not end
+                if server.stdout.readline() != "told to end\n":
+                    break
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
+    assert not (tmp_path / "leader.lock").exists()
+
+
+PLAIN_CANDIDATE = """
+import asyncio, os
+from leaderlock import only_once
+
+@only_once(path="leader.lock")
+def task():
+    raise AssertionError("it must not lead")
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        task()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        print("told to end", flush=True)
+        while not os.path.exists("over"):
+            await asyncio.sleep(0.01)
+        await send({"type": "lifespan.shutdown.complete"})
+"""
+
+
+def test_a_candidate_that_an_application_starts_leaves_the_queue_when_uvicorn_is_told_to_end(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "my_site.py").write_text(PLAIN_CANDIDATE)
+    path = tmp_path / "leader.lock"
+
+    def waiting() -> int:
+        return sum(lock.waiting for lock in lock_table(path) or ())
+
+    with (
+        holder(path),
+        subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", "--port", "0", "my_site:app"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        ) as server,
+    ):
+        assert server.stdout is not None
+        try:
+            until(lambda: waiting() == 1, "the candidate to stand by")
+            server.terminate()
+            assert server.stdout.readline() == "told to end\n"
+            until(lambda: waiting() == 0, "the candidate to leave the queue")
+            assert server.poll() is None
+        finally:
+            (tmp_path / "over").touch()
+            server.terminate()

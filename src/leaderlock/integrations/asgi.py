@@ -21,7 +21,7 @@ import signal
 from typing import overload
 
 from leaderlock.election.aio.block import every
-from leaderlock.election.at_exit import EXIT_GRACE, candidates, stop_at_exit
+from leaderlock.election.at_exit import EXIT_GRACE, candidates, is_ending, stop_at_exit
 from leaderlock.election.candidate import Candidate
 from leaderlock.election.placement import stand_here
 from leaderlock.election.placement.retiring import heeding_asgi
@@ -187,6 +187,9 @@ async def _standing(election: Election, task: Task, is_coroutine: bool) -> Async
 @contextlib.asynccontextmanager
 async def _candidate(election: Election, task: Task, is_coroutine: bool) -> AsyncIterator[None]:
     log_to_stderr()
+    if is_ending():  # the server was told to end during the application's startup
+        yield
+        return
     runner = None
     if is_coroutine:
         runner = LoopRunner(_require_asyncio(), contextvars.copy_context())

@@ -58,7 +58,7 @@ def find_place() -> Here | Elsewhere | None:
     return None
 
 
-_OTHERS = {"celery", "django", "flask.cli", "hypercorn.run", "sanic"}
+_OTHERS = {"celery", "django", "flask.cli", "hypercorn.run", "sanic", "uvicorn.server"}
 
 
 def stand_elsewhere(

@@ -1,21 +1,23 @@
-"""Other servers' parents: Celery's main process, the parents of reloaders, Sanic's main process."""
+"""Other servers: Celery's main process, the parents of reloaders, Sanic's main process, uvicorn."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from leaderlock.election.placement.place import Elsewhere, frames, say_where
+from leaderlock.election.placement.place import Elsewhere, Here, frames, say_where
+from leaderlock.election.placement.retiring import heed_uvicorn, uvicorn_server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from leaderlock.election.placement.place import Placed
+    from leaderlock.election.candidate import Candidate
+    from leaderlock.election.placement.place import Call, Placed
 
 
-def find_place() -> Elsewhere | None:
-    """The place where a candidate of this process begins; None if this process is no such parent."""
+def find_place() -> Here | Elsewhere | None:
+    """The place where a candidate of this process begins; None if none of these servers runs here."""
     if _is_celery_worker_loading():
         return Elsewhere(begin_in_celery)
     if "sanic" in sys.modules:
@@ -23,7 +25,19 @@ def find_place() -> Elsewhere | None:
     for parent, is_this in _RELOADERS.items():
         if is_this():
             return _nowhere(f"the parent of {parent}")
+    if uvicorn_server() is not None or _is_uvicorn_loading():
+        return Here(_in_uvicorn)
     return None
+
+
+def _is_uvicorn_loading() -> bool:
+    """Whether uvicorn's server imports the application just now, before it sets its signal handlers."""
+    return any(f.f_globals.get("__name__") == "uvicorn.server" for f in frames())
+
+
+def _in_uvicorn(call: Call) -> Candidate:
+    heed_uvicorn()
+    return call()
 
 
 def _nowhere(place: str) -> Elsewhere:

@@ -8,6 +8,7 @@ it ends as well.
 from __future__ import annotations
 
 import contextlib
+import functools
 
 from leaderlock.election.at_exit import end_notices, retire
 from leaderlock.election.placement.place import frames
@@ -73,12 +74,16 @@ def heeding_asgi() -> Iterator[None]:
     """Notice the end of the ASGI server's worker in whose event loop the caller runs."""
     notices = [_uvicorn_ends]
     for frame in frames():
+        module = str(frame.f_globals.get("__name__"))
         # Hypercorn ends its workers by an event that they share, and not by a signal.
-        if str(frame.f_globals.get("__name__")).startswith("hypercorn."):
-            event = frame.f_locals.get("shutdown_event")
-            if event is not None:
-                notices.append(event.is_set)
-                break
+        event = frame.f_locals.get("shutdown_event")
+        if module.startswith("hypercorn.") and event is not None:
+            notices.append(event.is_set)
+            break
+        worker = frame.f_locals.get("self")
+        if module.startswith("gunicorn.workers.") and hasattr(worker, "alive"):
+            notices.append(functools.partial(_has_ended, worker))
+            break
     end_notices.extend(notices)
     placed = retire_at_signals()
     try:
@@ -92,8 +97,25 @@ def heeding_asgi() -> Iterator[None]:
             end_notices.remove(notice)
 
 
-def _uvicorn_ends() -> bool:
-    """Whether uvicorn's server has been told to end; its SIGTERM handler is a method of the server."""
+def _has_ended(worker: Worker) -> bool:
+    return not worker.alive
+
+
+def heed_uvicorn() -> None:
+    """Notice the end of uvicorn's server in this process; call this while the server runs."""
+    if _uvicorn_ends not in end_notices:
+        end_notices.append(_uvicorn_ends)
+    retire_at_signals()
+
+
+def uvicorn_server() -> Any:
+    """Uvicorn's server in this process, or None; its SIGTERM handler is a method of the server."""
     handler = signal.getsignal(signal.SIGTERM)
     own: Any = handler.handler if isinstance(handler, _Retiring) else handler
-    return bool(getattr(getattr(own, "__self__", None), "should_exit", False))
+    server = getattr(own, "__self__", None)
+    return server if isinstance(getattr(server, "should_exit", None), bool) else None
+
+
+def _uvicorn_ends() -> bool:
+    """Whether uvicorn's server has been told to end."""
+    return bool(getattr(uvicorn_server(), "should_exit", False))
