@@ -333,8 +333,9 @@ def test_a_directory_of_roots_will_do_for_a_file_that_the_user_owns(open_to_all:
             child.tell("LeaderLock(name='y').acquire()")
 
 
+@pytest.mark.parametrize("way", ["removed", "renamed"])
 def test_a_directory_that_has_gone_is_made_again_at_the_next_try(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As that of a unit which is started again.
     runtime = tmp_path / "runtime"
@@ -345,7 +346,10 @@ def test_a_directory_that_has_gone_is_made_again_at_the_next_try(
         with lock:
             standby.begin("(lock := LeaderLock(name='x')).acquire()")
             until_parked(lock.path, standby.pid)
-            shutil.rmtree(runtime)
+            if way == "removed":
+                shutil.rmtree(runtime)
+            else:
+                runtime.rename(tmp_path / "old")
             runtime.mkdir(mode=0o755)
             with pytest.raises(LockFileReplaced):
                 lock.check()
