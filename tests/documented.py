@@ -242,7 +242,7 @@ RUNS = {
 
 NOT_RUN = {
     "docs/fleet.md: db/app#report": "needs a server; tests/fleet has one",
-    "docs/fleet.md: within=\"/run": "needs a server; tests/fleet has one",
+    'docs/fleet.md: within="/run': "needs a server; tests/fleet has one",
     "README.md: make demo": "test_demo.py runs the demo, and `make test` runs this",
     "docs/cli.md: completion bash": "for an interactive shell; test_completion.py runs those",
     "docs/frameworks.md: class LeadingWorker": "needs Redis; integrations/test_rq.py has one",
