@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from leaderlock.engines.postgresql.link import Link, Row
     from leaderlock.engines.postgresql.names import Names
 
-_MARGIN = 1.02
-"""The clocks of the leader and of the candidate may each differ from the server's by one percent."""
+_MARGIN = 1.025
+"""The leader's clock may be one percent slow by the server's, and the candidate's one percent fast."""
 
 
 class Candidacy:

@@ -15,11 +15,11 @@ NOT_PERMITTED = "42501"
 
 READ_ONLY = "25006"
 
-_OTHER_TABLE = {"42703", "42804", "42809", "42P10", "42883", "23502", "23514"}
+_OTHER_TABLE = {"42703", "42804", "42809", "42P10", "42883", "23502", "23514", "55000"}
 """A column is missing or has another type, a key or a constraint is not ours, it is a view."""
 
-_TEMPORARY = ("08", "40", "53", "55", "57", "58", "XX", "25")
-"""Classes of errors that a later try may not meet: SQLSTATE, PostgreSQL manual, appendix A."""
+_TEMPORARY = ("08", "25", "40", "53", "55P03", "55006", "57", "58", "XX")
+"""Errors, and classes of errors, that a later try may not meet (PostgreSQL manual, appendix A)."""
 
 _REFUSALS = (
     "authentication failed",
@@ -33,7 +33,6 @@ _REFUSALS = (
     "invalid response to SSL negotiation",
     "expected authentication request",
     "authentication method",
-    "invalid sslmode",
 )
 """Texts of libpq and of an English server: a connection failure brings no SQLSTATE."""
 
@@ -50,15 +49,17 @@ class ServerFails(EngineUnreachable):
     """The server's answer to a statement is an error that a later try may not meet."""
 
 
-def failure(address: Address, sqlstate: str, text: str) -> ServerRefuses | ServerFails:
+def failure(
+    address: Address, sqlstate: str, text: str, *, is_standby: bool
+) -> ServerRefuses | ServerFails:
     """The error of a statement."""
     said = (
         f"{address.shown}: the server says: {_tidy(address, text)} (SQLSTATE {sqlstate or 'unknown'})"
     )
-    if sqlstate == READ_ONLY:
+    if is_standby or sqlstate == READ_ONLY:
         return ServerFails(
-            f"{address.shown}: the server is read-only, such as a standby: name all servers of the "
-            f"cluster in the URL, with target_session_attrs=read-write"
+            f"{address.shown}: the server is a standby, or makes sessions read-only: name all "
+            f"servers of the cluster in the URL, with target_session_attrs=read-write"
         )
     if not sqlstate or sqlstate.startswith(_TEMPORARY):
         return ServerFails(said)
@@ -83,7 +84,8 @@ def connection_failure(address: Address, text: str, *, at_password: bool) -> Eng
             f"{address.shown}: {said}: the server is a standby, or makes sessions read-only: name all "
             f"servers of the cluster in the URL, with target_session_attrs=read-write"
         )
-    if at_password or any(refusal in said for refusal in _REFUSALS):
+    is_of_url = not said.startswith("connection to server")  # libpq did not get as far as that
+    if is_of_url or at_password or any(refusal in said for refusal in _REFUSALS):
         return EngineUnusable(
             f"{address.shown}: {said}; correct the URL, or have an administrator allow the connection"
         )

@@ -118,10 +118,14 @@ class Link:
                     f"{self._address.shown}: the server did not answer in time ({doing})"
                 )
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a connection that no error has ended."""
-        return self._pgconn is not None and self._pgconn.status == pq.ConnStatus.OK
+    def is_alive(self) -> bool:
+        """Whether there is a connection that neither an error nor the server has ended, so far."""
+        try:
+            while ready(self.fd, 0):  # the server's last message, and then the end of the stream
+                self.has_answer()
+            return self._used().status == pq.ConnStatus.OK
+        except EngineUnreachable:
+            return False
 
     @property
     def fd(self) -> int:
@@ -208,7 +212,8 @@ class Link:
                 if result.status in _RESULTS:
                     rows = _rows(result)
                 else:
-                    refusal = refusal or failure(self._address, *_said(result))
+                    is_standby = pgconn.parameter_status(b"in_hot_standby") == b"on"
+                    refusal = refusal or failure(self._address, *_said(result), is_standby=is_standby)
         if refusal is not None:
             raise refusal
         return rows

@@ -150,6 +150,7 @@ class PostgresSession:
             until=until,
         )
         self._term = 0
+        self.close()  # frees the lock, after the row has said that the term has ended
 
     def leave(self) -> None:
         """See `Session.leave`: the row stands as it is."""
@@ -207,7 +208,7 @@ class PostgresSession:
                 f"{self._engine.address}: a connection belongs to the process that made it "
                 f"({self._pid}), and not to its forked child {os.getpid()}: stand anew in the child"
             )
-        if self._link is None or not self._link.is_open:
+        if self._link is None or not self._link.is_alive():
             self.close()
             self._link = connect(
                 self._servers,
