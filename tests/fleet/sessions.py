@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from leaderlock.engines import Claim, LeasedEngine, Session, Standing, Waiting, engine_of
+from leaderlock.engines import CalledOff, Claim, LeasedEngine, Session, Standing, Waiting, engine_of
 from leaderlock.kernel.wait import Wait
 from tests.processes import PATIENCE, until
 
@@ -23,15 +23,15 @@ class Sessions:
     Args:
         url: the election.
         lease: seconds.
-        parked: how many candidates wait in the engine; more once a standby waits.
+        parked: how many candidates wait in the engine; more once a standby waits. None: `look` tells.
     """
 
-    def __init__(self, url: str, lease: float, parked: Callable[[], int]) -> None:
+    def __init__(self, url: str, lease: float, parked: Callable[[], int] | None = None) -> None:
         engine = engine_of(url, lease)
         assert isinstance(engine, LeasedEngine)
         self.engine = engine
         self.url = url
-        self.parked = parked
+        self.parked = parked or (lambda: self.look().waiting or 0)
         self._sessions: list[Session] = []
         self._standbys: list[Standby] = []
 
@@ -46,11 +46,20 @@ class Sessions:
         session = self.session()
         return session, acquire(session, Waiting(None, 0), previous)
 
+    def is_elected(self) -> bool:
+        """Whether a candidate without patience is elected; it resigns then."""
+        try:
+            session, _ = self.lead()
+        except CalledOff:
+            return False
+        session.resign()
+        return True
+
     def standby(self) -> Standby:
         """A session that waits."""
         parked = self.parked()
         standby = self.start_standby()
-        until(lambda: standby.result is not None or self.parked() > parked, "a candidate to wait")
+        until(lambda: standby.has_ended or self.parked() > parked, "a candidate to wait")
         return standby
 
     def start_standby(self) -> Standby:
@@ -61,7 +70,11 @@ class Sessions:
 
     def look(self) -> Standing:
         """The election, as a new session sees it."""
-        return self.session().look()
+        session = self.engine.connect()
+        try:
+            return session.look()
+        finally:
+            session.close()
 
     def close(self) -> None:
         for standby in self._standbys:
@@ -94,6 +107,11 @@ class Standby:
         except BaseException as error:  # noqa: BLE001  (the test's thread looks at it)
             self.result = error
         self.at = time.monotonic()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is a result."""
+        return self.result is not None
 
     def join(self) -> None:
         self._thread.join(PATIENCE)
