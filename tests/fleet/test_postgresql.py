@@ -451,6 +451,23 @@ def test_a_forked_child_does_not_use_its_parents_connection(sessions: Sessions) 
     assert sessions.look().term == claim.term
 
 
+def test_a_forked_child_does_not_keep_its_parents_session(
+    make: Make, local_postgresql: PostgreSQL
+) -> None:
+    sessions = make(lease=600.0)
+    with Child() as process:
+        process.tell(
+            "from leaderlock.engines import engine_of, Waiting;"
+            f"session = engine_of({sessions.url!r}, 600).connect(); waiting = Waiting()"
+        )
+        process.tell("waiting.run(lambda: session.acquire(waiting, None)).term")
+        child = process.tell("os.fork() or time.sleep(600)")
+        assert local_postgresql.sessions() == 1
+        process.kill()
+        until(lambda: local_postgresql.sessions() == 0, "the end of the session")
+        os.kill(child, 0)  # lives, and ends with the group of its parent
+
+
 def test_a_deleted_row_ends_the_term(sessions: Sessions, local_postgresql: PostgreSQL) -> None:
     leader, _ = sessions.lead()
     local_postgresql.sql(f"DELETE FROM leaderlock.elections WHERE name = '{sessions.engine.name}'")

@@ -16,6 +16,7 @@ from psycopg import pq
 
 from leaderlock.engines.postgresql.failures import connection_failure, failure
 from leaderlock.errors import EngineUnreachable
+from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.pipes import wait_readable, wait_writable
 
 TYPE_CHECKING = False
@@ -63,6 +64,7 @@ class Link:
         self._address = servers.address
         self._seconds = seconds
         self._pgconn: pq.abc.PGconn | None = None
+        self._socket = Descriptor()  # so that a forked child closes it, and does not keep the session
         self._pid = os.getpid()
 
     def open(self, until: float, **parameters: str | int) -> None:
@@ -86,6 +88,7 @@ class Link:
             try:
                 self._pgconn = self._connect(conninfo, now + (until - now) / (len(attempts) - number))
                 self._pgconn.nonblocking = 1
+                self._socket.open_by(int, self._pgconn.socket)
                 return
             except EngineUnreachable as error:
                 errors.append(error)
@@ -248,6 +251,7 @@ class Link:
         """Close the connection. A forked child leaves its parent's connection open."""
         pgconn, self._pgconn = self._pgconn, None
         if pgconn is not None and self._pid == os.getpid():
+            self._socket.forget()
             pgconn.finish()
 
 
