@@ -12,6 +12,7 @@ import pytest
 from leaderlock import LeadershipLost
 from leaderlock.engines import CalledOff, Session, Waiting
 from leaderlock.engines.postgresql import candidacy, connecting
+from leaderlock.engines.postgresql.names import Names
 from leaderlock.engines.postgresql.server_clock import ServerClock
 from leaderlock.errors import EngineUnreachable, EngineUnusable
 from tests.fleet.servers import PostgreSQL
@@ -466,6 +467,26 @@ def test_a_forked_child_does_not_keep_its_parents_session(
         process.kill()
         until(lambda: local_postgresql.sessions() == 0, "the end of the session")
         os.kill(child, 0)  # lives, and ends with the group of its parent
+
+
+@pytest.mark.slow
+def test_the_next_leader_gives_one_with_a_longer_lease_the_time_for_a_renewal(
+    make: Make, local_postgresql: PostgreSQL
+) -> None:
+    url = local_postgresql.url(f"test{next(_names)}")
+    long, short = make(url, 4.0), make(url, 1.0)
+    seat = Names(long.engine.name).seat & 0xFFFFFFFF
+    seats = f"SELECT granted FROM pg_locks WHERE locktype = 'advisory' AND objid = {seat}"
+    leader, claim = long.lead()
+    leader.close()
+    standby = short.standby()
+    until(lambda: local_postgresql.sql(seats) == [(True,)], "the candidate to have the seat")
+    successor, taken = long.lead(claim.proof)
+    until(lambda: not local_postgresql.sql(seats), "the candidate to give the seat back")
+    time.sleep(1.0)  # a quarter of the leader's lease
+    assert successor.renew() > taken.confirmed
+    until(lambda: set(local_postgresql.sql(seats)) == {(True,), (False,)}, "a queue for the seat")
+    assert not standby.has_ended
 
 
 def test_a_deleted_row_ends_the_term(sessions: Sessions, local_postgresql: PostgreSQL) -> None:

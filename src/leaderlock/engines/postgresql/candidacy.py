@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 
 from leaderlock.engines.postgresql import statements
-from leaderlock.engines.postgresql.connecting import SLICE
+from leaderlock.engines.postgresql.connecting import SLICE, milliseconds
 from leaderlock.engines.postgresql.link import ready
 from leaderlock.engines.postgresql.server_clock import ServerClock
 from leaderlock.errors import EngineUnreachable
@@ -72,12 +72,12 @@ class Candidacy:
         self._link.query(f"LISTEN {self._names.channel}")
         while True:
             self._lock(self._names.seat)
-            changes = self._wait_for_end()
+            changes, leaders_lease = self._wait_for_end()
             rows = self._lead(changes, token, who, idle)
             if rows:
                 return rows[0][0] or ""
             self._link.query(statements.UNLOCK, self._names.seat)
-            self._is_notified(self._lease / 2)
+            self._is_notified(leaders_lease / 2)  # the leader renews every quarter
 
     def _lead(self, changes: str | None, token: str, who: str, idle: int) -> list[Row]:
         """Lead unless the row has changed."""
@@ -108,28 +108,29 @@ class Candidacy:
                 return
             self._note_time()
 
-    def _wait_for_end(self) -> str | None:
-        """Wait until the last term has ended; return the row's number of changes."""
+    def _wait_for_end(self) -> tuple[str | None, float]:
+        """Wait until the last term has ended; return the row's number of changes, and its lease."""
         while True:
             rows = self._link.query(statements.INSPECT, self._names.row)
             if not rows:
                 raise EngineUnreachable(f"{self._address}: the election's row was deleted")
             [(changes, ended, is_same_server, lease, age, now)] = rows
+            seconds = float(lease or 0)
             if ended == "t":
-                return changes
+                return changes, seconds
             self.takes_over = True
-            left = longest = float(lease or 0) * _MARGIN
+            left = longest = seconds * _MARGIN
             if is_same_server == "t":
                 gained = self._clock.gained(float(now or 0), longest)
                 left = min(longest - float(age or 0) + gained, longest)
-            if left > self._lease:  # the leader's lease is longer than the candidate's
-                idle = str(int((left + self._lease) * 1000))
-                self._link.query("SELECT set_config('idle_session_timeout', $1, false)", idle)
             if left <= 0 or not self._is_notified(left):
-                return changes
+                return changes, seconds
 
     def _is_notified(self, seconds: float) -> bool:
         """Wait for a leader's resignation, for some seconds."""
+        if seconds > self._lease:  # the leader's lease is longer than the candidate's
+            idle = str(milliseconds(seconds + self._lease))
+            self._link.query("SELECT set_config('idle_session_timeout', $1, false)", idle)
         until = time.monotonic() + seconds
         while not self._link.is_notified():
             if not self._waiting.readable(self._link.fd, max(until - time.monotonic(), 0)):

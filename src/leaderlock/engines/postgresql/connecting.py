@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 OLDEST = 14
 """The version that brought idle_session_timeout, and with it the end of a session that is cut off."""
 
+_LONGEST_PROBE = 3600
+"""Seconds between two probes of a silent connection; tcp(7) takes at most 32767."""
+
 _LONGEST = 2_000_000_000
 """Milliseconds; the server's settings are 32-bit integers."""
 
@@ -39,8 +42,8 @@ def connect(servers: Servers, lease: float, until: float | None, waits: Ready, *
     """
     if until is None:
         until = time.monotonic() + lease / 3
-    probe = max(int(lease / 3), 1)
-    lost = _milliseconds(lease)
+    probe = int(min(max(lease / 3, 1), _LONGEST_PROBE))
+    lost = milliseconds(lease)
     link = Link(servers, lease / 3, waits)
     try:
         link.open(
@@ -59,11 +62,11 @@ def connect(servers: Servers, lease: float, until: float | None, waits: Ready, *
                 f"that is cut off (idle_session_timeout)"
             )
         set_up = statements.SET_UP.format(
-            slice=_milliseconds(SLICE),
-            idle=_milliseconds(idle),
+            slice=milliseconds(SLICE),
+            idle=milliseconds(idle),
             probe=probe,
             lost=lost,
-            check=_milliseconds(lease / 3),
+            check=milliseconds(lease),
         )
         if link.query(set_up, until=until) != [(str(link.backend_pid),)]:
             raise EngineUnusable(
@@ -77,5 +80,6 @@ def connect(servers: Servers, lease: float, until: float | None, waits: Ready, *
     return link
 
 
-def _milliseconds(seconds: float) -> int:
+def milliseconds(seconds: float) -> int:
+    """A time for a setting of the server."""
     return int(min(seconds * 1000, _LONGEST))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import time
 
 from leaderlock.engines.leased.session import Claim, Standing
 from leaderlock.engines.postgresql import statements
 from leaderlock.engines.postgresql.candidacy import Candidacy
-from leaderlock.engines.postgresql.connecting import connect
+from leaderlock.engines.postgresql.connecting import connect, milliseconds
 from leaderlock.engines.postgresql.failures import MISSING, NOT_PERMITTED, ServerRefuses
 from leaderlock.engines.postgresql.link import ready
 from leaderlock.engines.postgresql.names import Names, lock_key
@@ -43,7 +42,7 @@ class PostgresSession:
         self._engine = engine
         self._lease = engine.session
         self._names = Names(engine.name)
-        self._token = secrets.token_hex(16)
+        self._token = os.urandom(16).hex()
         self._term = 0
         self._link: Link | None = None
         self._has_seat = False
@@ -111,7 +110,7 @@ class PostgresSession:
 
     def _idle_of_a_leader(self) -> int:
         """Milliseconds without a statement after which the server ends a leader's session."""
-        return int(self._lease * _IDLE * 1000)
+        return milliseconds(self._lease * _IDLE)
 
     def _claim(self, term: str | None, sent: float, *, takes_over: bool) -> Claim:
         number = int(term or 0)
