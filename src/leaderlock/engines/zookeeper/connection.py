@@ -14,6 +14,7 @@ from kazoo.protocol.states import KazooState, KeeperState
 from kazoo.retry import KazooRetry
 from kazoo.security import CREATOR_ALL_ACL
 
+from leaderlock.engines.zookeeper.answers import OUTCOMES, meaning, raise_failure
 from leaderlock.engines.zookeeper.bell import Bell
 from leaderlock.engines.zookeeper.handler import Handler, require_native_threads
 from leaderlock.errors import EngineUnreachable, EngineUnusable, LeadershipLost
@@ -27,22 +28,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from leaderlock.engines.address import Address
+    from leaderlock.engines.leased.waiting import Waiting
     from leaderlock.engines.zookeeper.handler import Wire
 
 PORT = 2181
-
-_REFUSALS = (
-    kazoo.AuthFailedError,
-    kazoo.InvalidACLError,
-    kazoo.NoAuthError,
-    kazoo.NoChildrenForEphemeralsError,
-    kazoo.QuotaExceededError,
-    kazoo.SessionClosedRequireSaslError,
-)
-"""Answers that a later try does not change."""
-
-_OUTCOMES = (kazoo.BadVersionError, kazoo.NoNodeError, kazoo.NodeExistsError)
-"""Answers that callers expect."""
 
 
 class Connection:
@@ -71,7 +60,7 @@ class Connection:
         self.is_lost = False
         self._address = address
         self._pid = os.getpid()
-        self._bell = Bell()
+        self._changes, self._answers = Bell(), Bell()
         self._handler = Handler(patience)
         credentials = [("digest", f"{address.user}:{address.password}")] if address.user else []
         self._client = KazooClient(
@@ -90,14 +79,18 @@ class Connection:
     def _note(self, state: str) -> None:
         if state == KazooState.LOST:
             self.is_lost = True
-        self._bell.ring()
+        self._changes.ring()
+        self._answers.ring()
 
-    def open(self, seconds: float) -> None:
+    def open(self, until: float, waiting: Waiting | None = None) -> None:
         """Connect to one of the servers.
 
+        Args:
+            until: a moment of CLOCK_MONOTONIC.
+            waiting: lets another thread call this off.
+
         Raises:
-            EngineUnreachable: no server has answered within these seconds.
-            EngineUnusable: the servers do not accept the credentials.
+            EngineUnreachable: no server has answered in time.
         """
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:  # kazoo's threads inherit the mask: the kernel must not give them our signals
@@ -105,7 +98,24 @@ class Connection:
             self._live = self._client.start_async()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        self.await_server(time.monotonic() + seconds)
+        self._await(self._live.is_set, self._live.wait, until, waiting)
+        self.require_connected()
+
+    def _await(
+        self,
+        is_done: Callable[[], bool],
+        wait: Callable[[float], object],
+        until: float,
+        waiting: Waiting | None,
+    ) -> None:
+        """Wait for kazoo's threads, which ring after each step."""
+        if waiting is None:
+            wait(max(until - time.monotonic(), 0))
+            return
+        while not is_done() and (left := until - time.monotonic()) > 0:
+            self._answers.quiet()
+            if not is_done():
+                waiting.answers(self._answers.descriptor.fd, left)
 
     def await_server(self, until: float) -> None:
         """Wait until a server is connected.
@@ -115,16 +125,20 @@ class Connection:
 
         Raises:
             EngineUnreachable: no server has answered.
-            EngineUnusable: the servers do not accept the credentials.
             LeadershipLost: the session has expired.
         """
-        self._live.wait(max(until - time.monotonic(), 0))
+        if not self.is_closed:
+            self._live.wait(max(until - time.monotonic(), 0))
         self.require_connected()
 
     def require_connected(self) -> None:
         """Raise what `await_server` raises, without waiting."""
-        if self._client.client_state == KeeperState.AUTH_FAILED:
-            raise self._refused(kazoo.AuthFailedError())
+        wire = self._handler.wire
+        if self.is_closed and wire is not None and wire.granted:
+            raise EngineUnreachable(
+                f"{self._address.shown}: ZooKeeper's client has given up its session: the servers may "
+                f"refuse the user's credentials"
+            )
         if self.is_lost:
             raise LeadershipLost("ZooKeeper has ended the session")
         if not self._client.connected:
@@ -156,7 +170,7 @@ class Connection:
     @property
     def bell(self) -> int:
         """A descriptor that is readable after a change of the session, or of a watched node."""
-        return self._bell.descriptor.fd
+        return self._changes.descriptor.fd
 
     def granted(self) -> Wire:
         """The latest connection, on which the server has granted the session.
@@ -172,18 +186,22 @@ class Connection:
 
     def quiet(self) -> None:
         """Make the bell unreadable until the next change."""
-        self._bell.quiet()
+        self._changes.quiet()
 
     def ring(self, _event: object) -> None:
         """For kazoo: a watched node has changed."""
-        self._bell.ring()
+        self._changes.ring()
 
-    def ask(self, request: Callable[[Any], Any], until: float) -> Any:
+    def _ring_for_answer(self, _result: object) -> None:
+        self._answers.ring()
+
+    def ask(self, request: Callable[[Any], Any], until: float, waiting: Waiting | None = None) -> Any:
         """Send a request, and wait for the answer.
 
         Args:
             request: calls an asynchronous method of the kazoo client that it gets.
             until: a moment of CLOCK_MONOTONIC.
+            waiting: lets another thread call this off.
 
         Raises:
             EngineUnreachable: the answer is not known.
@@ -193,25 +211,21 @@ class Connection:
         """
         self._require_own_process()
         try:
-            answer = request(self._client).get(timeout=max(until - time.monotonic(), 0))
-            _raise_failure(answer)
+            result = request(self._client)
+            if waiting is not None:
+                result.rawlink(self._ring_for_answer)
+            self._await(result.ready, result.wait, until, waiting)
+            answer = result.get_nowait()
+            raise_failure(answer)
             return answer
         except KazooTimeoutError:
             # The connection may lead nowhere, and kazoo sends no pings while we send requests.
             self._handler.reconnect()
             raise self.unreachable("no answer in time") from None
-        except (
-            kazoo.ConnectionClosedError
-        ) as error:  # a kind of SessionExpiredError, but not the server's word
-            raise self.unreachable("the client is closed") from error
-        except kazoo.SessionExpiredError as error:
-            raise LeadershipLost("ZooKeeper has ended the session") from error
-        except _REFUSALS as error:
-            raise self._refused(error) from error
-        except _OUTCOMES:
+        except OUTCOMES:
             raise
         except kazoo.KazooException as error:
-            raise self.unreachable(type(error).__name__) from error
+            raise meaning(error, self._address) from error
 
     def _require_own_process(self) -> None:
         if self._pid != os.getpid():
@@ -222,26 +236,16 @@ class Connection:
 
     def unreachable(self, reason: str = "") -> EngineUnreachable:
         """The error of a server that does not answer."""
-        trouble = self._handler.trouble or "no server was found under the names of the URL"
-        if self._client.connected or not reason:
-            trouble = reason or trouble
+        reason = reason if reason and self._client.connected else self._handler.trouble
         return EngineUnreachable(
-            f"{self._address.shown}: ZooKeeper does not answer ({self._address.hide(trouble)})"
-        )
-
-    def _refused(self, error: Exception) -> EngineUnusable:
-        user = f"the user {self._address.user!r}" if self._address.user else "a client without a user"
-        return EngineUnusable(
-            f"{self._address.shown}: ZooKeeper refuses ({type(error).__name__}) for {user}: the "
-            f"nodes' ACL must give it all rights from {self._address.path} on, and the right to create "
-            f"that node"
+            f"{self._address.shown}: ZooKeeper does not answer ({self._address.hide(reason)})"
         )
 
     def end(self, seconds: float) -> None:
         """Close the session, so that ZooKeeper deletes its nodes; give up after some seconds."""
         if self._pid == os.getpid():
             self._stop(seconds)
-            self._bell.close()
+            self._close_bells()
 
     def leave(self, seconds: float) -> None:
         """End the connection alone: the session and its nodes live on until its timeout.
@@ -252,7 +256,11 @@ class Connection:
         if self._pid == os.getpid():
             self._handler.close()
             self._stop(seconds)
-            self._bell.close()
+            self._close_bells()
+
+    def _close_bells(self) -> None:
+        self._changes.close()
+        self._answers.close()
 
     def _stop(self, seconds: float) -> None:
         stopped = NativeEvent()
@@ -267,14 +275,6 @@ class Connection:
                 self._client.close()
         finally:
             stopped.set()
-
-
-def _raise_failure(answer: object) -> None:
-    """Raise the error of a transaction's operation; the others were rolled back, or not tried."""
-    errors = [a for a in answer if isinstance(a, Exception)] if isinstance(answer, list) else []
-    if errors:
-        consequences = (kazoo.RolledBackError, kazoo.RuntimeInconsistency)
-        raise next((e for e in errors if not isinstance(e, consequences)), errors[0])
 
 
 def _host(host: str, port: int | None) -> str:

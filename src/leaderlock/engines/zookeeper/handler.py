@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import encodings.idna  # noqa: F401  (looking up a host name needs it, maybe after an upgrade on disk)
 import errno
 import socket
 import struct
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from leaderlock.engines.address import Address
+
+_ANSWER = struct.Struct(">iii")
 
 _REQUESTS = 64
 """Number of requests whose times are kept: more than a leader sends in a tick."""
@@ -41,16 +45,22 @@ def require_native_threads(address: Address) -> None:
 class Wire(socket.socket):
     """A connection to a server, which notes the times of our requests, and the session's timeout.
 
+    Args:
+        connected: the socket to take over.
+        where: the server's address.
+
     Attributes:
         opened: CLOCK_MONOTONIC when the first request, which opens the session, was sent; 0 before.
         sends: the same of the latest requests.
     """
 
-    def __init__(self, connected: socket.socket) -> None:
+    def __init__(self, connected: socket.socket, where: str) -> None:
         super().__init__(fileno=connected.detach())
         self.opened = 0.0
         self.sends: deque[float] = deque(maxlen=_REQUESTS)
+        self._where = where
         self._begin = b""
+        self._is_ended = False
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """See `socket.socket.send`."""
@@ -62,21 +72,35 @@ class Wire(socket.socket):
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """See `socket.socket.recv`."""
         data = super().recv(size, flags)
-        if len(self._begin) < 12:
-            self._begin += data[:12]
+        if len(self._begin) < _ANSWER.size:
+            self._begin += data[: _ANSWER.size]
+        self._is_ended = self._is_ended or not data
         return data
 
     @property
     def granted(self) -> float:
         """The session's timeout in seconds; 0 if no session was granted on this connection.
 
-        The first answer is a length, and a ConnectResponse: the protocol's version, the timeout…
-        (zookeeper.jute of ZooKeeper 3.8). Kazoo keeps the timeout to itself.
+        The first answer is a length and a ConnectResponse, which begins with the protocol's version and
+        the timeout (zookeeper.jute of ZooKeeper 3.8). Kazoo keeps the timeout to itself.
         """
-        if len(self._begin) < 12:
+        if len(self._begin) < _ANSWER.size:
             return 0.0
-        milliseconds: int = struct.unpack_from(">i", self._begin, 8)[0]
-        return milliseconds / 1000
+        length, version, milliseconds = _ANSWER.unpack_from(self._begin)
+        is_answer = length < 256 and version == 0
+        return milliseconds / 1000 if is_answer else 0.0
+
+    @property
+    def trouble(self) -> str:
+        """The reason why this connection does not serve."""
+        if self.granted:
+            return f"{self._where}: the connection has ended"
+        if self._is_ended or self._begin:
+            return (
+                f"{self._where}: the server grants no session: it is no ZooKeeper, has no quorum, or "
+                f"allows no more connections (maxClientCnxns)"
+            )
+        return f"{self._where}: the server accepts the connection, and does not answer"
 
     def break_off(self) -> None:
         """End the connection at once, from any thread: kazoo's thread sees its end."""
@@ -95,21 +119,18 @@ class Handler(SequentialThreadingHandler):  # type: ignore[misc]
 
     Attributes:
         wire: the latest connection.
-        trouble: the reason why the latest connection failed; empty without one.
     """
 
     def __init__(self, patience: float) -> None:
         super().__init__()
         self.wire: Wire | None = None
-        self.trouble = ""
+        self._failure = ""
         self._patience = patience
         self._is_closed = False
 
     def start(self) -> None:
         """Start the threads; without kazoo's function at exit, which could block a forked child."""
         super().start()
-        import atexit  # noqa: PLC0415
-
         atexit.unregister(self.stop)
 
     def create_connection(self, address: tuple[str, int], **options: Any) -> Wire:
@@ -120,10 +141,10 @@ class Handler(SequentialThreadingHandler):  # type: ignore[misc]
         try:
             connected = super().create_connection(address, **{**options, "timeout": self._patience})
         except OSError as error:
-            self.trouble = f"{where}: {error}"
+            self._failure = f"{where}: {error}"
             raise
-        self.trouble = f"{where}: the server accepts connections, and does not answer"
-        self.wire = Wire(connected)
+        self._failure = ""
+        self.wire = Wire(connected, where)
         if self._is_closed:  # `close` may not have seen this connection
             self.wire.break_off()
         return self.wire
@@ -135,6 +156,15 @@ class Handler(SequentialThreadingHandler):  # type: ignore[misc]
         if len(readers) + len(writers) == 1:
             timeout = self._patience
         return super().select(readers, writers, others, timeout)
+
+    @property
+    def trouble(self) -> str:
+        """The reason why no server serves, as far as the last try shows."""
+        if self._failure:
+            return self._failure
+        if self.wire is None:
+            return "no server was found under the names in the URL"
+        return self.wire.trouble
 
     def reconnect(self) -> None:
         """Leave a server that does not answer; kazoo's thread connects to the next one."""

@@ -45,13 +45,25 @@ class ZooKeeperSession(Visitor):
 
     def acquire(self, waiting: Waiting, previous: Mapping[str, str | int] | None) -> Claim:
         """See `Session.acquire`."""
+        self._waiting = waiting
+        try:
+            return self._acquire(waiting, previous)
+        except (kazoo.NoNodeError, kazoo.BadVersionError) as error:
+            raise LeadershipLost(
+                f"another program has changed the nodes of {self._nodes.path}"
+            ) from error
+        finally:
+            self._waiting = None
+
+    def _acquire(self, waiting: Waiting, previous: Mapping[str, str | int] | None) -> Claim:
         tick = previous.get("tick") if previous else None
         self._tick = tick / 1000 if isinstance(tick, int) else self._ask_tick()
         self._timeout = timing.session_for(self._engine.session, self._tick)
         self._require_long_lease()
         if previous and previous.get("timeout") != int(self._timeout * 1000):
             previous = None  # a new leader of the ensemble would bring the old timeout back
-        connection = self._connect(self._engine.session / 2, _identity_of(previous))
+        until = time.monotonic() + self._engine.session / 2
+        connection = self._connect(until, _identity_of(previous))
         self._require_granted(connection)
         claim = self._take_over(connection, previous) if previous else None
         try:
@@ -77,7 +89,7 @@ class ZooKeeperSession(Visitor):
         """The servers' tick: half of the shortest session, which is what a session of 1 ms becomes."""
         connection = Connection(self._engine.location, 0.001, self._patience / 2)
         try:
-            connection.open(self._engine.session / 2)
+            connection.open(time.monotonic() + self._engine.session / 2, self._waiting)
             return connection.granted().granted / 2
         finally:
             connection.end(self._patience)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from leaderlock.engines.leased.engine import LeasedEngine
+    from leaderlock.engines.leased.waiting import Waiting
     from leaderlock.engines.zookeeper.nodes import Candidate, Nodes
 
 USUAL_TICK = 2.0
@@ -38,26 +39,27 @@ class Visitor:
         self._timeout = timing.session_for(engine.session, USUAL_TICK)
         self._connection: Connection | None = None
         self._identity: tuple[int, bytes] | None = None  # of the session that has the claim
+        self._waiting: Waiting | None = None  # of `acquire`, while that runs
 
-    def _connect(self, seconds: float, identity: tuple[int, bytes] | None = None) -> Connection:
+    def _connect(self, until: float, identity: tuple[int, bytes] | None = None) -> Connection:
         connection = Connection(self._engine.location, self._timeout, self._patience / 2, identity)
         self._connection = connection
-        connection.open(seconds)
+        connection.open(until, self._waiting)
         return connection
 
     def _ask(self, request: Callable[[Any], Any], until: float | None = None) -> Any:
         """See `Connection.ask`; connects first if there is no connection. None: the usual patience."""
         if until is None:
             until = time.monotonic() + self._patience
-        return self._connected(until).ask(request, until)
+        return self._connected(until).ask(request, until, self._waiting)
 
     def _connected(self, until: float) -> Connection:
         connection = self._connection
         if connection is None:
-            return self._connect(until - time.monotonic(), self._identity)
+            return self._connect(until)
         if connection.is_closed and self._identity is not None:  # kazoo has given up
             connection.leave(0)
-            connection = self._connect(until - time.monotonic(), self._identity)
+            connection = self._connect(until, self._identity)
             if connection.identity != self._identity:
                 connection.is_lost = True
         return connection
