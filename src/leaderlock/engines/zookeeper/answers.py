@@ -14,7 +14,6 @@ OUTCOMES = (kazoo.BadVersionError, kazoo.NoNodeError, kazoo.NodeExistsError)
 """Errors that are answers, each with a meaning for its request."""
 
 _REFUSALS = (
-    kazoo.AuthFailedError,
     kazoo.InvalidACLError,
     kazoo.NoAuthError,
     kazoo.QuotaExceededError,
@@ -36,6 +35,8 @@ def raise_failure(answer: object) -> None:
 def meaning(error: Exception, address: Address) -> Exception:
     """The error to raise for one of kazoo's that is not among the outcomes."""
     kind = type(error).__name__
+    if isinstance(error, kazoo.AuthFailedError):
+        return refused_credentials(address)
     if isinstance(
         error, kazoo.ConnectionClosedError
     ):  # kazoo's own word, though it derives from the next
@@ -55,3 +56,11 @@ def meaning(error: Exception, address: Address) -> Exception:
             f"password makes another user)"
         )
     return EngineUnreachable(f"{address.shown}: ZooKeeper has not answered ({kind})")
+
+
+def refused_credentials(address: Address) -> EngineUnusable:
+    """The error of a server that takes no user, or not this one."""
+    return EngineUnusable(
+        f"{address.shown}: ZooKeeper refuses the credentials of the user {address.user!r}: its "
+        f"authentication by digest may be switched off"
+    )

@@ -14,7 +14,7 @@ from kazoo.protocol.states import KazooState, KeeperState
 from kazoo.retry import KazooRetry
 from kazoo.security import CREATOR_ALL_ACL
 
-from leaderlock.engines.zookeeper.answers import OUTCOMES, meaning, raise_failure
+from leaderlock.engines.zookeeper.answers import OUTCOMES, meaning, raise_failure, refused_credentials
 from leaderlock.engines.zookeeper.bell import Bell
 from leaderlock.engines.zookeeper.handler import Handler, require_native_threads
 from leaderlock.errors import EngineUnreachable, EngineUnusable, LeadershipLost
@@ -134,11 +134,8 @@ class Connection:
     def require_connected(self) -> None:
         """Raise what `await_server` raises, without waiting."""
         wire = self._handler.wire
-        if self.is_closed and wire is not None and wire.granted:
-            raise EngineUnreachable(
-                f"{self._address.shown}: ZooKeeper's client has given up its session: the servers may "
-                f"refuse the user's credentials"
-            )
+        if self.is_closed and wire is not None and wire.granted and self._address.user:
+            raise refused_credentials(self._address)  # the one known reason for kazoo to give up
         if self.is_lost:
             raise LeadershipLost("ZooKeeper has ended the session")
         if not self._client.connected:
