@@ -83,8 +83,8 @@ def test_the_age_is_that_of_the_report_or_of_its_file_whichever_is_older(
     path: Path, of_report: float, of_file: float
 ) -> None:
     write(path, a_report(time=time.time() - of_report), of_file)
-    assert "s old, and may be 30 s" in probe(path, status=1)
-    assert "s old, and may be 99 s" in probe(path, "--max-age", "99", status=1)
+    assert "s old; it should be at most 30 s: no leader" in probe(path, status=1)
+    assert "it should be at most 99 s" in probe(path, "--max-age", "99", status=1)
     probe(path, "--max-age", "1000", status=0)
 
 

@@ -202,7 +202,7 @@ def test_what_the_system_refuses_is_one_line(tmp_path: Path) -> None:
         done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, timeout=60)
     assert done.stderr.startswith("leaderlock: "), done.stderr
     assert done.stderr.count("\n") == 1
-    assert "Too many open files" in done.stderr
+    assert "too many files open: raise `ulimit -n`" in done.stderr
     assert done.returncode == 125
 
 
@@ -281,6 +281,7 @@ VALUES = {
     "CODE": "7",
     "SECONDS": "3",
     "PATH": "/x",
+    "PATH|URL": "/x",
     "NAME": "x",
     "SCHEDULE": "TERM/1/KILL",
     "SIGNAL": "TERM",
@@ -547,7 +548,7 @@ def test_the_doctor_has_the_same_remedy_for_each_finding_there(path: str) -> Non
 def test_a_device_gets_the_remedy(words: list[str]) -> None:
     result = run(*words, "/dev/null", *(["--", "true"] if words[0] == "run" else []))
     assert result.returncode == 125
-    remedy = "give the path of a regular file or of a new one"
+    remedy = "give the path of a regular file, or a path that is free"
     assert result.stderr == f"leaderlock: /dev/null is a device: {remedy}\n"
 
 

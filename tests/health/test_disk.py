@@ -75,7 +75,7 @@ def test_a_path_that_is_missing_is_a_failure_of_the_tick_and_not_of_the_start(pa
         ("a\0b", {}, "path"),
         ("/", {"degraded": 0}, "degraded"),
         ("/", {"failing": 95}, "failing"),
-        ("/", {"degraded": 0.9, "failing": 0.8}, "degraded must not be over failing"),
+        ("/", {"degraded": 0.9, "failing": 0.8}, "degraded must not be greater than failing"),
         ("/", {"timeout": -1}, "timeout"),
     ],
 )

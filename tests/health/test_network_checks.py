@@ -184,5 +184,5 @@ def test_other_bad_arguments_are_refused_when_the_check_is_made() -> None:
     for headers in ({"A b": "c"}, {"A:": "c"}, {"A": "c\r\nd"}, {"A": 1}, {"": ""}, {1: "a"}):
         with pytest.raises(ValueError, match="header"):
             checks.http("http://host/", headers=headers)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="context is for https"):
+    with pytest.raises(ValueError, match="context needs an https URL"):
         checks.http("http://host/", context=ssl.create_default_context())

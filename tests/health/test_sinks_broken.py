@@ -44,7 +44,7 @@ def test_each_is_counted_and_named_and_the_others_get_every_report(
     told = {
         f"sinks.file('{tmp_path}/gone/health.json')": "FileNotFoundError",
         f"sinks.prometheus('{tmp_path}/gone/x.prom')": "FileNotFoundError",
-        f"sinks.fifo('{tmp_path}/fifo')": "nobody reads it",
+        f"sinks.fifo('{tmp_path}/fifo')": "no process reads it",
         f"sinks.http('{http}')": "refused",
         f"sinks.healthchecks('{http}')": "refused",
         "sinks.systemd()": "FileNotFoundError",

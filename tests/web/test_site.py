@@ -221,7 +221,7 @@ def test_healthz_needs_a_leader_and_a_good_report(path: Path, health: Path) -> N
         sinks.file(health)(a_critical_failure())
         assert answers() == [503, 200]
         sinks.file(health)(a_report(time=time.time() - 1000))
-        assert "nobody reports" in get(with_report, "/healthz").text
+        assert "no leader is reporting" in get(with_report, "/healthz").text
         health.write_text("{")
         assert answers() == [503, 200]
         health.unlink()

@@ -31,12 +31,12 @@ leaderlock makes exactly one process on a machine run a job.
 
   leaderlock run --name beat -- celery -A app beat    run a command once on this machine
   leaderlock run --stop TERM/25/KILL -- server        as a container's PID 1
-  leaderlock init -- server                           the same, as tini does it
+  leaderlock init -- server                           the same, with tini's options
   leaderlock status                                   who leads, and who waits
   leaderlock history /run/app/leader.lock             who led, for how long, and how it ended
   leaderlock doctor /run/app                          will it work here?
   leaderlock resign beat                              ask the leader to step down in good order
-  leaderlock serve                                    a web page of all that, on 127.0.0.1:8642
+  leaderlock serve                                    a web page that shows all this, on 127.0.0.1:8642
   leaderlock health /run/app/health.json              a probe: is the report in this file good?
   leaderlock completion bash                          a script that makes the Tab key complete all this
   leaderlock COMMAND --help                           more about a command, with examples

@@ -17,7 +17,7 @@ LIST = Option(
     "--list",
     value="WHAT",
     choices=("locks", "names"),
-    help="print what there is of these now, one in a line, in place of a script",
+    help="print the existing values of this kind, one per line, in place of a script",
     is_setting=False,
 )
 
@@ -33,13 +33,13 @@ upgrade of leaderlock, or at each start of the shell.""",
     groups=(("Options", (HELP, LIST)),),
     statuses=(
         ("0", "it is printed"),
-        ("2", "wrong usage: there is no script for such a shell"),
+        ("2", "wrong usage, such as an unknown shell"),
     ),
     examples=(
         ('eval "$(leaderlock completion bash)"', "In ~/.bashrc."),
         (
             "leaderlock completion bash > ~/.local/share/bash-completion/completions/leaderlock",
-            "Or for bash-completion, which reads it when it is needed first.",
+            "Or for bash-completion, which reads the file at its first use.",
         ),
         (
             'leaderlock completion zsh > "${fpath[1]}/_leaderlock"',

@@ -26,7 +26,7 @@ STATUS = {"good": 0, "doubtful": 1, "broken": 2}
 OPTIONS = (
     HELP,
     NAME,
-    Option("--json", help="one JSON document in place of text (doctor.schema.json tells its form)"),
+    Option("--json", help="one JSON document in place of text (its form: doctor.schema.json)"),
 )
 
 COMMAND = Command(
@@ -36,9 +36,9 @@ COMMAND = Command(
     completes="file",
     text="""\
 Says whether leaderlock will work on PATH: a lock file, which need not exist, or a
-directory. It tries with real processes how flock behaves there. Without PATH it examines
-the directory of the locks that have a name. It leaves nothing behind. For the URL of an
-election of a fleet, it says whether the engine answers, and what it can promise.""",
+directory. It tests flock there with real processes, and leaves nothing behind. Without
+PATH it examines the directory of named locks. For the URL of a fleet's election, it says
+whether the engine answers, and what the engine can promise.""",
     groups=(("Options", OPTIONS),),
     notes=NOTES,
     statuses=(
@@ -47,8 +47,8 @@ election of a fleet, it says whether the engine answers, and what it can promise
         ("2", "broken, or wrong usage"),
     ),
     examples=(
-        ("leaderlock doctor", "The directory of the locks that have a name."),
-        ("leaderlock doctor /mnt/shared", "Can a lock lie on this network file system?"),
+        ("leaderlock doctor", "The directory of named locks."),
+        ("leaderlock doctor /mnt/shared", "Does a lock work on this network file system?"),
         (
             "leaderlock doctor --json /run/app | jq -r .verdict",
             "One word, for a script that sets a machine up.",

@@ -33,9 +33,10 @@ COMMAND = Command(
     operands="FILE",
     completes="file",
     text="""\
-Its exit status says whether the report in FILE, which sinks.file(FILE) writes, is new
-and good. It says why in one line. The age is that of the report or that of the file,
-whichever is older. A degraded service is healthy: a restart would not mend it.
+Reads the report in FILE, which sinks.file(FILE) writes. The exit status says whether the
+report is recent and good; one line gives the reason. The age is that of the report or
+that of the file, whichever is older. A degraded service counts as healthy, since a
+restart would not repair it.
 
 A leader that hangs is replaced when its lease ends. If the reporter has a lease, choose
 a --max-age longer than the lease, an interval and the slowest check together.""",
@@ -46,7 +47,7 @@ a --max-age longer than the lease, an interval and the slowest check together.""
         ("2", "wrong usage"),
     ),
     examples=(
-        ("leaderlock health /run/app/health.json", "Is it well?"),
+        ("leaderlock health /run/app/health.json", "Is the service healthy?"),
         (
             'HEALTHCHECK CMD ["leaderlock", "health", "--max-age", "60", "/run/app/health.json"]',
             "In a Dockerfile: a container without a report for a minute is not healthy.",

@@ -46,7 +46,7 @@ OPTIONS = (
         "--plot",
         value="FILE",
         convert=_picture,
-        help="draw them into FILE: .svg, or .png",
+        help="draw the terms into FILE (.svg or .png)",
         completes="file",
     ),
 )
@@ -70,10 +70,10 @@ how long, how the term ended, and how long no process led before it. A time afte
     examples=(
         ("leaderlock history --last 10 /run/app/leader.lock", "The last ten terms as a table."),
         ("leaderlock history --plot terms.svg /run/app/leader.lock", "A drawing for a report."),
-        ("leaderlock history beat", "Those of the lock that `leaderlock run --name beat` takes."),
+        ("leaderlock history beat", "The terms of the lock that `leaderlock run --name beat` takes."),
         (
             "leaderlock history --json /run/app/leader.lock > history.json",
-            "All that the file knows, for another program.",
+            "Everything in the file, for another program.",
         ),
     ),
 )

@@ -38,9 +38,9 @@ and watches. The options are tini's.""",
                     value="CODE",
                     convert=exit_status,
                     many=True,
-                    help="make this exit status of the command 0; repeatable",
+                    help="exit with 0 if the command exits with CODE; repeatable",
                 ),
-                Option("-w", "--warn", help="warn of each orphan that is taken in"),
+                Option("-w", "--warn", help="log a warning for each orphan that is reaped"),
                 VERBOSE,
                 Option("-l", "--license", help="show the licence", is_setting=False),
                 HELP,
@@ -66,8 +66,8 @@ LEADERLOCK_VERBOSITY or TINI_VERBOSITY is a number that overrides -v; -v counts 
         ),
         (
             "leaderlock init -g -e 143 -- java -jar app.jar",
-            "Signals reach the whole process group, and 143, which is how Java answers SIGTERM, is "
-            "no failure.",
+            "Signals reach the whole process group. Java exits with 143 after a SIGTERM; -e makes that "
+            "a success.",
         ),
         (
             "leaderlock init -s -p TERM -- ./start.sh",

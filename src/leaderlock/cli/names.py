@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 NAME = Option(
     "--name",
     value="NAME",
-    help="the lock of that name, as run --name takes it",
+    help="the lock with this name, as for run --name",
     completes="name",
     is_setting=False,
 )
 NAMES = Option(
     "--name",
     value="NAME",
-    help="the lock of that name, as run --name takes it; may be repeated",
+    help="the lock with this name, as for run --name; may be repeated",
     completes="name",
     many=True,
     is_setting=False,
 )
 NOTES = """\
-A word without "/" that is no file of the current directory, but the name of a lock, is
-that lock: ./WORD is always a path, and --name WORD always a name. A name is looked for
-where this user's locks lie, then where those of others do, then among all held locks."""
+A word without "/" is a file of the current directory, if there is one, otherwise the name
+of a lock. ./WORD is always a path, and --name WORD is always a name. leaderlock searches
+a name among this user's locks, then among other users' locks, then among all held locks."""
 
 
 class UnknownName(LeaderLockError):

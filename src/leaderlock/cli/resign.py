@@ -35,9 +35,9 @@ COMMAND = Command(
     operands="PATH|NAME|URL",
     completes="lock",
     text="""\
-Asks the process that leads to end its term: its task is asked to stop, the lock is given
-up when the task has ended, the next one in the queue leads, and the process stands again
-behind the others. With nobody else in the queue it leads again after a moment.
+Asks the leader to end its term. Its task is asked to stop, and the lock is released when
+the task has ended. Then the next process in the queue leads, and the old leader waits
+behind the others. If no other process waits, the old leader leads again after a moment.
 `leaderlock run` stops its command by the schedule, and starts it again when it leads.""",
     groups=(
         (
@@ -45,15 +45,16 @@ behind the others. With nobody else in the queue it leads again after a moment.
             (
                 HELP,
                 NAME,
-                Option("--wait", help="wait until the term has ended, and tell who leads then"),
+                Option("--wait", help="wait until the term has ended, and show the next leader"),
             ),
         ),
     ),
     notes=f"""\
-Whoever may write to the lock file may ask: its owner, and root. A task that does not look
-at leadership.stopping never ends its term. A leader whose task has returned (as that of
-only_once, as a rule) cannot stop what the task has started, and a plain LeaderLock, flock(1) or
-`leaderlock run --exec` does not listen: the command says so, and how to stop the process.
+Only a user who may write to the lock file can ask: its owner and root. A task that never
+looks at leadership.stopping never ends its term. A leader whose task has returned, as
+most functions of only_once do, cannot stop what the task has started. A plain LeaderLock,
+flock(1) and `leaderlock run --exec` do not listen. In both cases the command says so, and
+says how to stop the process.
 
 {NOTES}""",
     statuses=(
@@ -66,7 +67,7 @@ only_once, as a rule) cannot stop what the task has started, and a plain LeaderL
         ("leaderlock resign beat", "The lock that `leaderlock run --name beat` takes."),
         (
             "leaderlock resign --wait /run/app/leader.lock && systemctl restart app@1",
-            "Have another instance lead before this one is restarted.",
+            "Let another instance lead before you restart this one.",
         ),
     ),
 )

@@ -56,13 +56,15 @@ With a URL, one process of all machines runs the command. If leaderlock cannot r
 session within the lease, the kernel kills it and the command, before another one leads.
 
 leaderlock forwards every signal that it can catch to the command. SIGTERM stops the
-command by the schedule; KILL goes to its whole process group. What the command leaves
-behind when it ends is stopped in the same way, before leaderlock exits. Under a lock
-these are daemons too: run them in the foreground, or give --follow. Under a lock the
-command finds LEADERLOCK_TERM, a number that grows with each holder, and LEADERLOCK_PATH
-in its environment; it never holds the lock itself, and is killed if leaderlock is. With
---exec it holds the lock by descriptor $LEADERLOCK_FD, and so does any child that inherits
-it: prefer that for a single process which must not have one beside it.""",
+command by the schedule; KILL goes to its whole process group. Processes that the command
+leaves behind are stopped in the same way, before leaderlock exits. Under a lock this
+includes daemons: run them in the foreground, or give --follow.
+
+Under a lock the environment of the command has LEADERLOCK_TERM, a number that grows with
+each holder, and LEADERLOCK_PATH. The command does not hold the lock itself, and is killed
+if leaderlock is killed. With --exec the command itself holds the lock, by descriptor
+$LEADERLOCK_FD, and so does each child that inherits the descriptor. Use --exec if the
+command must have no second process beside it.""",
     statuses=(
         ("0-255", "the command's"),
         ("128+N", "signal N ended it, or ended the wait"),
@@ -89,7 +91,7 @@ it: prefer that for a single process which must not have one beside it.""",
         ),
         (
             "leaderlock run --lock postgresql://db/app#beat --lease 10 -- celery -A app beat",
-            "Start it on several machines: one of them all runs it.",
+            "Start it on several machines: one of them runs it.",
         ),
         (
             "leaderlock run --stop TSTP/0/TERM/25/KILL/5 --log-sidecar 'vector' -- sidekiq",

@@ -11,7 +11,7 @@ from leaderlock.supervisor.signals import signal_number
 CONFLICT = 75
 
 GROUP = Option("-g", "--group", help="send signals to the command's whole process group")
-SUBREAPER = Option("-s", "--subreaper", help="become the parent of orphans, though this is not PID 1")
+SUBREAPER = Option("-s", "--subreaper", help="become the parent of orphans even if not PID 1")
 PARENT_DEATH_SIGNAL = Option(
     "-p",
     "--parent-death-signal",
@@ -28,7 +28,7 @@ LOCK = (
     Option(
         "--lock",
         value="PATH|URL",
-        help="the lock file, made if missing; or the election of a fleet, etcd://host/app/beat",
+        help="the lock file, made if missing; or a URL such as etcd://host/app/beat",
         completes="lock",
         instead_of=("name",),
     ),
@@ -43,7 +43,7 @@ LOCK = (
         "--lease",
         value="SECONDS",
         convert=seconds,
-        help="with a URL: a process that its engine may have dropped is dead by then (15)",
+        help="with a URL: kill a leader that has not renewed its session so long (15)",
     ),
     Option(
         "--within",
@@ -57,7 +57,7 @@ LOCK = (
         "--wait",
         value="SECONDS",
         convert=seconds,
-        help="wait no longer than this",
+        help="wait at most so long for the lock",
         instead_of=("nonblock",),
     ),
     Option(
@@ -82,7 +82,7 @@ DUTIES = (
     PARENT_DEATH_SIGNAL,
     Option(
         "--follow",
-        help="a daemon that the command starts is the command, once that has ended",
+        help="treat a daemon that the command leaves behind as the command",
     ),
     Option(
         "--restart",

@@ -62,8 +62,9 @@ Serves a page that shows who leads, who waits, the last terms, and the newest he
 report, live, until SIGINT or SIGTERM. Without a path, every leaderlock lock on the
 machine that can be seen is shown. The page changes nothing.
 
-It has no passwords, and it shows command lines and users: let only people reach it who
-may see them. On a loopback address it answers only to the names of loopback.""",
+The page has no password, and it shows command lines and users: make sure that only people
+who may see these can reach the page. On a loopback address the server answers only
+requests for the names of loopback.""",
     groups=(("Options", OPTIONS),),
     notes=f"Below the page: /status.json, /history.json, /events, /metrics, /healthz.\n\n{NOTES}",
     statuses=(

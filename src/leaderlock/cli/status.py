@@ -23,9 +23,9 @@ FAILED = 125
 OPTIONS = (
     HELP,
     NAMES,
-    Option("--all", help="show all processes that wait, however many"),
+    Option("--all", help="show all waiting processes, however many"),
     Option("--json", help="one JSON document in place of text"),
-    Option("--watch", help="run on, and show each change; Ctrl-C ends it"),
+    Option("--watch", help="keep running, and show each change; Ctrl-C ends it"),
 )
 
 COMMAND = Command(
@@ -35,10 +35,11 @@ COMMAND = Command(
     completes="lock",
     text="""\
 Shows which process holds each lock, since when and in which term, and which processes
-wait for it, in the order in which they will get it. The kernel tells that (/proc/locks).
-It also shows what is wrong with a lock. Without a path, it shows every leaderlock lock on
-the machine that it can see. It names what this user may not see; root sees all. The URL
-of an election of a fleet shows its leader, on whichever machine, as its engine tells.""",
+wait for it, in the order in which they will get it. The data comes from the kernel
+(/proc/locks). The command also shows what is wrong with a lock. Without a path, it shows
+every leaderlock lock on the machine that it can see, and says what this user may not see;
+root sees everything. For the URL of a fleet's election it shows the leader, on any
+machine, as the engine reports it.""",
     groups=(("Options", OPTIONS),),
     notes=f"""\
 With --watch, a terminal is redrawn; anything else gets one block, or with --json one

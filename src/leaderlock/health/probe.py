@@ -46,7 +46,7 @@ def judge(report: dict[str, Any], changed: float, max_age: float | None = None) 
     age = max(now - report["time"], now - changed)
     if age > max_age:
         raise NotHealthyError(
-            f"the report is {age:.1f} s old, and may be {max_age:g} s: nobody reports"
+            f"the report is {age:.1f} s old; it should be at most {max_age:g} s: no leader is reporting"
         )
     if -age > max_age:
         raise NotHealthyError(f"the report is {-age:.1f} s ahead of the clock, so its age is unknown")
@@ -84,7 +84,9 @@ def _content_of(path: str) -> tuple[bytes, float]:
         finally:
             os.close(fd)
     except FileNotFoundError:
-        raise NotHealthyError("there is no report: nobody has led yet, or the path is wrong") from None
+        raise NotHealthyError(
+            "there is no report: no leader has written one, or the path is wrong"
+        ) from None
     except (OSError, ValueError) as error:  # not readable by us; a NUL byte in the path
         text = error.strerror if isinstance(error, OSError) else str(error)
         raise NotHealthyError(f"it cannot be read: {text}") from None

@@ -219,7 +219,7 @@ def _named(checks: Iterable[Callable[[], object]], interval: float) -> list[Chec
     for check in map(as_check, checks):
         if check.name in named:
             raise ValueError(
-                f"two checks have the name {check.name!r}: give one of them another, by name= of a "
+                f"two checks have the name {check.name!r}: give one another name, by name= of a "
                 "built-in check, or by checks.check(function, name=…)"
             )
         if check.timeout is not None and check.timeout > interval:

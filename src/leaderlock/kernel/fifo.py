@@ -183,7 +183,7 @@ def _require_safe(status: os.stat_result, path: str) -> None:
         raise _symlink(path)
     if not stat.S_ISFIFO(status.st_mode):
         kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no FIFO")
-        raise UnsafeLockFile(f"{path} is {kind}: give the path of a FIFO or of a new one")
+        raise UnsafeLockFile(f"{path} is {kind}: give the path of a FIFO, or a path that is free")
     if status.st_uid not in (os.geteuid(), 0):
         raise UnsafeLockFile(
             f"{path} belongs to user {status.st_uid}, who could read what is sent: choose a path of "

@@ -43,8 +43,8 @@ def require_name(name: str) -> str:
         raise TypeError(f"name must be text, not {name!r}")
     if not name or "/" in name or not name.isprintable() or name.startswith(".") or len(name) > 100:
         raise ValueError(
-            f"name must be 1 to 100 printable characters without '/' that do not begin with '.', "
-            f"not {name!r}"
+            f"name must be 1 to 100 printable characters, without '/', the first one not '.'; "
+            f"it is {name!r}"
         )
     return name
 
@@ -107,17 +107,17 @@ def _first_usable() -> Directory:
             failure = error
             refusals.append(f"{place}: {os.strerror(error.errno or 0)}")
         except UnsafeParent:
-            refusals.append(f"{place}: others can replace a directory above it")
+            refusals.append(f"{place}: another user can replace a directory above it")
         else:
             if directory is not None:
                 return directory
-            refusals.append(f"{place}: another user's")
+            refusals.append(f"{place}: belongs to another user")
     raise LockFileUnusable(
         failure or PermissionError(errno.EACCES, ""),
         "find a directory for the locks that have a name",
         OWN,
         f"set LEADERLOCK_DIR to a directory that only user {os.geteuid()} can write to (a tmpfs, for "
-        f"example), or give the lock a path. Looked at: {'; '.join(refusals)}",
+        f"example), or give the lock a path. Tried: {'; '.join(refusals)}",
     )
 
 
@@ -134,8 +134,9 @@ def _open_place(place: str) -> Directory | None:
     try:
         if directory.status.st_uid != user:
             raise UnsafeLockFile(
-                f"{place} belongs to user {directory.status.st_uid}, who could replace the lock files "
-                f"in it: remove it, or set LEADERLOCK_DIR to a directory of user {user}"
+                f"{place} belongs to user {directory.status.st_uid}, and that user could replace the "
+                f"lock files in it. Remove the directory, or set LEADERLOCK_DIR to a directory of user "
+                f"{user}"
             )
         if directory.is_read_only():
             error = OSError(errno.EROFS, os.strerror(errno.EROFS))

@@ -218,9 +218,10 @@ class LockFile(LockedFile):
         if self._on_network_filesystem == "allow":
             return
         text = (
-            f"{self.path} lies on a network file system ({mount.kind}, {mount.source} on "
-            f"{mount.mount_point}), where flock may not exclude other machines or not fail over: "
-            f"choose a local path such as /run, or pass on_network_filesystem='allow'"
+            f"{self.path} is on a network file system ({mount.kind}, {mount.source} on "
+            f"{mount.mount_point}). There, flock may not exclude other machines, and may stay locked "
+            f"after its holder has died. Choose a local path such as /run, or pass "
+            f"on_network_filesystem='allow'"
         )
         if self._on_network_filesystem == "refuse":
             raise NetworkFilesystem(text)
@@ -253,6 +254,6 @@ def _require_safe(status: os.stat_result, path: str) -> None:
         raise not_regular(status.st_mode, path)
     if status.st_uid not in (os.geteuid(), 0):
         raise UnsafeLockFile(
-            f"{path} belongs to user {status.st_uid}, who could lock out user {os.geteuid()}: choose "
-            f"a path of your own, or change its owner"
+            f"{path} belongs to user {status.st_uid}, and that user could keep the lock from user "
+            f"{os.geteuid()}: choose a path of your own, or change the owner of the file"
         )

@@ -62,7 +62,7 @@ def not_regular(mode: int, path: str) -> UnsafeLockFile:
             f"{path} is a symlink, which could lead to any file: give the path of the file itself"
         )
     kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
-    return UnsafeLockFile(f"{path} is {kind}: give the path of a regular file or of a new one")
+    return UnsafeLockFile(f"{path} is {kind}: give the path of a regular file, or a path that is free")
 
 
 def unusable(cause: OSError, doing: str, path: str) -> LockFileUnusable:

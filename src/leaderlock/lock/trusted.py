@@ -21,7 +21,7 @@ _MOST_LINKS = 40
 """The number of symlinks that the kernel follows (path_resolution(7))."""
 
 _WRITABLE_BY_OTHERS = 0o022
-_REMEDY = "make it yourself, with mode 0700, or set LEADERLOCK_DIR to another one"
+_REMEDY = "make the directory yourself with mode 0700, or set LEADERLOCK_DIR to another directory"
 
 
 class UnsafeParent(UnsafeLockFile):
@@ -123,8 +123,8 @@ def open_trusted(path: str, *, make: bool = False, follow: bool = False) -> Dire
                 part, here = "/", "/"
             elif not stat.S_ISDIR(found.st_mode):
                 raise UnsafeLockFile(
-                    f"{os.path.join(here, part)} is not a directory: set LEADERLOCK_DIR to one of your "
-                    f"own"
+                    f"{os.path.join(here, part)} is not a directory: set LEADERLOCK_DIR to a "
+                    f"directory of your own"
                 )
             below = os.open(part, _PLACE, dir_fd=fd)
             fd, before = below, fd
@@ -146,8 +146,9 @@ def _require_parent(status: os.stat_result, here: str, path: str) -> None:
     """Refuse a directory whose entries others can rename: they could replace ours by another one."""
     if not _is_trusted(status.st_uid):
         raise UnsafeParent(
-            f"{path} lies in {here}, which belongs to user {status.st_uid}, who could replace it: set "
-            f"LEADERLOCK_DIR to a directory below ones of root or user {os.geteuid()}"
+            f"{path} is not safe: {here} above it belongs to user {status.st_uid}, and that user could "
+            f"replace the directory. Set LEADERLOCK_DIR to a directory whose parents belong to root or "
+            f"user {os.geteuid()}"
         )
     # In a sticky directory others cannot rename entries of ours or root's; the owner of the entry is
     # checked next.
@@ -155,17 +156,18 @@ def _require_parent(status: os.stat_result, here: str, path: str) -> None:
         who = "everybody" if status.st_mode & stat.S_IWOTH else f"group {status.st_gid}"
         mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
         raise UnsafeParent(
-            f"{path} lies in {here} ({mode}), to which {who} can write: "
-            f"others could replace it. Run `chmod go-w {here}`, or set LEADERLOCK_DIR to a directory "
-            f"below safe ones"
+            f"{path} is not safe: {who} can write to {here} above it ({mode}), and could replace the "
+            f"directory. Run `chmod go-w {here}`, or set LEADERLOCK_DIR to a directory whose parents "
+            f"other users cannot write to"
         )
 
 
 def _require_trusted_link(status: os.stat_result, above: os.stat_result, link: str, path: str) -> None:
     if not _is_trusted(status.st_uid) or above.st_mode & _WRITABLE_BY_OTHERS:
         raise UnsafeParent(
-            f"{path} leads through the symlink {link}, which user {status.st_uid} made in a directory "
-            f"of mode {stat.S_IMODE(above.st_mode):04o}: set LEADERLOCK_DIR to a path without it"
+            f"{path} is not safe: it leads through the symlink {link} of user {status.st_uid}, in a "
+            f"directory of mode {stat.S_IMODE(above.st_mode):04o}, and others could change it. "
+            f"Set LEADERLOCK_DIR to a path without this symlink"
         )
 
 
@@ -175,7 +177,7 @@ def _require_private(status: os.stat_result, path: str) -> None:
         if status.st_mode & 0o077:
             raise UnsafeLockFile(
                 f"{path} is open to other users ({mode}): run `chmod 0700 {path}`, or set "
-                f"LEADERLOCK_DIR to a directory that is not"
+                f"LEADERLOCK_DIR to a directory that only user {os.geteuid()} can use"
             )
     elif status.st_uid != 0 or status.st_mode & _WRITABLE_BY_OTHERS:
         raise UnsafeLockFile(

@@ -133,11 +133,11 @@ def rising_shares(**shares: float) -> None:
         if not 0 < number(name, share, wanted) <= 1:
             raise ValueError(f"{name} must be {wanted}, not {share!r}")
         if share < before:
-            raise ValueError(f"{' must not be over '.join(shares)}: {shares}")
+            raise ValueError(f"{' must not be greater than '.join(shares)}: {shares}")
         before = share
 
 
 def linux_only(name: str) -> None:
     """Refuse a check that needs Linux on any other system."""
     if not os.path.exists("/proc/self/fd"):
-        raise Unsupported(f"checks.{name}() reads /proc, and there is none: leave this check out")
+        raise Unsupported(f"checks.{name}() needs /proc, and this system has none: leave it out")

@@ -62,15 +62,15 @@ def http(
         raise ValueError(f"{url!r} is not a URL: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or _NOT_IN_A_URL.search(url):
         raise ValueError(
-            f"url must look like http://127.0.0.1:8000/healthz, other characters %-escaped; not {url!r}"
+            f"url must look like http://127.0.0.1:8000/healthz, with %-escapes if needed; not {url!r}"
         )
     if parts.username is not None:
         raise ValueError(
-            "the URL of checks.http() must not hold a user and a password, which would stand in the "
-            "report: give headers={'Authorization': …}"
+            "the URL of checks.http() must not contain a user and a password, because the report shows "
+            "the URL: give headers={'Authorization': …}"
         )
     if context is not None and parts.scheme != "https":
-        raise ValueError(f"context is for https, and the URL is {url!r}")
+        raise ValueError(f"context needs an https URL, not {url!r}")
     if slow is not None:
         positive_seconds("slow", slow)
     for header in dict(headers or {}).items():
@@ -146,7 +146,7 @@ def tcp(
 
 def _check_header(header: object, value: object) -> None:
     if not (isinstance(header, str) and _HEADER_NAME.fullmatch(header)):
-        raise ValueError(f"headers must have HTTP's names, and {header!r} is none")
+        raise ValueError(f"{header!r} is not the name of an HTTP header")
     if not (isinstance(value, str) and _HEADER_VALUE.fullmatch(value)):
         # Without the value, since it may be a password.
         raise ValueError(f"the value of the header {header} must be one line of text, in Latin-1")

@@ -60,11 +60,11 @@ class fifo:
             written = _write_without_sigpipe(self._descriptor.fd, line)
         except BrokenPipeError:
             self.stop()
-            raise self._error(errno.EPIPE, "its reader has gone") from None
+            raise self._error(errno.EPIPE, "its reader has closed it") from None
         except BlockingIOError:
-            raise self._error(errno.EAGAIN, "it is full, as its reader is behind") from None
+            raise self._error(errno.EAGAIN, "it is full: its reader is too slow") from None
         if written < len(line):
-            raise self._error(errno.EAGAIN, "a line is torn, as somebody else writes there, too")
+            raise self._error(errno.EAGAIN, "a line is torn: another process writes to it too")
 
     def stop(self) -> None:
         """Close the FIFO."""
@@ -78,7 +78,7 @@ class fifo:
         except OSError as error:
             if error.errno != errno.ENXIO:  # fifo(7)
                 raise
-            raise self._error(errno.ENXIO, "nobody reads it; start its reader") from None
+            raise self._error(errno.ENXIO, "no process reads it; start its reader") from None
         if not stat.S_ISFIFO(status.st_mode):
             self._descriptor.close()
             raise self._error(errno.EINVAL, "it is not a FIFO; make one by mkfifo")
@@ -88,7 +88,7 @@ class fifo:
         fd = self._descriptor.fd
         fcntl.ioctl(fd, termios.FIONREAD, waiting)
         if waiting[0]:
-            raise self._error(errno.EAGAIN, "its reader is behind, so a long line might be torn")
+            raise self._error(errno.EAGAIN, "its reader is too slow, so a long line could be torn")
         try:
             if fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) < size:
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, size)
