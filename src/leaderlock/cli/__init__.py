@@ -80,9 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         text = str(error)
         if not isinstance(error, LeaderLockError):
-            from leaderlock.kernel.limits import remedy  # noqa: PLC0415
+            from leaderlock.kernel.limits import explained  # noqa: PLC0415
 
-            text = remedy(error) or text
+            text = explained(error) or text
         _complain(f"leaderlock: {printable(text)}")
         return failed
     if _output_fails() and command != "health":  # a probe's status reports the service

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 REMEDIES = {
     errno.EMFILE: "this process has too many files open: raise `ulimit -n` or close some",
@@ -13,6 +14,7 @@ REMEDIES = {
 }
 
 
-def remedy(error: BaseException) -> str:
-    """What to do if the error is an `OSError` because of a limit; otherwise an empty text."""
-    return REMEDIES.get(error.errno or 0, "") if isinstance(error, OSError) else ""
+def explained(error: BaseException) -> str:
+    """The event and the remedy if the error is an `OSError` by a limit; otherwise an empty text."""
+    number = (error.errno or 0) if isinstance(error, OSError) else 0
+    return f"{os.strerror(number)}; {REMEDIES[number]}" if number in REMEDIES else ""

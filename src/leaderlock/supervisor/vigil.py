@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from leaderlock.kernel.limits import remedy
+from leaderlock.kernel.limits import explained
 from leaderlock.kernel.signals import signal
 from leaderlock.supervisor.family import children_left, left_behind
 from leaderlock.supervisor.messages import say
@@ -170,7 +170,7 @@ def explain(error: BaseException, *, runs: bool, locked: bool) -> None:
         runs: whether the command runs.
         locked: whether the command runs under a lock.
     """
-    text = remedy(error)
+    text = explained(error)
     if not text:
         text = f"a bug in leaderlock, or a failure of the system: {type(error).__name__}: {error}"
     if runs:
