@@ -303,3 +303,15 @@ def handling(number: int, handler: Callable[..., object]) -> Iterator[None]:
         yield
     finally:
         signal.signal(number, before)
+
+
+KEEP_WARNINGS = """
+import logging
+messages = []
+class Keep(logging.Handler):
+    def emit(self, record):
+        if record.levelno >= logging.WARNING:
+            messages.append(record.getMessage())
+logging.getLogger("leaderlock").addHandler(Keep())
+"""
+"""Lines for a child: it keeps in `messages` what leaderlock logs as a warning or worse."""

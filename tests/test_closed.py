@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from leaderlock import LeaderLock, NotHeld
-from tests.processes import Child, flocks_of, until, until_parked
+from tests.processes import KEEP_WARNINGS, Child, flocks_of, until, until_parked
 
 # Everything is closed, as by a daemoniser, but for 3, by which the answers come.
 SETUP = """
@@ -103,14 +103,9 @@ def descriptors(pid: int) -> list[str]:
     return [f"/proc/{pid}/fd/{name}" for name in os.listdir(f"/proc/{pid}/fd")]
 
 
-LEADER = """
-import logging
-messages = []
-class Keep(logging.Handler):
-    def emit(self, record):
-        if record.levelno >= logging.WARNING:
-            messages.append(record.getMessage())
-logging.getLogger("leaderlock").addHandler(Keep())
+LEADER = (
+    KEEP_WARNINGS
+    + """
 terms = []
 def task(leadership):
     terms.append(leadership.term)
@@ -119,6 +114,7 @@ def task(leadership):
     print("ends", flush=True)
 candidate = leaderlock.Election(LOCK, backoff=(0.01, 0.01)).start(task)
 """
+)
 WAYS = {
     "leadership.wait": "leadership.wait(1000)",
     "every": "any(False for _ in leadership.every(1000))",

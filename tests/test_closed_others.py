@@ -13,22 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Child, flocks_of, holder, until, until_parked
+from tests.processes import KEEP_WARNINGS, Child, flocks_of, holder, until, until_parked
 from tests.test_native_threads import EVENTLET, Program
 
 # Everything is closed but for 3, by which the answers come. Then all numbers are taken: by files that
 # hold a text, by FIFOs that hold a byte, or by eventfds.
-SETUP = """
-import logging
+SETUP = (
+    KEEP_WARNINGS
+    + """
 from leaderlock import Inbox
 from leaderlock.inbox import PersistentReader
-messages = []
-class Keep(logging.Handler):
-    def emit(self, record):
-        if record.levelno >= logging.WARNING:
-            messages.append(record.getMessage())
-logging.getLogger("leaderlock").addHandler(Keep())
-
 def close_all():
     os.closerange(4, 4096)
 def take_numbers(kind):
@@ -58,6 +52,7 @@ def untouched(strangers, kind):
             assert os.read(fd, 100) == b"x", fd
     return True
 """
+)
 kinds = pytest.mark.parametrize("kind", ["file", "eventfd", "fifo"])
 
 
