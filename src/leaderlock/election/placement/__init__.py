@@ -14,12 +14,10 @@ run; it imports nothing for that. It cannot recognize the parent of a plain prog
 
 from __future__ import annotations
 
-import os
 import sys
 
-from leaderlock.election.placement.candidate import PlacedCandidate
+from leaderlock.election.placement.candidate import PlacedCandidate, log_no_thread
 from leaderlock.election.placement.place import Elsewhere
-from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,5 +90,5 @@ def stand_here(
             return candidate
         return election.start_unchecked(task, runner)
     except RuntimeError as error:  # the system has no thread left
-        log().error("process %d does not stand for election: %s", os.getpid(), error)
+        log_no_thread(error)
         return None

@@ -50,7 +50,7 @@ class PlacedCandidate(Candidate):
             self._election.start_unchecked(self._task, candidate=self)
         except RuntimeError as error:  # the system has no thread left
             self._give_up()
-            log().error("process %d does not stand for election: %s", os.getpid(), error)
+            log_no_thread(error)
 
     def is_to_begin_here(self) -> bool:
         """Whether this process was forked to serve, and the candidate has not begun in it."""
@@ -80,3 +80,8 @@ class PlacedCandidate(Candidate):
     def _give_up(self) -> None:
         self._ended = True
         self._end("stopped")
+
+
+def log_no_thread(error: RuntimeError) -> None:
+    """Log that this process does not stand, since the system has no thread left."""
+    log().error("process %d does not stand for election: %s", os.getpid(), error)
