@@ -19,105 +19,92 @@ from leaderlock.kernel.threads import get_ident, threads_are_green
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
+
+    class Hub(Protocol):
+        """The hub of one native thread, in this process.
+
+        Attributes:
+            native: the library's own object.
+            pid: the process in which this object was made.
+        """
+
+        native: Any
+        pid: int
+
+        def call(self, function: Callable[[], object]) -> None:
+            """Call a function soon, in the hub itself, where it must not wait; from any thread.
+
+            Raises:
+                HubIsGone: the function will never be called.
+            """
+
+        def spawn(self, function: Callable[[], object]) -> None:
+            """Run a function in a new green thread; from any thread.
+
+            Raises:
+                HubIsGone: the function will never run.
+            """
+
+        def is_current(self) -> bool:
+            """Whether the caller runs in a green thread of this hub, and so may wait through it."""
+
+        def event(self) -> GreenEvent:
+            """A new event, for one wait of one green thread of this hub."""
+
+    class GreenEvent(Protocol):
+        """An event for one green thread, at first not set; it is used like a lock that is held."""
+
+        def release(self) -> None:
+            """End the wait; from any thread."""
+
+        def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+            """Wait for the release, for at most `timeout` seconds; return whether it happened."""
 
 
 class HubIsGone(Exception):
     """The hub was destroyed, so nothing will ever run in it."""
 
 
-class Hub:
-    """The hub of one native thread, in this process.
+class _Calls:
+    """Functions that a hub is to call: any thread puts them in, and the hub runs them."""
 
-    Args:
-        native: the library's own object.
-    """
+    def __init__(self) -> None:
+        self._functions: deque[Callable[[], object]] = deque()
 
-    native: Any
+    def put(self, function: Callable[[], object]) -> None:
+        self._functions.append(function)
 
-    def __init__(self, native: Any) -> None:
-        self.native = native
-        self.pid = os.getpid()
-        self._calls: deque[Callable[[], object]] = deque()
-
-    def call(self, function: Callable[[], object]) -> None:
-        """Call a function soon, in the hub itself, where the function must not wait; from any thread.
-
-        Raises:
-            HubIsGone: the function will never be called.
-        """
-        self._calls.append(function)
-        self._ring()
-
-    def spawn(self, function: Callable[[], object]) -> None:
-        """Run a function in a new green thread; from any thread.
-
-        Raises:
-            HubIsGone: the function will never run.
-        """
-        self.call(lambda: self._spawn_here(function))
-
-    def _answer(self, *_: object) -> None:
-        """In the hub: call the functions that `call` was given."""
-        while self._calls:
+    def run(self) -> None:
+        while self._functions:
             try:
-                function = self._calls.popleft()
+                function = self._functions.popleft()
             except IndexError:  # a nested call of the hub was faster
                 return
             function()
 
-    def is_current(self) -> bool:
-        """Whether the caller runs in a green thread of this hub, and so may wait through the hub."""
-        raise NotImplementedError
 
-    def event(self) -> GreenEvent:
-        """A new event, for one wait of one green thread of this hub."""
-        raise NotImplementedError
-
-    def _spawn_here(self, function: Callable[[], object]) -> None:
-        raise NotImplementedError
-
-    def _ring(self) -> None:
-        raise NotImplementedError
-
-
-class GreenEvent:
-    """An event for one green thread; any thread may release the event. Like a lock, at first held."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-
-    def release(self) -> None:
-        """End the wait; from any thread."""
-        with contextlib.suppress(HubIsGone):  # the waiter is gone with the hub
-            self._hub.call(self._set)
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Wait for the release, for at most `timeout` seconds; return whether it happened."""
-        return self._wait(None if timeout < 0 else timeout)
-
-    def _set(self) -> None:
-        raise NotImplementedError
-
-    def _wait(self, seconds: float | None) -> bool:
-        raise NotImplementedError
-
-
-class _GeventHub(Hub):
+class _GeventHub:
     def __init__(self, native: Any) -> None:
-        super().__init__(native)
+        self.native = native
+        self.pid = os.getpid()
+        self._calls = _Calls()
         # ref=False: a candidate alone does not keep a program alive. Any thread may send to the bell.
         from gevent.event import Event  # noqa: PLC0415  (gevent has patched, so it is imported)
 
         self.new_event = Event
         self._bell = native.loop.async_(ref=False)
-        self._bell.start(self._answer)
+        self._bell.start(self._calls.run)
 
-    def _ring(self) -> None:
+    def call(self, function: Callable[[], object]) -> None:
+        self._calls.put(function)
         try:
             self._bell.send()
         except ValueError as error:  # the loop was destroyed
             raise HubIsGone from error
+
+    def spawn(self, function: Callable[[], object]) -> None:
+        self.call(lambda: sys.modules["gevent"].spawn(function))
 
     def is_current(self) -> bool:
         return (
@@ -128,32 +115,32 @@ class _GeventHub(Hub):
     def event(self) -> GreenEvent:
         return _GeventEvent(self)
 
-    def _spawn_here(self, function: Callable[[], object]) -> None:
-        sys.modules["gevent"].spawn(function)
 
-
-class _GeventEvent(GreenEvent):
+class _GeventEvent:
     def __init__(self, hub: _GeventHub) -> None:
-        super().__init__(hub)
+        self._hub = hub
         self._event = hub.new_event()
 
-    def _set(self) -> None:
-        self._event.set()
+    def release(self) -> None:
+        with contextlib.suppress(HubIsGone):  # the waiter is gone with the hub
+            self._hub.call(self._event.set)
 
-    def _wait(self, seconds: float | None) -> bool:
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         # Give the loop a watcher: without one, gevent takes the wait for endless and raises LoopExit.
         reason = self._hub.native.loop.async_()
         reason.start(lambda: None)
         try:
-            return bool(self._event.wait(seconds))
+            return bool(self._event.wait(None if timeout < 0 else timeout))
         finally:
             reason.stop()
             reason.close()
 
 
-class _EventletHub(Hub):
+class _EventletHub:
     def __init__(self, native: Any) -> None:
-        super().__init__(native)
+        self.native = native
+        self.pid = os.getpid()
+        self._calls = _Calls()
         from eventlet.event import Event  # noqa: PLC0415  (eventlet has patched, so it is imported)
 
         self.new_event = Event
@@ -162,7 +149,8 @@ class _EventletHub(Hub):
         self._bell.open_by(os.eventfd, 0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         native.add(native.READ, self._bell.fd, self._answer, lambda _: None, None)
 
-    def _ring(self) -> None:
+    def call(self, function: Callable[[], object]) -> None:
+        self._calls.put(function)
         if not self._bell.is_open():  # other code has closed the eventfd
             raise HubIsGone
         os.eventfd_write(self._bell.fd, 1)
@@ -171,7 +159,10 @@ class _EventletHub(Hub):
         if self._bell.is_open():
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._bell.fd)
-        super()._answer()
+        self._calls.run()
+
+    def spawn(self, function: Callable[[], object]) -> None:
+        self.call(lambda: sys.modules["eventlet"].spawn(function))
 
     def is_current(self) -> bool:
         native: Any = getattr(sys.modules["eventlet.hubs"]._threadlocal, "hub", None)
@@ -180,23 +171,24 @@ class _EventletHub(Hub):
     def event(self) -> GreenEvent:
         return _EventletEvent(self)
 
-    def _spawn_here(self, function: Callable[[], object]) -> None:
-        sys.modules["eventlet"].spawn(function)
 
-
-class _EventletEvent(GreenEvent):
+class _EventletEvent:
     def __init__(self, hub: _EventletHub) -> None:
-        super().__init__(hub)
+        self._hub = hub
         self._event = hub.new_event()
+
+    def release(self) -> None:
+        with contextlib.suppress(HubIsGone):  # the waiter is gone with the hub
+            self._hub.call(self._set)
 
     def _set(self) -> None:
         if not self._event.ready():
             self._event.send(True)
 
-    def _wait(self, seconds: float | None) -> bool:
-        if seconds is None:
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if timeout < 0:
             return bool(self._event.wait())
-        with sys.modules["eventlet"].Timeout(max(seconds, 0), False):
+        with sys.modules["eventlet"].Timeout(timeout, False):
             return bool(self._event.wait())
         return self._event.ready()
 
@@ -221,7 +213,7 @@ def hub_of_thread(*, create: bool = False) -> Hub | None:
     if _patched_by("gevent"):
         local = sys.modules["gevent._hub_local"]
         native = local.get_hub() if create else local.get_hub_if_exists()
-        kind: type[Hub] = _GeventHub
+        kind: Callable[[Any], Hub] = _GeventHub
     elif _patched_by("eventlet"):
         hubs = sys.modules["eventlet.hubs"]
         native = hubs.get_hub() if create else getattr(hubs._threadlocal, "hub", None)

@@ -68,18 +68,6 @@ class LockedFile:
     last_read = b""
     last_seen = 0
 
-    def open(self, descriptor: Descriptor) -> None:
-        """Open the file: each call makes a new open file description."""
-        raise NotImplementedError
-
-    def require_usable(self) -> None:
-        """Raise what `open` would raise."""
-        descriptor = Descriptor()
-        try:
-            self.open(descriptor)
-        finally:
-            descriptor.close()
-
     def remember(self, content: bytes) -> None:
         """Keep a record, so that the terms go on if the file is cut short; it is decoded only then."""
         if self.last_read:

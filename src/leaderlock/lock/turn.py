@@ -9,6 +9,7 @@ import os
 import time
 
 from leaderlock.errors import NotHeld
+from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.lock.gated import Hold
 
 TYPE_CHECKING = False
@@ -117,7 +118,11 @@ class Turn:
 def require_usable(lock: LeaderLock) -> None:
     """Raise the errors that an acquisition would raise for the file, without waiting."""
     lock._own_gate()
-    lock._file.require_usable()
+    descriptor = Descriptor()
+    try:
+        lock._file.open(descriptor)
+    finally:
+        descriptor.close()
 
 
 def forget_what_is_known(lock: LeaderLock) -> None:
