@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from leaderlock.inbox.frames import PIPE_BUF, Drops, decoded, drops_note, frame, pieces
-from leaderlock.inbox.lines import PerProcess, Reading
+from leaderlock.inbox.lines import OverFifo, PerProcess, Reading
 from leaderlock.kernel.arguments import names_near_keyword
 from leaderlock.kernel.fifo import DEFAULT_CAPACITY, Fifo
 from leaderlock.kernel.threads import RLock
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from leaderlock.kernel.pipes import Front
 
 
-class Inbox:
+class Inbox(OverFifo):
     """A FIFO that every worker holds open and sends to; the leader reads it.
 
     Messages sent while nobody reads wait in the pipe for the next leader, as long as any process holds
@@ -54,21 +54,6 @@ class Inbox:
     ) -> None:
         fifo = self._fifo = Fifo(path, mode, capacity)
         self._process_state = PerProcess(lambda: _Use(Reading(fifo)))
-
-    @property
-    def path(self) -> str:
-        """The FIFO's path."""
-        return self._fifo.path
-
-    @property
-    def capacity(self) -> int:
-        """Bytes that the pipe can hold."""
-        return self._fifo.capacity
-
-    @property
-    def pending(self) -> int:
-        """Bytes that wait in the pipe, including frames."""
-        return self._fifo.pending
 
     @property
     def sent(self) -> int:

@@ -115,7 +115,28 @@ class PerProcess(Generic[T]):
         return mine
 
 
-class PersistentReader:
+class OverFifo:
+    """What an `Inbox` and a `PersistentReader` tell of their FIFO."""
+
+    _fifo: Fifo
+
+    @property
+    def path(self) -> str:
+        """The FIFO's path."""
+        return self._fifo.path
+
+    @property
+    def capacity(self) -> int:
+        """Bytes that the pipe can hold."""
+        return self._fifo.capacity
+
+    @property
+    def pending(self) -> int:
+        """Bytes that wait in the pipe, including the frames of messages."""
+        return self._fifo.pending
+
+
+class PersistentReader(OverFifo):
     """Reads lines from a FIFO of other programs (syslog, a program's log), across their restarts.
 
     The process that makes the object holds the FIFO open for reading and writing: no reader gets
@@ -151,21 +172,6 @@ class PersistentReader:
             raise ValueError(f"longest must be a positive number of bytes, not {longest!r}")
         fifo = self._fifo = Fifo(path, mode, capacity)
         self._process_state = PerProcess(lambda: _Lines(Reading(fifo), longest))
-
-    @property
-    def path(self) -> str:
-        """The FIFO's path."""
-        return self._fifo.path
-
-    @property
-    def capacity(self) -> int:
-        """Bytes that the pipe can hold."""
-        return self._fifo.capacity
-
-    @property
-    def pending(self) -> int:
-        """Bytes that wait in the pipe."""
-        return self._fifo.pending
 
     @property
     def received(self) -> int:
