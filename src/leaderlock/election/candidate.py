@@ -157,7 +157,8 @@ class Candidate(Ending, OfThisProcess):
         try:
             while not self._stop_requested:
                 began = time.monotonic()
-                if self._runner.in_own_thread:  # spares each standby one call
+                # For speed: see "How it is built". This spares each standby a call.
+                if self._runner.in_own_thread:
                     leadership = self._stand(in_foreground)
                 else:
                     stand = functools.partial(self._stand, in_foreground)

@@ -59,7 +59,7 @@ def flock(fd: int, wait: Wait, timeout: float | None = None) -> bool:
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     if blocked:
         blocked = blocked.intersection(INTERRUPTING_SIGNALS)
-    # All in one function: each further function costs a standby a page or two (`Hold`).
+    # For speed: see "How it is built". All steps are in one function.
     try:
         if blocked:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)

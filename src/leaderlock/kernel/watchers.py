@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Watchers(list[NativeEvent]):
     """The waiters for conditions. After a change, call `tell`, in any thread or signal handler.
 
-    The object is itself the list of events, one for each waiter: an ``__init__`` would cost each
-    standby a page, and an instance dict two.
+    For speed (see "How it is built"), the object is itself the list of events, one for each waiter: it
+    has neither an ``__init__`` nor an instance dict.
     """
 
     __slots__ = ()

@@ -32,9 +32,8 @@ class Hold:
     (KeyboardInterrupt) at any instant, also while a result is being returned to the caller. Therefore
     the hold has its descriptor before the descriptor is locked.
 
-    The steps from the open to the written record stand in one function, in their order: each function
-    that runs in a forked worker for the first time copies a page or two from the parent, and a standby
-    should cost next to nothing.
+    The steps from the open to the written record stand in one function, in their order, for speed: see
+    "How it is built".
 
     Attributes:
         descriptor: set before the file is opened, and kept until after it is closed.
@@ -111,7 +110,7 @@ class Hold:
             if file.last_read and before != file.last_read:
                 term = max(term, record.greatest_term(file.last_read))
             if before != content:  # another process led meanwhile
-                # Equal copies, the common case, need no call here: see `Hold`.
+                # For speed: see "How it is built". Equal copies, the common case, need no call.
                 copy = before[: record.COPY_SIZE]
                 last = record.term_of(copy) if before[record.COPY_SIZE :] == copy else 0
                 term = max(term, last or record.last_term(before, file.path, term))
@@ -138,8 +137,8 @@ class Hold:
         return True
 
     def _lock(self, fd: int, timeout: float | None, wait: Wait | None) -> bool:
-        # Skip the non-blocking try if nobody is told that we block: a cold BlockingIOError copies as
-        # many pages as all other steps together.
+        # For speed: see "How it is built". Skip the non-blocking try if nobody is told that
+        # we block: a cold BlockingIOError copies as many pages as all other steps together.
         if wait is None or wait.before_parking is not None or timeout is not None:
             if wait is not None and wait.cancelled:
                 return False
@@ -151,7 +150,8 @@ class Hold:
                     self._file.remember(os.pread(fd, record.SIZE, 0))
                     return False
         content = os.pread(fd, record.SIZE, 0)
-        if not self._file.last_read:  # spares a call: see `Hold`
+        # For speed: see "How it is built". The first record needs no call.
+        if not self._file.last_read:
             self._file.last_read = content
         elif content != self._file.last_read:
             self._file.remember(content)

@@ -153,7 +153,7 @@ class LockFile(LockedFile):
             if error.errno == errno.ELOOP:
                 raise not_regular(stat.S_IFLNK, path) from error
             raise unusable(error, "open the lock file", path) from error
-        # Here and before the open, the common case needs no call: see `Hold`.
+        # For speed: see "How it is built". The common case, here and before the open, needs no call.
         if status.st_mode & _FORMAT != _REGULAR or (status.st_uid and status.st_uid != os.geteuid()):
             _require_safe(status, path)
         self._seen = True
