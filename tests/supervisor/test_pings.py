@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,9 +89,19 @@ def test_a_service_that_hangs_delays_neither_command_nor_signal_nor_the_next_lea
 ) -> None:
     server.answers.clear()
     lock = LeaderLock(tmp_path / "lock")
-    script = "trap 'echo got it' USR1; echo up; while ! read x; do :; done; exit 4"
+    # Not a shell: a trap does not run in `read` if the signal came just before read(2) began.
+    script = (
+        "import os, signal\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})\n"
+        "print('up', flush=True)\n"
+        "signal.sigwait({signal.SIGUSR1})\n"
+        "print('got it', flush=True)\n"
+        "input()\n"
+        "os._exit(4)\n"
+    )
     options = ["--lock", str(lock.path), "--ping", f"{server.url}/uuid"]
-    with Running("run", *options, "--", "bash", "-c", script, stdin=subprocess.PIPE) as running:
+    command = [sys.executable, "-S", "-c", script]
+    with Running("run", *options, "--", *command, stdin=subprocess.PIPE) as running:
         assert running.line() == "up"
         until(lambda: server.paths, "the first ping")
         running.signal(signal.SIGUSR1)

@@ -90,7 +90,7 @@ def _on_engine(url: str, as_json: bool) -> int:
     if as_json:
         print(json_text(found, indent=1))
     else:
-        print(*fleet.diagnosis_as_text(found), sep="\n")
+        print(*fleet.diagnosis_as_text(found, min(columns() or WIDTH, WIDTH)), sep="\n")
     return status
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import select
 import sys
+import textwrap
 import time
 
 from leaderlock.engines.leased.notes import ask
+from leaderlock.engines.leased.renewal import RENEWALS
 from leaderlock.errors import LeaderLockError
 from leaderlock.status.fleet import leased_engine_of, status_of_election
 from leaderlock.wording import duration, moment, printable
@@ -77,7 +79,9 @@ def resign(url: str, wait: bool) -> int:
         ask(session, standing.term)
         who = f"process {standing.leader.get('pid')} on {standing.leader.get('host')}"
         print(printable(f"asked {who} to resign from {engine.address}, term {standing.term}"))
-        print(f"the leader looks for a request every {duration(engine.session / 4)}")
+        lease = standing.leader.get("lease")
+        if isinstance(lease, (int, float)):
+            print(f"the leader looks for a request every {duration(lease / RENEWALS)}")
         if wait:
             sys.stdout.flush()
             print(_after(engine, standing.term))
@@ -137,13 +141,22 @@ _HEADINGS = {
 }
 
 
-def diagnosis_as_text(found: dict[str, Any]) -> list[str]:
-    """The lines of ``leaderlock doctor URL``."""
+def diagnosis_as_text(found: dict[str, Any], width: int) -> list[str]:
+    """The lines of ``leaderlock doctor URL``, for a terminal of some columns."""
     good = found["verdict"] == "good"
     lines = [f"{found['verdict'].upper()}: {found['address']}"]
     if good:
         lines.append(f"  the engine answered in {duration(found['answer']['seconds'])}")
     else:
         lines.append(f"  {found['problem']}")
-    lines += [f"  {_HEADINGS[key]}: {text}" for key, text in found["traits"].items()]
-    return [printable(line) for line in lines]
+    lines += [f"  {_HEADINGS[key]}: {text}." for key, text in found["traits"].items()]
+    return [
+        textwrap.fill(
+            printable(line),
+            width,
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in lines
+    ]

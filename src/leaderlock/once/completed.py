@@ -37,6 +37,7 @@ def call_once(
     key: object = _NOT_GIVEN,
     name: str | None = None,
     path: str | os.PathLike[str] | None = None,
+    lease: float | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Run the function to completion once for a key, in one process; all callers get its result.
 
@@ -59,6 +60,7 @@ def call_once(
             the same key each time.
         name, path: as for `only_once`. A bound method, a `functools.partial` and a callable object
             carry arguments of their own and need one of the two.
+        lease: with the URL of an engine, as for `Election`; the function need not beat.
 
     Raises:
         TypeError: the key is None, empty, or JSON cannot hold it; the function has parameters and
@@ -89,7 +91,9 @@ def call_once(
                 raise TypeError(
                     "call_once takes name= or the URL of an engine as path=, one of the two"
                 )
-            return once_in_fleet(function, once_key, str(path))
+            return once_in_fleet(function, once_key, str(path), lease)
+        if lease is not None:
+            raise TypeError("lease= needs the URL of an engine as path=: a lock's file has no session")
         lock = LeaderLock(path, name=name_for(function, name, path))
 
         @functools.wraps(function)

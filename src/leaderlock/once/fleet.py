@@ -29,9 +29,11 @@ _LARGEST = 100_000
 """Bytes of a result in JSON: engines are made for small values."""
 
 
-def once_in_fleet(function: Callable[P, R], once_key: OnceKey, url: str) -> Callable[P, R]:
+def once_in_fleet(
+    function: Callable[P, R], once_key: OnceKey, url: str, lease: float | None
+) -> Callable[P, R]:
     """The function, to be run to completion once for a key among all users of the URL."""
-    engine = engine_of(url)
+    engine = engine_of(url, lease)
     if not isinstance(engine, LeasedEngine):
         raise Unsupported(f"{engine.address}: this engine keeps no notes, so call_once cannot use it")
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 DEFAULT_LEASE = 15.0
 """Seconds."""
 
+LIFE = 0.97
+"""The part of a lease after which a leader that has not renewed is killed. One percent is for clocks
+that tick at different rates, the rest for the death itself: of the process, and of its command."""
+
 SHORTEST_LEASE = 1.0
 """Seconds. A renewal every quarter of the lease must have time to fail and to be repeated."""
 
@@ -67,6 +71,11 @@ class LeasedEngine:
         self.name = name
         self.traits = traits
         self._connect = connect
+
+    @property
+    def life(self) -> float:
+        """Seconds after the last confirmed renewal at which the kernel kills a leader."""
+        return LIFE * self.session
 
     @property
     def address(self) -> str:

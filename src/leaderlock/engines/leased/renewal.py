@@ -118,7 +118,7 @@ class Renewal:
         except Exception as error:  # noqa: BLE001  (any other error: whether the claim stands is not known)
             if not self._is_cut_off:
                 self._is_cut_off = True
-                left = self.confirmed + self._engine.session - time.monotonic()
+                left = self.confirmed + self._engine.life - time.monotonic()
                 log().warning(
                     "%s: the lease could not be renewed (%s); process %d ends in %.1f s unless a later "
                     "try succeeds",
@@ -130,7 +130,7 @@ class Renewal:
             return _PAUSE * self._engine.session
         if not self._over.is_set():
             self.confirmed = sent
-            self._move(sent + self._engine.session)
+            self._move(sent + self._engine.life)
         if self._is_cut_off:
             self._is_cut_off = False
             log().warning("%s: the lease is renewed again", self._engine.address)

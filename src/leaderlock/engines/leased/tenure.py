@@ -147,7 +147,7 @@ class LeasedTenure:
             pause = min(pause * 2, _LONGEST_PAUSE * lease)
 
     def _begin(self, session: Session, claim: Claim) -> None:
-        self._deadline.move(claim.confirmed + self._engine.session)
+        self._deadline.move(claim.confirmed + self._engine.life)
         self._history = History(self._engine, session, claim)
         self._renewal = Renewal(self._engine, session, claim.confirmed, self._deadline.move)
         self._renewal.start(self._history.record_start, self._look_for_request, self._tell)
@@ -169,7 +169,7 @@ class LeasedTenure:
             raise LeadershipLost(f"term {self._led().term} of {self._engine.address} is over")
         if renewal.lost:
             raise LeadershipLost(renewal.lost)
-        if time.monotonic() > renewal.confirmed + self._engine.session:  # the deadline comes as well
+        if time.monotonic() > renewal.confirmed + self._engine.life:  # the deadline comes as well
             raise LeadershipLost(f"the lease of {self._engine.address} has passed without a renewal")
 
     beat = check
