@@ -24,6 +24,8 @@ NOTES = "/.leaderlock/"
 _TERM = "term"
 """The note that each claim changes, so that its revision is the latest term."""
 
+_SLOWER = 1.01
+
 FREE: Mapping[str, str] = {"target": "CREATE", "create_revision": "0"}
 """The condition that there is no such key."""
 
@@ -50,6 +52,14 @@ class Grant(NamedTuple):
     lease: str
     sent: float
     seconds: int
+
+    def confirmed(self, lease: float) -> float:
+        """The moment from which a leader may count its lease, so that the lease ends before etcd's.
+
+        The leader's clock may be slower than etcd's by one percent. Where rounding up has not made
+        etcd's lease longer by that, the leader counts from a little before the request.
+        """
+        return self.sent - max(lease * _SLOWER - self.seconds, 0.0)
 
 
 class Outcome(NamedTuple):

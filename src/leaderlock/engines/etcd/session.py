@@ -5,7 +5,7 @@ The rules that make it safe:
 - A renewal grants a new lease and puts the key with it, in a transaction that compares the key's value
   and its present lease. LeaseKeepAlive proves nothing: a member that was stopped has answered it for
   a key that was gone. The transaction needs a majority of the members.
-- No lease is ever kept alive, so the end of each is known: `Claim.confirmed` is the moment before the
+- No lease is ever kept alive, so the end of each is known: the leader counts its lease from before the
   request that granted the lease which the key has.
 - The comparison with the present lease makes a late copy of a transaction harmless: a member that was
   stopped may carry it out after others have carried out the next one.
@@ -120,7 +120,7 @@ class EtcdSession:
             return outcome
         self._value, self._lease, self._unused_lease = value, grant.lease, ""
         self._warn_of_long_lease(grant)
-        return Claim(term, grant.sent, {"value": value}, takes_over)
+        return Claim(term, grant.confirmed(self._engine.session), {"value": value}, takes_over)
 
     def _grant(self, limit: Limit) -> Grant:
         return self._key.grant(self._engine.session, limit)
@@ -163,7 +163,7 @@ class EtcdSession:
         old = self._put_with(grant.lease, limit)
         self._lease = grant.lease
         self._key.revoke(old, limit)
-        return grant.sent
+        return grant.confirmed(self._engine.session)
 
     def _put_with(self, lease: str, limit: Limit) -> str:
         """Put the key with another lease, and return the one that it had.
