@@ -13,6 +13,7 @@ import pytest
 
 from leaderlock import EngineUnusable
 from leaderlock.engines import CalledOff
+from tests import late_imports
 from tests.fleet.network import Loopback, Place
 from tests.fleet.servers import Etcd
 from tests.fleet.sessions import Sessions
@@ -20,18 +21,21 @@ from tests.processes import Child, until
 from tests.test_native_threads import Program, libraries
 
 LEASE = 3.0
+LONG = 60.0
+"""Seconds; for what must not end meanwhile, on the slowest machine."""
 
 LEADS = """
 led = threading.Event()
 def task(leadership):
     led.set()
-    leadership.stopping.wait()
+    for _ in leadership.every(0.1):
+        pass
 candidate = leaderlock.Election({url!r}, lease={lease}).start(task)
 """
 
 
-def leads(child: Child, url: str) -> None:
-    child.begin(f"exec({LEADS.format(url=url, lease=LEASE)!r}, globals())")
+def leads(child: Child, url: str, lease: float = LEASE) -> None:
+    child.begin(f"exec({LEADS.format(url=url, lease=lease)!r}, globals())")
     child.answer()
 
 
@@ -48,10 +52,10 @@ def test_a_standby_leads_after_the_leader_is_killed(local_etcd: Etcd) -> None:
 
 def test_a_process_leads_after_the_leader_resigns(local_etcd: Etcd) -> None:
     url = local_etcd.url("resigned")
-    with contextlib.closing(Sessions(url, LEASE, local_etcd.sessions)) as sessions, Child() as child:
+    with contextlib.closing(Sessions(url, LONG, local_etcd.sessions)) as sessions, Child() as child:
         leader, _ = sessions.lead()
         waiting = local_etcd.sessions()
-        leads(child, url)
+        leads(child, url, LONG)
         until(lambda: local_etcd.sessions() > waiting, "the process to wait")
         leader.resign()
         assert child.tell("led.wait(60)")
@@ -81,9 +85,10 @@ spawn(tick)
 
 def task(leadership):
     say("leads")
-    leadership.stopping.wait()
+    for _ in leadership.every(0.1):
+        pass
 
-candidate = leaderlock.Election(path, lease=3).start(task)
+candidate = leaderlock.Election(path, lease=60).start(task)
 say("started")
 told()
 before = ticks
@@ -98,7 +103,7 @@ def test_a_patched_process_waits_and_leads_and_its_hub_runs_on(
     local_etcd: Etcd, library: dict[str, str]
 ) -> None:
     url = local_etcd.url("green" + "".join(filter(str.isalpha, library["hub"]))[:12])
-    with contextlib.closing(Sessions(url, LEASE, local_etcd.sessions)) as sessions:
+    with contextlib.closing(Sessions(url, LONG, local_etcd.sessions)) as sessions:
         leader, _ = sessions.lead()
         waiting = local_etcd.sessions()
         with Program(library, True, GREEN, url) as program:
@@ -174,7 +179,7 @@ def tls(loopback: Loopback) -> Iterator[TlsEtcd]:
 
 
 def test_an_election_over_tls(tls: TlsEtcd) -> None:
-    with contextlib.closing(Sessions(tls.url(), LEASE, tls.sessions)) as sessions:
+    with contextlib.closing(Sessions(tls.url(), LONG, tls.sessions)) as sessions:
         leader, claim = sessions.lead()
         leader.write("history", b"[" + b"1," * 30_000 + b"1]")
         assert len(leader.read("history") or b"") == 60_003
@@ -211,6 +216,51 @@ def test_plain_http_is_no_tls(local_etcd: Etcd, tls: TlsEtcd) -> None:
         attempt = pytest.raises(EngineUnusable, match="no member")
         with attempt:
             sessions.lead()
+
+
+LATE = """
+import importlib.util, os, sys, threading
+import leaderlock
+url, module, report = sys.argv[1:]
+led = threading.Event()
+def task(leadership):
+    led.set()
+    leadership.wait(2)  # longer than a quarter of the lease: a renewal
+    leadership.check()
+election = leaderlock.Election(url, lease=6, on_return="resign")
+spec = importlib.util.spec_from_file_location("late_imports", module)
+late_imports = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(late_imports)
+late_imports.forbid(report)
+if os.fork() == 0:
+    print("stands", flush=True)
+    election.run(task)
+    print("has led", flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.parametrize("scheme", ["etcd", "etcds"])
+def test_a_candidate_imports_nothing_after_a_fork(
+    local_etcd: Etcd, tls: TlsEtcd, scheme: str, tmp_path: Path
+) -> None:
+    server = local_etcd if scheme == "etcd" else tls
+    url, report = server.url("late"), tmp_path / "report"
+    if scheme == "etcd":
+        url = url.replace("//127.", "//0x7f.")  # which the resolver takes, and inet_pton(3) does not
+    words = [sys.executable, "-c", LATE, url, late_imports.__file__, str(report)]
+    with contextlib.closing(Sessions(server.url("late"), LONG, server.sessions)) as sessions:
+        leader, _ = sessions.lead()
+        waiting = server.sessions()
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "stands\n"
+            until(lambda: server.sessions() > waiting, "the process to wait")
+            leader.resign()
+            assert process.stdout.readline() == "has led\n"
+        assert process.returncode == 0
+    assert late_imports.late(str(report)) == []
 
 
 def test_without_tls_no_code_for_tls_is_loaded() -> None:

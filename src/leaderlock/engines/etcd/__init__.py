@@ -10,6 +10,7 @@ import functools
 
 from leaderlock.engines.etcd.connection import Connection
 from leaderlock.engines.etcd.key import NOTES
+from leaderlock.engines.etcd.names import encoded
 from leaderlock.engines.etcd.session import EtcdSession
 from leaderlock.engines.leased.engine import LeasedEngine
 from leaderlock.engines.leased.session import Traits
@@ -60,6 +61,11 @@ def engine(address: Address, lease: float | None) -> LeasedEngine:
                 f"{address.shown}: {address.scheme}:// has no parameter {name!r}{hint}"
                 + ("" if known else " (etcds:// has ca, cert and key)")
             )
+    for host, _ in address.hosts:
+        try:
+            encoded(host)  # now, since a name that is not ASCII imports a codec
+        except UnicodeError as error:
+            raise ValueError(f"{address.shown}: {host!r} cannot be the name of a host") from error
     connection = _connection(address)
     return LeasedEngine(
         address,

@@ -114,6 +114,7 @@ class Gateway:
     def with_members(self, function: Callable[[Limit], Reply], limit: Limit) -> Reply:
         """Call a function for one member after the other, until it raises no error of the network."""
         problems = []
+        refused = False
         for left in range(self.size, 0, -1):
             now = time.monotonic()
             share = Limit(limit.waiting, now + (limit.until - now) / left)
@@ -122,7 +123,7 @@ class Gateway:
             except _Answer as error:
                 if error.code not in _ANOTHER_MEMBER_MAY_ANSWER:
                     raise self._refusal(error) from None
-                problem = str(error)
+                problem, refused = str(error), True
             except Distrusted as error:
                 raise self._unusable(
                     f"the certificate cannot be verified ({error}): name the authority's file by the "
@@ -133,11 +134,14 @@ class Gateway:
             problems.append(f"{self._at(self.member)}: {problem}")
             self._places.pop(self.member[0], None)
             self.turn_to_next()
+        what = "; ".join(problems)
+        if refused:
+            raise EngineUnreachable(self._message(f"etcd cannot serve the request ({what})"))
         hint = "" if self._address.scheme == "etcds" else " (by etcds:// if they use TLS)"
         raise EngineUnreachable(
             self._message(
-                f"no member of etcd answers ({'; '.join(problems)}): check that etcd runs, and that "
-                f"the URL names its ports for clients{hint}"
+                f"no member of etcd answers ({what}): check that etcd runs, and that the URL names its "
+                f"ports for clients{hint}"
             )
         )
 

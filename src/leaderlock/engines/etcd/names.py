@@ -1,6 +1,7 @@
 """Addresses of a host's name, by a thread: getaddrinfo(3) can neither be cancelled nor given a limit.
 
-Native: gevent replaces `socket.getaddrinfo` by a function for green threads.
+Native: gevent replaces `socket.getaddrinfo` by a function for green threads. The names are bytes, since
+a text would import the codec "idna" in the midst of a wait.
 """
 
 from __future__ import annotations
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from leaderlock.engines.etcd.connection import Limit
 
     Places = list[tuple[int, tuple[object, ...]]]
+
+
+def encoded(host: str) -> bytes:
+    """A host's name as the resolver takes it.
+
+    Raises:
+        ValueError: there can be no such name.
+    """
+    return host.encode("ascii") if host.isascii() else host.encode("idna")
 
 
 def places_of(host: str, port: int, limit: Limit) -> Places:
@@ -48,10 +58,10 @@ class _Lookup:
 
     def _run(self) -> None:
         try:
-            found = _socket.getaddrinfo(self._host, self._port, 0, _socket.SOCK_STREAM)
+            found = _socket.getaddrinfo(encoded(self._host), self._port, 0, _socket.SOCK_STREAM)
             self._places = [(family, place) for family, _, _, _, place in found]
-        except (OSError, UnicodeError) as error:  # UnicodeError: a name that IDNA cannot encode
-            self._error = error if isinstance(error, OSError) else OSError(str(error))
+        except OSError as error:
+            self._error = error
         if self._bell.is_open():
             os.eventfd_write(self._bell.fd, 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401  (ssl imports this as a connection begins)
 import ssl
 
 from leaderlock.engines.etcd.connection import Connection, Distrusted
