@@ -19,7 +19,8 @@ from tests.fleet.network import Loopback
 from tests.fleet.servers import Etcd
 from tests.fleet.sessions import Sessions
 
-LEASE = 3.0
+LEASE = 60.0
+"""Seconds; so that the slowest machine answers within a third of it."""
 
 
 def sessions_of(url: str, lease: float = LEASE) -> Sessions:
@@ -35,9 +36,12 @@ def refusal_of(url: str) -> str:
         return str(raised.value)
 
 
-def failure_of(url: str) -> str:
+def failure_of(url: str, lease: float = LEASE) -> str:
     """The message of a candidate that cannot reach a member."""
-    with contextlib.closing(sessions_of(url)) as sessions, pytest.raises(EngineUnreachable) as raised:
+    with (
+        contextlib.closing(sessions_of(url, lease)) as sessions,
+        pytest.raises(EngineUnreachable) as raised,
+    ):
         sessions.lead()
     return str(raised.value)
 
@@ -207,9 +211,10 @@ def test_half_an_answer_is_none(answer: bytes) -> None:
 @pytest.mark.parametrize("pieces", [(), (b"H",) * 1000], ids=["silent", "slow"])
 def test_a_server_that_never_answers_is_given_a_third_of_the_lease(pieces: Sequence[bytes]) -> None:
     with answering(*pieces, pause=0.05) as place:
+        lease = 3.0
         before = time.monotonic()
-        assert "no answer in time" in failure_of(f"etcd://{place},{place}/x")
-        assert LEASE / 3 <= time.monotonic() - before < LEASE
+        assert "no answer in time" in failure_of(f"etcd://{place},{place}/x", lease)
+        assert lease / 3 <= time.monotonic() - before < 2 * lease
 
 
 def test_a_request_that_waits_for_an_answer_is_called_off() -> None:
@@ -243,7 +248,7 @@ def test_a_candidate_waits_for_a_server_that_comes_later(loopback: Loopback) -> 
         led.set()
         leadership.stopping.wait()
 
-    candidate = Election(alone.url("later"), lease=LEASE).start(task)
+    candidate = Election(alone.url("later")).start(task)
     try:
         alone.start(2)
         assert led.wait(60)
@@ -282,6 +287,7 @@ class OneOfTwo(Etcd):
         ("etcds://h/app?key=/no/such/file", "cert"),
         ("etcd://h/app?timeout=3", "no parameter 'timeout'"),
         ("etcd:///app", "names no host"),
+        ("etcd://" + 70 * "ü" + "/app", "cannot be the name of a host"),
     ],
 )
 def test_a_wrong_url_is_refused(url: str, message: str) -> None:
