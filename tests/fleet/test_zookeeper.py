@@ -33,8 +33,9 @@ def make(local_zookeeper: ZooKeeper) -> Iterator[Callable[..., Sessions]]:
 
     def sessions(lease: float = LEASE) -> Sessions:
         url = local_zookeeper.url(f"test{next(_names)}")
-        visitor = Sessions(url, lease, lambda: 0)
-        made.extend((visitor, Sessions(url, lease, lambda: visitor.look().waiting or 0)))
+        made.append(Sessions(url, lease, lambda: 0))
+        visitor = made[-1].session()
+        made.append(Sessions(url, lease, lambda: visitor.look().waiting or 0))
         return made[-1]
 
     yield sessions
