@@ -85,6 +85,8 @@ def listener(answer: bytes | None) -> Iterator[int]:
         ("postgresql://u:hunter2@h/db?nonsense=1#x", "nonsense"),
         ("postgresql://u:%zzhunter2@h/db#x", "libpq does not accept"),
         ("postgresql:///db#x", "names no host"),
+        ("postgresql://h1,h2/db?port=1,2,3#x", "3 ports for 2 hosts"),
+        ("postgresql://h..\u00fc/db#x", "name is not valid"),
     ],
 )
 def test_a_url_without_an_election_is_refused(url: str, match: str) -> None:

@@ -77,6 +77,20 @@ def test_a_process_of_the_same_machine_takes_over_at_once(
         assert standby.claim().term == 3
 
 
+def test_standing_and_leading_import_nothing(local_postgresql: PostgreSQL) -> None:
+    hosts = f"b\u00fccher.invalid,localhost,{local_postgresql.address()}"
+    url = f"postgresql://postgres@{hosts}:{local_postgresql.port}/postgres#imports"
+    with Child() as child:
+        child.tell("from leaderlock.engines import engine_of, Waiting")
+        child.tell(f"engine = engine_of({url!r}, {LEASE}); waiting = Waiting()")
+        child.tell("before = set(sys.modules)")
+        child.tell("session = engine.connect()")
+        assert child.tell("waiting.run(lambda: session.acquire(waiting, None)).term") == 1
+        child.tell("session.write('history', b'x'); session.read('history'); session.look()")
+        child.tell("session.renew(); session.resign()")
+        assert child.tell("set(sys.modules) - before") == set()
+
+
 @pytest.mark.slow
 def test_a_leader_leads_on_after_the_promotion_of_a_synchronous_standby(
     postgresql_pair: PostgreSQL,

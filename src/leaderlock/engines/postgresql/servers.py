@@ -42,6 +42,17 @@ class Servers:
         if "PGTARGETSESSIONATTRS" not in os.environ:
             self._parameters.setdefault("target_session_attrs", "read-write")
         self._parameters.setdefault("application_name", f"leaderlock {address.name}")
+        hosts = str(self._parameters.get("host") or "").split(",")
+        ports = str(self._parameters.get("port") or "").split(",")
+        if len(ports) == 1:
+            ports *= len(hosts)
+        if len(ports) != len(hosts):
+            raise ValueError(f"{address.shown}: there are {len(ports)} ports for {len(hosts)} hosts")
+        try:
+            encoded = [_encoded(host) for host in hosts]
+        except UnicodeError as error:
+            raise ValueError(f"{address.shown}: a host's name is not valid: {error}") from error
+        self._hosts = list(zip(hosts, encoded, ports, strict=True))
 
     def attempts(self, **parameters: str | int) -> list[bytes]:
         """A connection string of libpq for each address of each host.
@@ -55,17 +66,13 @@ class Servers:
         merged: Parameters = {**self._parameters, **parameters}
         if merged.get("hostaddr"):
             return [make_conninfo("", **merged).encode()]
-        hosts = str(merged.get("host") or "").split(",")
-        ports = str(merged.get("port") or "").split(",")
-        if len(ports) == 1:
-            ports *= len(hosts)
         found: list[bytes] = []
         failure: OSError | None = None
-        for host, port in zip(hosts, ports, strict=False):
+        for host, encoded, port in self._hosts:
             merged.update(host=host, port=port or None)
             try:
                 found.extend(
-                    make_conninfo("", **merged, hostaddr=ip).encode() for ip in _addresses(host)
+                    make_conninfo("", **merged, hostaddr=ip).encode() for ip in _addresses(encoded)
                 )
             except gaierror as error:
                 failure = OSError(f"{host}: {error.strerror}")
@@ -74,9 +81,14 @@ class Servers:
         return found
 
 
-def _addresses(host: str) -> list[str | None]:
+def _encoded(host: str) -> bytes:
+    """A host's name in ASCII, now: the codec for other letters is imported when it is needed."""
+    return host.encode("ascii" if host.isascii() else "idna")
+
+
+def _addresses(host: bytes) -> list[str | None]:
     """The IP addresses of a host; None for the directory of a Unix socket."""
-    if host.startswith(("/", "@")):
+    if host.startswith((b"/", b"@")):
         return [None]
     infos = getaddrinfo(host, None, 0, SOCK_STREAM, IPPROTO_TCP)
     return list(dict.fromkeys(str(info[4][0]) for info in infos))
