@@ -16,11 +16,11 @@ from leaderlock.engines.address import Address
 from leaderlock.engines.leased.session import Claim
 from leaderlock.engines.leased.waiting import CalledOff, Waiting
 from leaderlock.engines.redis import engine
-from leaderlock.engines.redis.session import RedisSession
+from leaderlock.engines.redis.session import RedisSession, ServerClock
 from leaderlock.errors import LeadershipLost
 from leaderlock.kernel.wait import Wait
 from tests.fleet.servers import Redis
-from tests.processes import PATIENCE, Child, until
+from tests.processes import PATIENCE, Child, settled, until, wakeups_of
 
 LEASE = 2.0
 SLACK = 1.5
@@ -52,7 +52,7 @@ def term_of(child: Child) -> tuple[int, float]:
 
 
 def session_of(url: str, lease: float = LEASE) -> RedisSession:
-    return RedisSession(engine(Address(url), lease), 0)
+    return RedisSession(engine(Address(url), lease), 0, ServerClock())
 
 
 def elect(session: RedisSession, previous: Any = None, limit: float | None = PATIENCE) -> Claim:
@@ -89,7 +89,7 @@ def url(new_url: str) -> str:
     """The URL of an election that had a leader, so that there is no quarantine."""
     short = engine(Address(new_url), None)
     short.session = 0.05
-    session = RedisSession(short, 0)
+    session = RedisSession(short, 0, ServerClock())
     elect(session)
     session.resign()
     session.close()
@@ -189,18 +189,18 @@ def test_another_thread_cancels_a_wait(url: str, sessions: ExitStack) -> None:
 def test_a_look_shows_the_leader_the_end_of_its_lease_and_the_queue(
     url: str, sessions: ExitStack
 ) -> None:
-    leader = session_of(url)
+    leader = session_of(url, 30.0)
     sessions.callback(leader.close)
     assert leader.look()[1:] == (None, None, 0)
     claim = elect(leader)
-    with candidate_of(url):
+    with candidate_of(url, 30.0):
         until_waiting(url)
         found = leader.look()
     assert found.term == claim.term
     assert found.leader is not None
     assert found.leader["pid"] == os.getpid()
     assert found.ends is not None
-    assert found.ends <= LEASE
+    assert 0 < found.ends <= 30
     leader.resign()
     assert leader.look() == (claim.term, None, None, 0)
 
@@ -229,6 +229,19 @@ def test_an_heir_takes_over_at_once_and_its_predecessor_has_lost(url: str, sessi
     heir.renew()
     with pytest.raises(CalledOff):  # the proof of a claim that has ended proves nothing
         elect(stranger, claim.proof, limit=0)
+
+
+def test_a_new_candidate_waits_a_lease_after_a_leader_that_has_not_resigned(
+    url: str, sessions: ExitStack
+) -> None:
+    """The server's clock alone does not prove that the lease has passed: somebody may have set it."""
+    leader, new = session_of(url, 1.0), session_of(url, 1.0)
+    sessions.callback(leader.close)
+    sessions.callback(new.close)
+    elect(leader)
+    until(lambda: new.look().leader is None, "the end of the lease")
+    began = time.monotonic()
+    assert elect(new).confirmed - began >= 1.0
 
 
 # A new server, or one that has forgotten.
@@ -290,13 +303,17 @@ def test_a_leader_that_dies_with_the_server_is_followed_after_a_lease_and_a_grea
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["FLUSHALL", "DEL leaderlock:{health}"])
 def test_a_cleared_or_evicted_record_makes_no_second_leader(
-    url: str, local_redis: Redis, command: str
+    url: str, local_redis: Redis, sessions: ExitStack, command: str
 ) -> None:
     with candidate_of(url) as leader:
         term, _ = term_of(leader)
         with candidate_of(url) as second:
             until_waiting(url)
             local_redis.call(*command.split())
+            newcomer = session_of(url)
+            sessions.callback(newcomer.close)
+            with pytest.raises(CalledOff):
+                elect(newcomer, limit=0)
             assert until(lambda: leads_in(url), "the leader's next renewal") == (term, leader.pid)
             assert second.is_silent(1.5 * LEASE)
             leader.kill()
@@ -355,6 +372,19 @@ def test_the_next_one_leads_in_time_whatever_the_server_tells(manner: str) -> No
             later, moment = term_of(second)
             assert later > term
             assert moment - killed < 1.1 * LEASE + SLACK
+
+
+def test_a_waiting_candidate_does_not_wake_up(url: str, sessions: ExitStack) -> None:
+    leader = session_of(url)
+    sessions.callback(leader.close)
+    elect(leader)
+    with candidate_of(url) as second:
+        until(lambda: leader.renew() and waiters_of(url) == 1, "the candidate to wait")
+        before = settled(second.pid)
+        for _ in range(15):  # for longer than a lease
+            time.sleep(LEASE / 10)
+            leader.renew()
+        assert wakeups_of(second.pid) == before
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def test_a_wrong_url_is_refused_with_its_remedy(url: str, match: str) -> None:
 
 @pytest.mark.parametrize("lease", [0.5, 0.0, -1.0, float("nan"), float("inf")])
 def test_a_lease_that_is_too_short_or_endless_is_refused(lease: float) -> None:
-    with pytest.raises(ValueError, match="lease must be at least"):
+    with pytest.raises(ValueError, match="lease must be"):
         engine(Address("redis://h/0#x"), lease)
 
 
