@@ -9,7 +9,7 @@ from __future__ import annotations
 from leaderlock.engines.leased.engine import LeasedEngine
 from leaderlock.engines.leased.session import Traits
 from leaderlock.engines.redis.link import PARAMETERS
-from leaderlock.engines.redis.session import RedisSession
+from leaderlock.engines.redis.session import RedisSession, ServerClock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ TRAITS = Traits(
     frees="a resignation; the end of the lease, by the server's clock",
     speed="resignation: at once; a killed, stopped or cut-off leader: 1.1 leases; a restart of the "
     "server: the leader leads on, and where it has died too, 1.2 leases",
-    clock="the server's clock is trusted from one renewal to the next; a candidate that has been "
-    "waiting notices a clock that was set, and waits one lease more",
+    clock="the rate of the server's clock, and not the time that it shows: after a jump, and where a "
+    "new candidate finds a leader that has not resigned, the candidate waits one lease more",
     limits="one server: after a failover to a replica, a leader that still reaches the old primary "
     "leads beside a new one, and terms of the last moments may be unknown",
 )
@@ -55,10 +55,11 @@ def engine(address: Address, lease: float | None) -> LeasedEngine:
             f"{address.shown}: unknown parameter {min(unknown)!r}; known for rediss://: "
             f"{', '.join(sorted(PARAMETERS))}"
         )
+    clock = ServerClock()
     return LeasedEngine(
         address,
         lease,
         name=address.name,
-        connect=lambda made: RedisSession(made, int(database)),
+        connect=lambda made: RedisSession(made, int(database), clock),
         traits=TRAITS,
     )

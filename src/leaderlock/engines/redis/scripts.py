@@ -80,10 +80,10 @@ ATTEMPT = (
     _PROLOGUE
     + """
 -- Further arguments: the token of a leader that is dead for certain, the greatest term that the
--- candidate has seen, and the server's time that the candidate expects, or an empty text.
+-- candidate has seen, and the server's time that the candidate expects at the latest, or an empty text.
 -- Returns: elected, the term, milliseconds to wait at most, the server's time, and whether another
 -- one led until now; or, if not elected, whether the candidate must wait by a timer.
-local dead, seen, expected = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
+local dead, seen, expected = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]) or 0
 local is_heir = dead ~= '' and token == dead
 if not is_known then
   left = math.max(my_lease, lease)
@@ -91,8 +91,8 @@ if not is_known then
 elseif left > lease then  -- the server's clock was set back
   left = lease
   write(token, term, lease)
-elseif left <= 0 and token ~= '' and not is_heir and expected and now > expected + my_lease / 10 then
-  left = lease            -- the server's clock was set forward: the lease may still run
+elseif left <= 0 and token ~= '' and not is_heir and now > expected + my_lease / 10 then
+  left = lease            -- the server's clock may have been set forward: the lease may still run
   write(token, term, lease)
 end
 if is_known and (left <= 0 or is_heir) then

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from leaderlock.engines.leased.engine import LeasedEngine
     from leaderlock.engines.leased.waiting import Waiting
 
-_NEEDED = "Kxe"
+_EVENTS, _NEEDED = "notify-keyspace-events", "Kxe"
 """Classes of keyspace events: on the key's own channel, expired keys, and evicted ones."""
 
 _LATE = 0.02
@@ -48,15 +48,35 @@ class _Attempt(NamedTuple):
     flag: int
 
 
+class ServerClock:
+    """The server's clock as the candidates of an engine know it, also over new connections.
+
+    A leader's lease ends by the server's clock, which somebody may set. So a candidate compares that
+    clock with CLOCK_MONOTONIC. After a jump, and at its first look, it does not trust that a lease has
+    ended.
+
+    Attributes:
+        ahead: seconds from CLOCK_MONOTONIC to the server's time; None before the first answer.
+    """
+
+    def __init__(self) -> None:
+        self.ahead: float | None = None
+
+    def expected(self, now: float) -> int | str:
+        """The server's time in milliseconds at a moment of CLOCK_MONOTONIC; empty if unknown."""
+        return "" if self.ahead is None else round((now + self.ahead) * 1000)
+
+
 class RedisSession:
     """See `Session`.
 
     Args:
         engine: the engine, for its address, its lease and this process's description.
         database: the database's number.
+        clock: the server's clock.
     """
 
-    def __init__(self, engine: LeasedEngine, database: int) -> None:
+    def __init__(self, engine: LeasedEngine, database: int, clock: ServerClock) -> None:
         self._engine = engine
         self._database = database
         self._prefix = f"leaderlock:{{{engine.name}}}"
@@ -67,7 +87,7 @@ class RedisSession:
         self._who = "{}"
         self._tells_expiry = False
         self._term = 0
-        self._clock: float | None = None  # the server's time, less CLOCK_MONOTONIC
+        self._clock = clock
 
     def acquire(self, waiting: Waiting, previous: Mapping[str, str | int] | None) -> Claim:
         """See `Session.acquire`.
@@ -97,10 +117,9 @@ class RedisSession:
         self._who = json.dumps(self._engine.who())
         self._open()
         sent = time.monotonic()
-        expected = "" if self._clock is None else f"{(sent + self._clock) * 1000:.0f}"
-        answer = _Attempt(*self._run(ATTEMPT, dead, self._term, expected))
+        answer = _Attempt(*self._run(ATTEMPT, dead, self._term, self._clock.expected(sent)))
         self._term = max(self._term, answer.term)
-        self._clock = answer.time / 1000 - sent
+        self._clock.ahead = answer.time / 1000 - sent
         return sent, answer
 
     def _wait(self, waiting: Waiting, attempt: _Attempt) -> None:
@@ -171,13 +190,14 @@ class RedisSession:
     def _let_server_tell_expiry(self) -> None:
         """Let the server tell of keys that expire, if this user may set that; keep what is set."""
         try:
-            answer = self._call("CONFIG", "GET", "notify-keyspace-events")
-            [value] = answer.values() if isinstance(answer, dict) else answer[1::2]
-            classes = value.decode()
-            missing = "".join(c for c in _NEEDED if c not in classes.replace("A", "xe"))
-            if missing:
-                self._call("CONFIG", "SET", "notify-keyspace-events", classes + missing)
-            self._tells_expiry = True
+            answer = self._call("CONFIG", "GET", _EVENTS)
+            value = answer.get(_EVENTS.encode()) if isinstance(answer, dict) else None
+            if value is not None:
+                classes = value.decode()
+                missing = "".join(c for c in _NEEDED if c not in classes.replace("A", "xe"))
+                if missing:
+                    self._call("CONFIG", "SET", _EVENTS, classes + missing)
+            self._tells_expiry = value is not None
         except EngineUnreachable:
             raise
         except EngineUnusable:  # NOPERM; a hosted server without CONFIG
