@@ -146,20 +146,35 @@ def test_without_a_wait_the_second_candidate_gives_up_at_once(sessions: Sessions
     assert sessions.look().waiting == 0
 
 
-def test_each_candidate_watches_only_the_one_before_it(
+def requests(session: Session) -> int:
+    """The number of requests, without pings, on the session's connection."""
+    return int(session._connection._client._connection._xid)  # type: ignore[attr-defined]
+
+
+def test_a_waiter_sends_nothing_while_others_lead_renew_and_follow(
     sessions: Sessions, local_zookeeper: ZooKeeper
 ) -> None:
-    sessions.lead()
-    for _ in range(4):
-        sessions.standby()
+    def watches() -> int:
+        (count,) = (w for w in local_zookeeper.ask("mntr").splitlines() if "zk_watch_count" in w)
+        return int(count.split()[1])
 
-    def watchers() -> list[int]:
-        """The number of watches of each node of the election."""
-        blocks = local_zookeeper.ask("wchp").replace("\n\t", "\t").splitlines()
-        return [b.count("\t") for b in blocks if b.startswith(f"{sessions.engine.name}/")]
-
-    until(lambda: sum(watchers()) == 4, "four watches")
-    assert watchers() == [1, 1, 1, 1]
+    before = watches()
+    leader, _ = sessions.lead()
+    second, third, fourth = (sessions.standby() for _ in range(3))
+    until(lambda: watches() == before + 3, "one watch of each")
+    sent = [requests(each.session) for each in (second, third, fourth)]
+    for _ in range(5):
+        leader.renew()
+    leader.resign()
+    second.claim()
+    # It asks whether the one before it has gone, and who is first, and begins its term.
+    assert requests(second.session) == sent[0] + 3
+    for _ in range(5):
+        second.session.renew()
+    second.session.resign()
+    third.claim()
+    assert requests(third.session) == sent[1] + 3
+    assert requests(fourth.session) == sent[2]
 
 
 def test_a_waiter_whose_node_was_deleted_does_not_lead(

@@ -165,10 +165,16 @@ class ZooKeeperSession(Visitor):
                 self._await_server(connection, waiting)
 
     def _await_end_of(self, node: str, connection: Connection, waiting: Waiting) -> None:
-        """Wait until the predecessor's node is gone; one watch wakes one candidate."""
+        """Wait until the predecessor's node is gone; one watch wakes one candidate.
+
+        The watch is one for the node's children, of which an ephemeral node has none: it fires when the
+        node is deleted. A watch for the node itself would fire at each renewal as well.
+        """
         while True:
             connection.quiet()
-            if self._ask(lambda client: client.exists_async(node, watch=connection.ring)) is None:
+            try:
+                self._ask(lambda client: client.get_children_async(node, watch=connection.ring))
+            except kazoo.NoNodeError:
                 return
             waiting.readable(connection.bell)
             self._await_server(connection, waiting)
