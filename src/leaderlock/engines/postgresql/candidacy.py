@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 _MARGIN = 1.025
 """The leader's clock may be one percent slow by the server's, and the candidate's one percent fast."""
 
+_PROMPT = 0.2
+"""The part of a lease within which a candidate must go on after the server has given it a lock."""
+
+_PATIENT = 3.0
+"""Leases for which a candidate may be silent while it waits for the end of a term."""
+
 
 class Candidacy:
     """Stands in an election whose row exists.
@@ -97,7 +103,8 @@ class Candidacy:
             return
         self.takes_over = True
         while True:
-            self._link.send(statements.LOCK.format(key=key))
+            idle = milliseconds(self._lease * _PROMPT)
+            self._link.send(statements.LOCK.format(key=key, idle=idle))
             until = time.monotonic() + SLICE + self._lease
             while not self._link.has_answer():
                 if not self._waiting.readable(self._link.fd, until - time.monotonic()):
@@ -111,10 +118,11 @@ class Candidacy:
     def _wait_for_end(self) -> tuple[str | None, float]:
         """Wait until the last term has ended; return the row's number of changes, and its lease."""
         while True:
-            rows = self._link.query(statements.INSPECT, self._names.row)
+            idle = str(milliseconds(self._lease * _PATIENT))
+            rows = self._link.query(statements.INSPECT, self._names.row, idle)
             if not rows:
                 raise EngineUnreachable(f"{self._address}: the election's row was deleted")
-            [(changes, ended, is_same_server, lease, age, now)] = rows
+            [(changes, ended, is_same_server, lease, age, now, _)] = rows
             seconds = float(lease or 0)
             if ended == "t":
                 return changes, seconds

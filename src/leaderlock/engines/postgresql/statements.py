@@ -77,15 +77,20 @@ LOCK = """\
 DO $$ BEGIN
     PERFORM pg_advisory_lock({key});
     PERFORM set_config('leaderlock.locked', 'yes', false);
+    PERFORM set_config('idle_session_timeout', '{idle}', false);
 EXCEPTION WHEN lock_not_available THEN
     PERFORM set_config('leaderlock.locked', 'no', false);
 END $$;
 SELECT current_setting('leaderlock.locked')"""
-"""Waits for `lock_timeout`. An error that is not caught would be a line in the server's log."""
+"""Waits for `lock_timeout`. An error that is not caught would be a line in the server's log.
+
+The session of a candidate that has the lock, and does not go on, ends soon: the candidate is stopped or
+cut off, and the others wait behind it."""
 
 INSPECT = f"""\
 SELECT changes, ended, incarnation = {_INCARNATION}, lease,
-    {_NOW} - extract(epoch FROM renewed)::float8, {_NOW}
+    {_NOW} - extract(epoch FROM renewed)::float8, {_NOW},
+    set_config('idle_session_timeout', $2, false)
 FROM {ELECTIONS} WHERE name = $1"""
 
 _LEAD = f"""\
