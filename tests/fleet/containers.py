@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,14 @@ class Container:
         self.workers.append(worker)
 
     def kill(self) -> None:
-        """End all processes of the container, as the end of its PID 1 does."""
+        """End all processes of the container, as the end of its PID 1 does, and wait for that."""
         if self._group is not None and (self._group / "cgroup.kill").exists():
             (self._group / "cgroup.kill").write_text("1", encoding="ascii")
         else:
             for worker in self.workers:
                 worker.kill()
+        for worker in self.workers:
+            worker.wait(PATIENCE)
 
     @property
     def can_freeze(self) -> bool:
@@ -89,8 +91,6 @@ class Container:
     def close(self) -> None:
         self.thaw()
         self.kill()
-        for worker in self.workers:
-            worker.wait(PATIENCE)
         if self._group is not None:
             events = self._group / "cgroup.events"
             until(lambda: "populated 0" in events.read_text(encoding="ascii"))
@@ -105,7 +105,8 @@ class Fleet:
         network: the server's.
         lease: seconds.
         tiers: 1: each worker stands in the engine; 2: the workers of a container elect one first.
-        containers, workers: how many containers, and how many workers in each.
+        workers: how many, in each container.
+        reach: for each container, the nodes of the server that its URL names; none means all.
         variant: a name of `tests.fleet.unsafe.VARIANTS`.
     """
 
@@ -118,8 +119,8 @@ class Fleet:
         *,
         lease: float,
         tiers: int = 1,
-        containers: int = 2,
         workers: int = 2,
+        reach: Sequence[Sequence[int]] = ((), ()),
         variant: str = "",
     ) -> None:
         self.server = server
@@ -132,9 +133,10 @@ class Fleet:
         number = next(self._numbers)
         self.directory = network.directory / f"fleet{number}"
         self.directory.mkdir()
-        self._url = server.url(f"fleet{number}")
+        self.reach = reach
+        self._urls = [server.url_with(nodes, f"fleet{number}") for nodes in reach]
         self._resource = Resource(self.directory)
-        self.containers = [Container(network, f"box{number}-{n}") for n in range(containers)]
+        self.containers = [Container(network, f"box{number}-{n}") for n in range(len(reach))]
 
     @property
     def verdict(self) -> Verdict:
@@ -159,12 +161,12 @@ class Fleet:
         for worker in self._leaving:
             worker.wait(PATIENCE)
         self._leaving.clear()
-        for container in self.containers:
+        for container, url in zip(self.containers, self._urls, strict=True):
             container.workers = [w for w in container.workers if w.poll() is None]
             for _ in range(self._workers - len(container.workers)):
                 within = self.directory / f"{container.name}.lock" if self.tiers == 2 else ""
                 container.start(
-                    *(sys.executable, "-m", "tests.fleet.candidate", self.directory, self._url),
+                    *(sys.executable, "-m", "tests.fleet.candidate", self.directory, url),
                     *(str(self.lease), within, self._variant),
                     output=self.directory / f"{container.name}.output",
                 )
@@ -196,6 +198,14 @@ class Fleet:
         """The process that leads, and its container."""
         pid = self.latest().pid
         return next((c, w) for c in self.containers for w in c.workers if w.pid == pid)
+
+    def lead_in(self, wanted: Container) -> None:
+        """Let a worker of this container lead."""
+        others = [container for container in self.containers if container is not wanted]
+        while self.leader()[0] is not wanted:
+            for container in others:
+                container.kill()
+            self.start()
 
     def repair(self) -> None:
         """Undo every fault, and let the fleet be complete again."""

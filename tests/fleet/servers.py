@@ -68,6 +68,14 @@ class Server:
         """The URL of an election in this server."""
         raise NotImplementedError
 
+    def url_with(self, nodes: Sequence[int], name: str) -> str:
+        """`url`, with some of the nodes only."""
+        return self.url(name).replace(self.hosts(), self.hosts(nodes))
+
+    def hosts(self, nodes: Sequence[int] = ()) -> str:
+        """Address and port of nodes, for a URL; all, if none is named."""
+        return ",".join(f"{self.address(node)}:{self.port}" for node in nodes or self.nodes)
+
     def sessions(self) -> int:
         """How many clients are connected."""
         raise NotImplementedError
@@ -362,9 +370,8 @@ host replication postgres 0.0.0.0/0 trust
 
     def url(self, name: str = "health") -> str:
         """See `Server.url`."""
-        hosts = ",".join(f"{self.address(node)}:{self.port}" for node in self.nodes)
         wanted = "?target_session_attrs=read-write" if len(self.nodes) > 1 else ""
-        return f"postgresql://postgres@{hosts}/postgres{wanted}#{name}"
+        return f"postgresql://postgres@{self.hosts()}/postgres{wanted}#{name}"
 
     def leader(self) -> int:
         """See `Server.leader`."""
@@ -407,6 +414,9 @@ class ZooKeeper(Server):
     scheme, user, port = "zookeeper", "zookeeper", 2181
 
     tick = 0.5
+    sync_limit = 10
+    """Ticks after which a node that is parted from the others ends its service."""
+
     java = (
         *("java", "-Xmx64m", "-Xms16m", "-Xss256k", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
         *("-Xshare:auto", "-Dzookeeper.forceSync=no", "-Djava.net.preferIPv4Stack=true"),
@@ -421,7 +431,7 @@ class ZooKeeper(Server):
         lines = [
             f"tickTime={int(self.tick * 1000)}",
             "initLimit=20",
-            "syncLimit=10",
+            f"syncLimit={self.sync_limit}",
             f"dataDir={self.directory(node)}",
             f"clientPortAddress={self.address(node)}",
             f"clientPort={self.port}",
@@ -445,8 +455,7 @@ class ZooKeeper(Server):
 
     def url(self, name: str = "health") -> str:
         """See `Server.url`."""
-        hosts = ",".join(f"{self.address(node)}:{self.port}" for node in self.nodes)
-        return f"zookeeper://{hosts}/app/{name}"
+        return f"zookeeper://{self.hosts()}/app/{name}"
 
     def leader(self) -> int:
         """See `Server.leader`."""
@@ -512,8 +521,7 @@ class Etcd(Server):
 
     def url(self, name: str = "health") -> str:
         """See `Server.url`."""
-        hosts = ",".join(f"{self.address(node)}:{self.port}" for node in self.nodes)
-        return f"etcd://{hosts}/app/{name}"
+        return f"etcd://{self.hosts()}/app/{name}"
 
     def leader(self) -> int:
         """See `Server.leader`."""
@@ -583,7 +591,7 @@ class Redis(Server):
 
     def url(self, name: str = "health") -> str:
         """See `Server.url`."""
-        return f"redis://{self.address()}:{self.port}/0#{name}"
+        return f"redis://{self.hosts()}/0#{name}"
 
     def sessions(self) -> int:
         """See `Server.sessions`."""

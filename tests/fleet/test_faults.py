@@ -67,7 +67,7 @@ def test_a_fault_makes_no_second_leader(fleets: Fleets, name: str, fault: Fault)
             assert outcome.moved
         if fault.expected == LEADS_ON and outcome.outage < LEASE / 2:
             assert not outcome.moved, fleet.output
-        assert outcome.seconds < outcome.bound + SLACK, fleet.output
+        assert outcome.seconds < KINDS[name].bound(fault, LEASE) + SLACK, fleet.output
     except BaseException:
         fleets.close()
         raise

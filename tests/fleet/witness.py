@@ -114,7 +114,8 @@ def read(ledger: Path) -> list[Line]:
         text = ledger.read_text(encoding="ascii")
     except FileNotFoundError:
         return []
-    return [Line(*fields) for fields in map(json.loads, text.splitlines())]
+    lines = [Line(*fields) for fields in map(json.loads, text.splitlines())]
+    return [line._replace(beside=(line.beside[0], line.beside[1])) for line in lines]
 
 
 def _unfinished(lines: list[Line], before: int) -> list[tuple[int, int]]:
