@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import pytest
 
 from leaderlock.engines import LeasedEngine, Waiting, engine_of
+from leaderlock.engines.postgresql import connecting
 from leaderlock.errors import EngineUnreachable, EngineUnusable
 from tests.fleet.servers import PostgreSQL
 from tests.fleet.sessions import Sessions, Standby, acquire
@@ -169,6 +170,25 @@ def test_a_table_of_another_program_is_refused(local_postgresql: PostgreSQL, tab
         assert "belong to another program" in str(error)
     finally:
         local_postgresql.sql("DROP SCHEMA leaderlock CASCADE")
+
+
+def test_a_server_that_is_too_old_is_refused(
+    local_postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connecting, "OLDEST", 99)  # so that the server is
+    error = refusal(url_of(local_postgresql))
+    assert not isinstance(error, EngineUnreachable)
+    assert "this server's version is 15; elections need PostgreSQL 99" in str(error)
+
+
+def test_a_server_without_a_connection_left_is_asked_again(local_postgresql: PostgreSQL) -> None:
+    local_postgresql.sql("CREATE ROLE one LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
+    try:
+        error = refusal(url_of(local_postgresql, "one:x"))
+        assert isinstance(error, EngineUnreachable)
+        assert "too many connections" in str(error)
+    finally:
+        local_postgresql.sql("DROP ROLE one")
 
 
 def test_a_server_that_is_away_is_reported_at_once() -> None:

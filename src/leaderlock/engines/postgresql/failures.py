@@ -34,7 +34,8 @@ _REFUSALS = (
     "expected authentication request",
     "authentication method",
 )
-"""Texts of libpq and of an English server: a connection failure brings no SQLSTATE."""
+"""Texts of libpq and of an English server: a connection failure brings no SQLSTATE. An error in another
+language is taken for temporary: the candidate tries again, and logs the text."""
 
 
 class ServerRefuses(EngineUnusable):
@@ -70,14 +71,8 @@ def failure(
     return ServerRefuses(said, sqlstate)
 
 
-def connection_failure(address: Address, text: str, *, at_password: bool) -> EngineUnusable:
-    """The error of a connection that was not made.
-
-    Args:
-        address: the URL.
-        text: the message of libpq.
-        at_password: the server has ended the connection when it had the password, or wanted one.
-    """
+def connection_failure(address: Address, text: str) -> EngineUnusable:
+    """The error of a connection that was not made, from the message of libpq."""
     said = _tidy(address, text)
     if "session is read-only" in said:
         return EngineUnreachable(
@@ -85,7 +80,7 @@ def connection_failure(address: Address, text: str, *, at_password: bool) -> Eng
             f"servers of the cluster in the URL, with target_session_attrs=read-write"
         )
     is_of_url = not said.startswith("connection to server")  # libpq did not get as far as that
-    if is_of_url or at_password or any(refusal in said for refusal in _REFUSALS):
+    if is_of_url or any(refusal in said for refusal in _REFUSALS):
         return EngineUnusable(
             f"{address.shown}: {said}; correct the URL, or have an administrator allow the connection"
         )

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
             """Return whether the descriptor is readable, or writable."""
 
 
-_AT_PASSWORD = {pq.ConnStatus.AWAITING_RESPONSE, pq.ConnStatus.AUTHENTICATING}
 _RESULTS = {pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY}
 
 
@@ -97,17 +96,15 @@ class Link:
     def _connect(self, conninfo: bytes, until: float) -> pq.abc.PGconn:
         pgconn: pq.abc.PGconn = pq.PGconn.connect_start(conninfo)
         try:
-            status, step = pgconn.status, pq.PollingStatus.WRITING
+            step = pq.PollingStatus.WRITING
             while pgconn.status != pq.ConnStatus.BAD and step != pq.PollingStatus.OK:
                 self._await(pgconn, until, "connect", writable=step == pq.PollingStatus.WRITING)
-                status = pgconn.status
                 step = pq.PollingStatus(pgconn.connect_poll())
                 if step == pq.PollingStatus.FAILED:
                     break
             if step == pq.PollingStatus.OK:
                 return pgconn
-            at_password = pgconn.needs_password or (pgconn.used_password and status in _AT_PASSWORD)
-            raise connection_failure(self._address, pgconn.get_error_message(), at_password=at_password)
+            raise connection_failure(self._address, pgconn.get_error_message())
         except BaseException:
             pgconn.finish()
             raise
