@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from leaderlock.engines.address import Address
 
 TRAITS = Traits(
-    frees="A resignation deletes the key at once. If the process or its machine has died, is stopped, "
-    "is stuck or is cut off from etcd, the lease ends, and the key with it.",
-    speed="After a resignation milliseconds. In all other cases the lease in whole seconds (rounded "
+    frees="a resignation deletes the key at once; if the process or its machine has died, is stopped, "
+    "is stuck or is cut off from etcd, the lease ends, and the key with it",
+    speed="after a resignation milliseconds; in all other cases the lease in whole seconds (rounded "
     "up; at least 2 s with etcd's default settings), and up to half a second, since etcd looks for "
-    "ended leases twice a second. If etcd elects a leader of its own meanwhile, the lease begins anew.",
-    clock="The clocks of the leader's machine and of etcd's leading member tick at the same rate, to "
-    "one percent. The time of day does not matter.",
-    limits="A restored backup takes the terms back. A cluster without a majority renews nothing: the "
-    "leader ends with its lease, and nobody leads until the majority is back.",
+    "ended leases twice a second; if etcd elects a leader of its own meanwhile, the lease begins anew",
+    clock="the clocks of the leader's machine and of etcd's leading member tick at the same rate, to "
+    "one percent; the time of day does not matter",
+    limits="a restored backup takes the terms back; a cluster without a majority renews nothing: the "
+    "leader ends with its lease, and nobody leads until the majority is back",
 )
 
 PARAMETERS = ("ca", "cert", "key")
