@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,7 +19,7 @@ from tests import late_imports
 from tests.fleet.network import Loopback, Place
 from tests.fleet.servers import Etcd
 from tests.fleet.sessions import Sessions
-from tests.processes import Child, until
+from tests.processes import PATIENCE, Child, needs_root, until
 from tests.test_native_threads import Program, libraries
 
 LEASE = 3.0
@@ -261,6 +263,43 @@ def test_a_candidate_imports_nothing_after_a_fork(
             assert process.stdout.readline() == "has led\n"
         assert process.returncode == 0
     assert late_imports.late(str(report)) == []
+
+
+STOPS = """
+import sys
+import leaderlock
+candidate = leaderlock.Election(sys.argv[1]).start(print)
+sys.stdin.readline()
+print(candidate.stop(60), flush=True)
+"""
+
+
+def test_a_resolver_that_is_silent_delays_nobody(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip(needs_root)
+    with Loopback() as place, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as resolver:
+        resolver.bind((place.add("resolver"), 53))
+        resolver.settimeout(PATIENCE)
+        settings = tmp_path / "resolv.conf"
+        settings.write_text(f"nameserver {place.hosts['resolver']}\noptions timeout:30 attempts:5\n")
+        prefix = [
+            "unshare",
+            "-m",
+            "sh",
+            "-c",
+            'mount --bind "$0" /etc/resolv.conf && exec "$@"',
+            str(settings),
+        ]
+        url = "etcd://slow.example/app"
+        words = [*prefix, sys.executable, "-c", STOPS, url]
+        with subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert b"slow" in resolver.recv(512)
+            assert process.communicate("\n", PATIENCE)[0] == "True\n"
+        command = [*prefix, sys.executable, "-m", "leaderlock", "status", url]
+        status = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        assert "slow.example:2379: no answer in time (resolving slow.example)" in status.stderr
 
 
 def test_without_tls_no_code_for_tls_is_loaded() -> None:
