@@ -24,10 +24,11 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 OLD_GUNICORN := .cache/gunicorn-25
-.PHONY: help venv lock packages check lint types format test test-slow test-pythons matrix demo bench docs docs-serve man build clean
+.PHONY: help venv lock packages check lint types format test test-slow test-pythons matrix demo demo-fleet bench docs docs-serve man build clean
 
 help:
 	@echo "make demo       see a leader killed and replaced, five times"
+	@echo "make demo-fleet  see a container cut off, its leader die, and another one lead (as root)"
 	@echo "make check      format, lint and types"
 	@echo "make test       the tests; make test-slow: the ones that take long"
 	@echo "make test-pythons  a part of the tests with Python 3.13, or OTHERS='3.10 3.12'"
@@ -132,6 +133,10 @@ matrix: venv packages
 
 demo: venv
 	@$(RUN) examples/demo.py
+
+demo-fleet: venv
+	@scripts/debian-packages util-linux postgresql-15 iproute2 iptables
+	@$(RUN) -m examples.demo_fleet
 
 bench: venv packages
 	@scripts/debian-packages wrk

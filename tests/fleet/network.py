@@ -246,6 +246,11 @@ def _enter(space: str) -> None:
         os.close(fd)
 
 
+def namespaces_of(pid: int) -> list[str]:
+    """The namespaces that the networks of a process have made, and not removed."""
+    return [path.name for path in _NAMESPACES.glob(f"{_PREFIX}-{pid}-*")]
+
+
 def _remove_leftovers() -> None:
     """Remove the namespaces of tests that were killed."""
     for path in _NAMESPACES.glob(f"{_PREFIX}-*"):
