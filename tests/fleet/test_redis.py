@@ -21,6 +21,7 @@ from leaderlock.errors import LeadershipLost
 from leaderlock.kernel.wait import Wait
 from tests.fleet.servers import Redis
 from tests.processes import PATIENCE, Child, settled, until, wakeups_of
+from tests.test_native_threads import Program, libraries
 
 LEASE = 2.0
 SLACK = 1.5
@@ -434,3 +435,45 @@ def scripts_of(server: Redis, seconds: float) -> int:
     before = scripts_run(server)
     time.sleep(seconds)
     return scripts_run(server) - before
+
+
+GREEN = """
+def task(leadership):
+    say("leads")
+    for _ in leadership.every(0.1):
+        pass
+
+candidate = leaderlock.Election(path, lease=60).start(task)
+say("started")
+ticks = 0
+def tick():
+    global ticks
+    while True:
+        ticks += 1
+        sleep(0.005)
+spawn(tick)
+told()
+before = ticks
+sleep(0.2)
+say(str(ticks > before + 5))
+say(str(candidate.stop(60)))
+"""
+
+
+@libraries
+def test_a_patched_process_waits_and_leads_and_its_hub_runs_on(
+    url: str, sessions: ExitStack, library: dict[str, str]
+) -> None:
+    leader, standby = session_of(url, 60.0), session_of(url, 60.0)
+    sessions.callback(leader.close)
+    sessions.callback(standby.close)
+    elect(leader)
+    with Program(library, True, GREEN, url) as program:
+        assert program.line() == "started"
+        until_waiting(url)
+        leader.resign()
+        assert program.line() == "leads"
+        program.go_on()
+        assert program.line() == "True"
+        assert program.line() == "True"
+        assert elect(standby, limit=30).term  # the lease does not have to pass

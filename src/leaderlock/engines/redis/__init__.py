@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from leaderlock.engines.leased.engine import LeasedEngine
 from leaderlock.engines.leased.session import Traits
-from leaderlock.engines.redis.link import PARAMETERS
+from leaderlock.engines.redis.connections import PARAMETERS, require_native_tls
 from leaderlock.engines.redis.session import RedisSession, ServerClock
 
 TYPE_CHECKING = False
@@ -36,7 +36,9 @@ def engine(address: Address, lease: float | None) -> LeasedEngine:
     Raises:
         ValueError: the URL has no name, several hosts, a path that is no number, or an unknown
             parameter; or the lease is too short.
+        Unsupported: TLS, in a process that gevent or eventlet has patched.
     """
+    require_native_tls(address)
     if not address.name or set(address.name) & set("{}"):
         raise ValueError(
             f"{address.shown}: the URL must end in the election's name, without braces: redis://host/0#name"

@@ -26,26 +26,15 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from leaderlock.engines.redis.connections import connection_of
 from leaderlock.errors import EngineUnreachable, EngineUnusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Any, Protocol
+    from collections.abc import Iterator
+    from typing import Any
 
     from leaderlock.engines.address import Address
-
-    class _Connection(Protocol):
-        """The part of the client's connections that we use; the client gives them no types."""
-
-        @property
-        def is_connected(self) -> bool: ...
-        def connect(self) -> None: ...
-        def send_command(self, *command: str | int | bytes) -> None: ...
-        def read_response(self, *, push_request: bool, timeout: float) -> object: ...
-        def can_read(self, timeout: float) -> bool: ...
-        def fileno(self) -> int: ...
-        def disconnect(self) -> None: ...
 
 
 PORT = 6379
@@ -59,32 +48,11 @@ _PASSES = re.compile(r"READONLY|OOM|MISCONF|NOREPLICAS|MASTERDOWN|LOADING|\bBUSY
 _FORBIDS = re.compile(r"NOPERM|ACL failure|can't (run this command|access at least|publish to)")
 """A server's refusals for want of a right; those of a script have no code of their own."""
 
-_TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
-
-PARAMETERS = {*_TLS_FILES, "ssl_password", "ssl_cert_reqs", "ssl_check_hostname"}
-"""The parameters of a ``rediss://`` URL; redis-py documents them."""
-
 RIGHTS = (
     "+hmget +hset +exists +get +set +del +pexpire +pttl +publish +subscribe +unsubscribe "
     "+pubsub|numsub +eval +time +info +select"
 )
 """The commands that a user of elections needs, for ACL SETUSER."""
-
-
-class _TcpConnection(redis.Connection):
-    def fileno(self) -> int:
-        return _fileno(self._sock)
-
-
-class _TlsConnection(redis.SSLConnection):
-    def fileno(self) -> int:
-        return _fileno(self._sock)
-
-
-def _fileno(connected: socket.socket | None) -> int:
-    if connected is None:
-        raise redis.ConnectionError("the connection is closed")
-    return connected.fileno()
 
 
 class Link:
@@ -122,11 +90,7 @@ class Link:
             },
             "driver_info": None,
         }
-        make: Callable[..., _Connection] = _TcpConnection
-        if address.scheme == "rediss":
-            make = _TlsConnection
-            settings |= _tls(address)
-        self._connection = make(**settings)
+        self._connection = connection_of(address, settings)
         with clear_errors(address):
             self._connection.connect()
 
@@ -196,14 +160,6 @@ class Link:
 
 def _is_message(answer: object) -> bool:
     return isinstance(answer, list) and bool(answer) and answer[0] in _MESSAGES
-
-
-def _tls(address: Address) -> dict[str, str | bool]:
-    settings: dict[str, str | bool] = dict(address.parameters)
-    checks = address.parameters.get("ssl_check_hostname")
-    if checks is not None:
-        settings["ssl_check_hostname"] = checks.lower() not in {"0", "no", "false"}
-    return settings
 
 
 @contextmanager
