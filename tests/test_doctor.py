@@ -215,6 +215,7 @@ def test_a_lock_file_that_leaderlock_would_refuse_is_broken(path: Path) -> None:
     assert findings(told(path))["lock file"]["verdict"] == "good"
     if os.geteuid() == 0:
         os.chown(path, 12345, 12345)
+        assert "belongs to user 12345" in findings(told(path))["lock file"]["text"]
         assert told(path)["verdict"] == "broken"
     assert path.exists()
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -130,10 +131,24 @@ def test_an_anonymous_lock_tells_its_holder_too() -> None:
         assert forked(lambda: lock.holder() == record) == 0
 
 
-def test_something_else_at_the_path_is_an_error(path: Path) -> None:
-    os.mkfifo(path)
-    with pytest.raises(UnsafeLockFile, match=str(path)):
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (os.mkfifo, "a FIFO"),
+        (os.mkdir, "a directory"),
+        (lambda path: path.symlink_to("/dev/null"), "a symlink"),
+    ],
+)
+def test_something_else_at_the_path_is_an_error(
+    path: Path, make: Callable[[Path], object], kind: str
+) -> None:
+    make(path)
+    with pytest.raises(UnsafeLockFile, match=f"{path} is {kind}"):
         LeaderLock(path).holder()
+
+
+def test_a_path_through_a_file_is_an_error(path: Path) -> None:
+    path.touch()
     with pytest.raises(LockFileUnusable, match="Not a directory"):
         LeaderLock(path / "leader.lock").holder()
 

@@ -614,6 +614,10 @@ def test_outcomes_that_others_could_have_written_are_refused(path: Path, tmp_pat
     with pytest.raises(UnsafeLockFile, match=str(outcomes)):
         function()
     outcomes.unlink()
+    outcomes.mkdir()
+    with pytest.raises(UnsafeLockFile, match=str(outcomes)):
+        function()
+    outcomes.rmdir()
     if os.geteuid() == 0:
         outcomes.write_bytes(b"{}")
         os.chown(outcomes, 65534, 65534)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,23 @@ def resign(path: Path, *options: str, user: int | None = None) -> subprocess.Com
     return subprocess.run(
         [*LEADERLOCK, "resign", *options, str(path)], capture_output=True, text=True, user=user
     )
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (os.mkfifo, "a FIFO"),
+        (os.mkdir, "a directory"),
+        (lambda path: path.symlink_to("/dev/null"), "a symlink"),
+    ],
+)
+def test_what_is_no_lock_file_is_refused_and_not_written(
+    path: Path, make: Callable[[Path], object], kind: str
+) -> None:
+    make(path)
+    refused = resign(path)
+    assert refused.returncode == 125
+    assert f"{path} is {kind}" in refused.stderr
 
 
 def until_heeded(path: Path, term: int) -> None:

@@ -8,6 +8,7 @@ import stat
 
 from leaderlock.diagnosis.finding import Finding
 from leaderlock.kernel.filesystems.mounted import Filesystem
+from leaderlock.kernel.found_files import flaw_of, is_ours
 from leaderlock.kernel.proc.surroundings import setting
 from leaderlock.lock import record
 
@@ -62,7 +63,7 @@ def _exposed(directory: str, status: os.stat_result, parent: bool = False) -> Fi
     topic = "directory"
     what = f"{directory}, above it," if parent else directory
     private = "choose a directory of your own with mode 0700, such as /run/leaderlock"
-    if status.st_uid not in (os.geteuid(), 0):
+    if not is_ours(status.st_uid):
         text = f"{what} belongs to user {status.st_uid}, who can delete the lock file."
         return Finding(topic, "doubtful", text, private)
     others = "anyone" if status.st_mode & stat.S_IWOTH else f"group {status.st_gid}"
@@ -109,14 +110,15 @@ def on_file(file: str) -> list[Finding]:
         return [Finding(topic, "good", f"{file} will be made at the first use.")]
     except OSError:  # `on_directory` reports the reason
         return []
-    if not stat.S_ISREG(status.st_mode):
-        kind = "a symlink" if stat.S_ISLNK(status.st_mode) else "no regular file"
+    flaw = flaw_of(status)
+    if flaw and flaw != "owner":
+        kind = "a symlink" if flaw == "symlink" else "no regular file"
         return [
             Finding(
                 topic, "broken", f"{file} is {kind}, which leaderlock refuses.", "choose another path"
             )
         ]
-    if status.st_uid not in (os.geteuid(), 0):
+    if flaw:
         text = f"{file} belongs to user {status.st_uid}: leaderlock refuses it for user {os.geteuid()}."
         return [
             Finding(topic, "broken", text, "run as that user, change the owner, or choose another path")

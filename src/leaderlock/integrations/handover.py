@@ -12,7 +12,7 @@ import stat
 
 from leaderlock.errors import UnsafeLockFile
 from leaderlock.lock.record import SIZE, last_term
-from leaderlock.lock.remedies import not_regular, unusable
+from leaderlock.lock.remedies import require_regular, unusable
 
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -53,10 +53,10 @@ def _open_or_create(path: str) -> int:
     try:
         return os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        # lstat before open: opening a device or a FIFO, named by mistake, could start it.
-        if not stat.S_ISREG(mode := os.lstat(path).st_mode):
-            raise not_regular(mode, path) from None
-        return os.open(path, _FLAGS)
+        pass
+    # lstat before open: opening a device or a FIFO, named by mistake, could start it.
+    require_regular(os.lstat(path).st_mode, path)
+    return os.open(path, _FLAGS)
 
 
 def _require_disposable(fd: int, status: os.stat_result, path: str) -> None:

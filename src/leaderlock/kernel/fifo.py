@@ -10,6 +10,7 @@ import sys
 from leaderlock.errors import LockFileUnusable, UnsafeLockFile, Unsupported
 from leaderlock.kernel.arguments import path_text, permission_bits
 from leaderlock.kernel.descriptors import Descriptor
+from leaderlock.kernel.found_files import flaw_of, kind_of
 from leaderlock.kernel.limits import REMEDIES
 from leaderlock.kernel.threads import RLock
 from leaderlock.log import log
@@ -169,22 +170,14 @@ class Fifo:
             self.close()
 
 
-_KINDS = {
-    stat.S_IFREG: "a regular file",
-    stat.S_IFDIR: "a directory",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
-
 def _require_safe(status: os.stat_result, path: str) -> None:
-    if stat.S_ISLNK(status.st_mode):
+    flaw = flaw_of(status, stat.S_IFIFO)
+    if flaw == "symlink":
         raise _symlink(path)
-    if not stat.S_ISFIFO(status.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no FIFO")
+    if flaw == "kind":
+        kind = kind_of(status.st_mode, "no FIFO")
         raise UnsafeLockFile(f"{path} is {kind}: give the path of a FIFO, or a path that is free")
-    if status.st_uid not in (os.geteuid(), 0):
+    if flaw == "owner":
         raise UnsafeLockFile(
             f"{path} belongs to user {status.st_uid}, who could read what is sent: choose a path of "
             f"your own, or change its owner"

@@ -12,9 +12,10 @@ import stat
 from leaderlock.errors import NetworkFilesystem, UnsafeLockFile
 from leaderlock.kernel.arguments import choice, path_text, permission_bits
 from leaderlock.kernel.descriptors import Descriptor, openings
+from leaderlock.kernel.found_files import flaw_of
 from leaderlock.kernel.proc.mounts import local_devices, mount_of
 from leaderlock.lock.record import greatest_term, host_and_name
-from leaderlock.lock.remedies import not_regular, require_possible, unusable
+from leaderlock.lock.remedies import not_regular, require_possible, require_regular, unusable
 from leaderlock.log import log
 
 TYPE_CHECKING = False
@@ -189,8 +190,7 @@ class LockFile(LockedFile):
         """Open the file of any owner to read its record; None if it is missing. Not registered."""
         path = self.path
         try:
-            if not stat.S_ISREG((status := os.lstat(path)).st_mode):
-                raise not_regular(status.st_mode, path)
+            require_regular(os.lstat(path).st_mode, path)
             return os.open(path, _FLAGS & ~os.O_RDWR | os.O_RDONLY)
         except FileNotFoundError:
             return None
@@ -238,9 +238,10 @@ def _stem(path: str) -> str:
 
 
 def _require_safe(status: os.stat_result, path: str) -> None:
-    if not stat.S_ISREG(status.st_mode):
+    flaw = flaw_of(status)
+    if flaw and flaw != "owner":
         raise not_regular(status.st_mode, path)
-    if status.st_uid not in (os.geteuid(), 0):
+    if flaw:
         raise UnsafeLockFile(
             f"{path} belongs to user {status.st_uid}, and that user could keep the lock from user "
             f"{os.geteuid()}: choose a path of your own, or change the owner of the file"

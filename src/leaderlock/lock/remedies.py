@@ -6,6 +6,7 @@ import errno
 import stat
 
 from leaderlock.errors import LockFileUnusable, UnsafeLockFile, Unsupported
+from leaderlock.kernel.found_files import kind_of
 from leaderlock.kernel.limits import REMEDIES
 
 _REMEDIES = {
@@ -27,14 +28,6 @@ _REMEDIES = {
 
 _KERNELS = ("/proc/", "/sys/", "/dev/fd/", "/dev/pts/", "/dev/mqueue/")
 _KERNELS_REMEDY = "no lock file can be made in the kernel's own file systems: choose a path below /run"
-
-_KINDS = {
-    stat.S_IFDIR: "a directory",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 def is_kernels_own(path: str) -> bool:
@@ -61,8 +54,18 @@ def not_regular(mode: int, path: str) -> UnsafeLockFile:
         return UnsafeLockFile(
             f"{path} is a symlink, which could lead to any file: give the path of the file itself"
         )
-    kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+    kind = kind_of(mode, "no regular file")
     return UnsafeLockFile(f"{path} is {kind}: give the path of a regular file, or a path that is free")
+
+
+def require_regular(mode: int, path: str) -> None:
+    """Refuse a path that names no regular file; the file may be any user's.
+
+    Raises:
+        UnsafeLockFile: the path is a symlink, a directory, or another kind of file.
+    """
+    if not stat.S_ISREG(mode):
+        raise not_regular(mode, path)
 
 
 def unusable(cause: OSError, doing: str, path: str) -> LockFileUnusable:

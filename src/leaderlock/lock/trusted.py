@@ -12,6 +12,7 @@ import os
 import stat
 
 from leaderlock.errors import LockFileUnusable, UnsafeLockFile
+from leaderlock.kernel.found_files import is_ours
 
 _PLACE = 0
 for _flag in ("O_PATH", "O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC"):
@@ -188,7 +189,7 @@ def _require_private(status: os.stat_result, path: str) -> None:
 
 def _is_trusted(user: int) -> bool:
     """Whether `user` is root, this user, or a user unknown to a user namespace that has no root."""
-    return user in (0, os.geteuid()) or (user == _overflow_user() and _has_no_root())
+    return is_ours(user) or (user == _overflow_user() and _has_no_root())
 
 
 def _overflow_user() -> int:

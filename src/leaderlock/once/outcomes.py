@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import time
 
 from leaderlock.errors import CorruptLockFile, UnsafeLockFile
+from leaderlock.kernel.found_files import flaw_of
 from leaderlock.kernel.replacement import replace_file
 from leaderlock.lock.remedies import unusable
 
@@ -61,8 +61,7 @@ class Outcomes:
         except OSError as error:
             raise unusable(error, "read the outcomes", self._path) from error
         try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) or status.st_uid not in (os.geteuid(), 0):
+            if flaw_of(os.fstat(fd)):
                 raise UnsafeLockFile(
                     f"{self._path} is not a regular file of ours, so the outcomes in it may be another "
                     f"user's: remove it, or give call_once a path= in a directory of this user's own"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 
 from leaderlock.errors import LeaderLockError, LockFileUnusable, UnsafeLockFile, Unsupported
 from leaderlock.history import reading as history
 from leaderlock.kernel.proc.mounts import mount_of, place_of
 from leaderlock.lock import record
-from leaderlock.lock.remedies import not_regular, require_possible, unusable
+from leaderlock.lock.remedies import require_possible, require_regular, unusable
 from leaderlock.status.facts import process_in
 
 TYPE_CHECKING = False
@@ -117,9 +116,11 @@ def open_lock(path: str | os.PathLike[str], mounts: dict[bytes, Mount] | None = 
         raise MissingLockFile(f"{text} does not exist: nobody has used this lock yet") from None
     except OSError as error:
         raise unusable(error, "look at the lock file", text) from error
-    if not stat.S_ISREG(mode := os.fstat(fd).st_mode):
+    try:
+        require_regular(os.fstat(fd).st_mode, text)
+    except UnsafeLockFile:
         os.close(fd)
-        raise not_regular(mode, text)
+        raise
     opened = Opened(text, fd, mounts)
     if process_in(text):
         opened.path = _shown(os.readlink(f"/proc/self/fd/{fd}"))
