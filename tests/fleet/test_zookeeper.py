@@ -19,7 +19,7 @@ from leaderlock.engines.zookeeper import timing
 from tests.fleet.servers import ZooKeeper
 from tests.fleet.sessions import Sessions, acquire
 from tests.fleet.zookeeper_client import other_client
-from tests.processes import forked, until
+from tests.processes import Child, forked, until
 
 LEASE = 3.0
 
@@ -384,9 +384,23 @@ def test_a_closed_session_leaves_no_thread_and_no_descriptor(sessions: Sessions)
     until(lambda: left() == before, "all threads and descriptors to go")
 
 
+def test_a_session_imports_nothing_once_its_engine_is_made(local_zookeeper: ZooKeeper) -> None:
+    with Child(local_zookeeper.url(f"test{next(_names)}")) as child:
+        child.tell("from leaderlock.engines import Waiting, engine_of")
+        child.tell(
+            "engine = engine_of(argv[0], 3.0); waiting = Waiting(None, 0); had = set(sys.modules)"
+        )
+        child.tell("session = engine.connect()")
+        child.tell("claim = waiting.run(lambda: session.acquire(waiting, None))")
+        child.tell("session.renew(); session.write('history', b''); session.read('history')")
+        child.tell("session.look(); session.resign(); session.close()")
+        assert child.tell("sorted(set(sys.modules) - had)") == []
+
+
 def test_no_log_shows_a_password(local_zookeeper: ZooKeeper, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.NOTSET + 1)
     url = local_zookeeper.url(f"test{next(_names)}").replace("://", "://app:hunter2@")
+    url = url.replace("/app/", "/of-one-user/")  # others need /app
     sessions = Sessions(url, LEASE, lambda: 0)
     leader, claim = sessions.lead()
     leader._connection._handler.reconnect()  # type: ignore[attr-defined]
