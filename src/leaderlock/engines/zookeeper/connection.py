@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 PORT = 2181
 
+_LONGEST_PAUSE = 0.5
+"""Seconds between two tries of all servers; a short lease needs shorter pauses."""
+
 
 class Connection:
     """One session; it belongs to one process, and one thread at a time uses it.
@@ -70,7 +73,9 @@ class Connection:
             handler=self._handler,
             auth_data=credentials,
             default_acl=CREATOR_ALL_ACL if credentials else None,
-            connection_retry=KazooRetry(max_tries=-1, delay=0.05, backoff=1.5, max_delay=0.5),
+            connection_retry=KazooRetry(
+                max_tries=-1, delay=0.02, backoff=1.5, max_delay=min(patience / 2, _LONGEST_PAUSE)
+            ),
             logger=_logger(),
         )
         self._client.add_listener(self._note)
@@ -241,6 +246,9 @@ class Connection:
     def end(self, seconds: float) -> None:
         """Close the session, so that ZooKeeper deletes its nodes; give up after some seconds."""
         if self._pid == os.getpid():
+            if not self._client.connected:  # no server can be told
+                self._handler.close()
+                seconds = 0
             self._stop(seconds)
             self._close_bells()
 
