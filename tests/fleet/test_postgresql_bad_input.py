@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-import shutil
 import socket
 import threading
 import time
@@ -288,7 +287,6 @@ def test_a_standby_is_refused_and_the_primary_is_found(postgresql_pair: PostgreS
     assert place.inside(postgresql_pair.host(1), lead) == 1
 
 
-@pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="needs pgbouncer")
 @pytest.mark.parametrize("mode", ["transaction", "session"])
 def test_a_connection_pooler_is_refused(local_postgresql: PostgreSQL, mode: str) -> None:
     place = local_postgresql.place
@@ -301,7 +299,7 @@ def test_a_connection_pooler_is_refused(local_postgresql: PostgreSQL, mode: str)
         f"[pgbouncer]\nlisten_addr = {address}\nlisten_port = {port}\nauth_type = trust\n"
         f"auth_file = {users}\npool_mode = {mode}\nunix_socket_dir =\n"
     )
-    process = place.start(f"pooler-{mode}", ["pgbouncer", configuration], user="postgres")
+    process = place.start(f"pooler-{mode}", ["/usr/sbin/pgbouncer", configuration], user="postgres")
 
     def listens() -> bool:
         assert process.poll() is None
