@@ -477,3 +477,19 @@ def test_a_patched_process_waits_and_leads_and_its_hub_runs_on(
         assert program.line() == "True"
         assert program.line() == "True"
         assert elect(standby, limit=30).term  # the lease does not have to pass
+
+
+REFUSED = """
+try:
+    leaderlock.Election("rediss://host/0#x", lease=60)
+except leaderlock.Unsupported as error:
+    say(str(error))
+else:
+    say("made")
+"""
+
+
+@libraries
+def test_a_patched_process_cannot_elect_over_tls(library: dict[str, str]) -> None:
+    with Program(library, True, REFUSED, "") as program:
+        assert "has patched TLS in this process" in program.line()
