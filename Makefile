@@ -24,7 +24,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 OLD_GUNICORN := .cache/gunicorn-25
-.PHONY: help venv lock packages check lint types format test test-slow test-pythons matrix demo demo-fleet bench docs docs-serve man build clean
+.PHONY: help venv lock packages check lint types format test test-slow test-pythons matrix fleet demo demo-fleet bench docs docs-serve man build clean
 
 help:
 	@echo "make demo       see a leader killed and replaced, five times"
@@ -33,6 +33,7 @@ help:
 	@echo "make test       the tests; make test-slow: the ones that take long"
 	@echo "make test-pythons  a part of the tests with Python 3.13, or OTHERS='3.10 3.12'"
 	@echo "make matrix     docs/matrix.md: what each server can do, by its tests"
+	@echo "make fleet      docs/fleet-results.md: fleets under faults, ROUNDS=20; ONLY=Redis: a part of them"
 	@echo "make bench      the benchmarks, side by side"
 	@echo "make docs       the documentation, in site/; make docs-serve: look at it"
 	@echo "make lock       pin what pyproject.toml asks for, in requirements-dev.txt; LATEST=1: the newest"
@@ -130,6 +131,13 @@ matrix: venv packages
 	MATRIX=$(CURDIR)/.matrix $(RUN) -m pytest -q tests/integrations/test_matrix.py -k test_cell
 	$(RUN) -m tests.integrations.matrix .matrix
 	rm -f .matrix
+
+# Every fault strikes every kind of fleet so many times, in half an hour; only for root.
+ROUNDS ?= 20
+ONLY ?=
+
+fleet: venv packages
+	$(RUN) -m tests.fleet.rounds --rounds $(ROUNDS) --only "$(ONLY)"
 
 demo: venv
 	@$(RUN) examples/demo.py

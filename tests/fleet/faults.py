@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from tests.fleet.containers import Fleet
 from tests.fleet.servers import PostgreSQL
+from tests.processes import PATIENCE
 
 LEADS_ON, MOVES, EITHER = "leads on", "moves", "either"
 
@@ -51,7 +52,9 @@ class Fault(NamedTuple):
 
 
 def kill_worker(fleet: Fleet) -> float:
-    fleet.leader()[1].kill()
+    worker = fleet.leader()[1]
+    worker.kill()
+    worker.wait(PATIENCE)  # so that `Fleet.start` knows that it is missing
     return 0
 
 
