@@ -6,6 +6,7 @@ import copy
 import fcntl
 import json
 import os
+import random
 import re
 import signal
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import filelock
 import portalocker
 import pytest
 
+from benchmarks import fleet_simulation
 from benchmarks.comparison import PAGE, RESULTS, filled
 from leaderlock import LeaderLock
 
@@ -30,6 +32,29 @@ def test_the_figures_are_those_that_were_measured() -> None:
     for figure in others["figures"]:
         figure["samples"] = {name: [77.7] for name in figure["samples"]}
     assert filled(page, others).count("77.7") == 5 * 4 + 4 * 4
+
+
+def test_the_page_of_the_large_fleet_is_what_the_simulation_prints() -> None:
+    page = fleet_simulation.PAGE.read_text(encoding="utf-8")
+    assert fleet_simulation.filled(page) == page, "run: python -m benchmarks.fleet_simulation --write"
+
+
+@pytest.mark.parametrize("scheme", fleet_simulation.ENGINES)
+def test_the_simulation_expects_the_lateness_that_was_measured(scheme: str) -> None:
+    costs = fleet_simulation.measured_costs()[scheme]
+    # The measured lease is 2 s, and the tick of the tests' ZooKeeper is half a second.
+    engine = fleet_simulation.ENGINES[scheme]
+    expected = [engine.late(random.Random(seed), 2.0, 0.5) for seed in range(100)]
+    assert min(expected) - 0.1 < costs.late_s < max(expected) + 0.4
+
+
+def test_the_simulation_has_the_rare_requests_that_the_engines_send() -> None:
+    from leaderlock.engines.etcd.watch import LEASES
+    from leaderlock.engines.postgresql.connecting import SLICE
+
+    every = {scheme: engine.every(10) for scheme, engine in fleet_simulation.ENGINES.items()}
+    assert every["postgresql"] == SLICE
+    assert every["etcd"] == LEASES * 10
 
 
 LOCKS: dict[str, tuple[Callable[[Path], Any], bool]] = {
