@@ -11,6 +11,7 @@ import pytest
 
 from leaderlock.engines.catalogue import engine_of
 from leaderlock.engines.leased.engine import LeasedEngine
+from leaderlock.history.fleet import history_in_engine
 from leaderlock.lock.claim import read_claim
 from leaderlock.lock.leader_lock import LeaderLock
 from tests.fleet.servers import Server
@@ -100,6 +101,8 @@ def test_a_leader_that_stops_leaves_its_session_to_its_own_machine(url: str, tmp
             leader.tell("candidate.stop()")
             next_term, _ = term_of(near)
             assert next_term > term
+            ended = {t.term: t.ended for t in history_in_engine(url).terms}
+            assert ended[term] == "resigned"
             assert far.tell("candidate.state") == "standby"
             near.tell("candidate.stop()")
             last_term, _ = term_of(far)

@@ -161,7 +161,7 @@ class TieredTenure:
         """See `Tenure.resign`: a waiter of this machine takes the session over, if there is one."""
         try:
             if how != "lost" and not self.request.asked and self._somebody_waits_here():
-                self._remote.leave()
+                self._remote.leave(how)
             else:
                 try:
                     self._remote.resign(how)

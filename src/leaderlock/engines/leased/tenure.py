@@ -235,14 +235,22 @@ class LeasedTenure:
         renewal.end()
         self._deadline.stop()  # the last renewal may have moved it
 
-    def leave(self) -> None:
-        """End the term here, and let the claim stand for another process of this machine."""
+    def leave(self, how: str) -> None:
+        """End the term here, and let the claim stand for another process of this machine.
+
+        Args:
+            how: the reason for the end, for the history.
+        """
         session, renewal = self._session, self._renewal
         if session is None or renewal is None or renewal.has_ended:
             return
         self._end_renewal(renewal)
         try:
+            if self._history is not None:
+                self._history.record_end(how)
             session.leave()
+        except Exception as error:  # noqa: BLE001  (the claim stands, with or without an entry)
+            log().debug("%s: %s", self._engine.address, self._engine.location.hide(str(error)))
         finally:
             session.close()
 
