@@ -17,8 +17,8 @@ from tests.fleet.matrix import KINDS, fleet_of
 
 LEASE = 2.0
 
-# A busy machine takes its time for a process to start, to connect and to be killed.
-SLACK = 1.5
+# A busy machine takes its time to start, connect and kill a process. `make fleet` measures.
+SLACK = 10.0
 
 
 class Fleets:

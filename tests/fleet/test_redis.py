@@ -24,8 +24,8 @@ from tests.processes import PATIENCE, Child, settled, until, wakeups_of
 from tests.test_native_threads import Program, libraries
 
 LEASE = 2.0
-SLACK = 1.5
-"""Seconds that a busy machine may add to a measured time."""
+SLACK = 10.0
+"""Seconds that a busy machine may add to a measured time; `make fleet` measures."""
 
 PROGRAM = """
 from leaderlock import Election

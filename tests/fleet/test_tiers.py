@@ -17,8 +17,8 @@ from leaderlock.lock.leader_lock import LeaderLock
 from tests.fleet.servers import Server
 from tests.processes import Child, until, until_parked
 
-LEASE = 4.0
-AT_ONCE = 1.5
+LEASE = 6.0
+AT_ONCE = 3.0
 """Seconds: less than the rest of a lease after a renewal, even on a busy machine."""
 
 PROGRAM = """
