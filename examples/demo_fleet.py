@@ -284,7 +284,8 @@ def run(console: Console) -> None:
         server = PostgreSQL(network)
         stack.callback(server.stop)  # a PostgreSQL that is killed leaves its shared memory
         screen.say("PostgreSQL starts")
-        server.start()
+        with put_off_interrupts():
+            server.start()
         screen.say(f"the containers start: {', '.join(NAMES)}")
         fleet = Fleet(network, server, story)
         try:
@@ -305,6 +306,21 @@ def end(number: int, _frame: object) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     sys.exit(128 + number)
+
+
+@contextlib.contextmanager
+def put_off_interrupts() -> Iterator[None]:
+    """End afterwards: a PostgreSQL that is not up yet, or its initdb, leaves shared memory behind."""
+    numbers: list[int] = []
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, _: numbers.append(number))
+    try:
+        yield
+    finally:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, end)
+        if numbers:
+            end(numbers[0], None)
 
 
 def main() -> int:
