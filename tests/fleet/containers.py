@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.fleet.network import Network
+from tests.fleet.network import Network, remove_leftovers
 from tests.fleet.servers import Server
 from tests.fleet.witness import Resource, Verdict, Work, judge
 from tests.processes import PATIENCE, until
@@ -46,6 +46,7 @@ class Container:
         network.add(name)
         self._group: Path | None = None
         if groups := control_groups():
+            remove_leftovers(groups, _end_group)
             self._group = groups / network.namespace(name)
             self._group.mkdir()
 
@@ -92,9 +93,16 @@ class Container:
         self.thaw()
         self.kill()
         if self._group is not None:
-            events = self._group / "cgroup.events"
-            until(lambda: "populated 0" in events.read_text(encoding="ascii"))
-            self._group.rmdir()
+            _end_group(self._group)
+
+
+def _end_group(group: Path) -> None:
+    """Kill the processes of a control group, if the kernel can (5.14), and remove the group."""
+    if (group / "cgroup.kill").exists():
+        (group / "cgroup.kill").write_text("1", encoding="ascii")
+    events = group / "cgroup.events"
+    until(lambda: "populated 0" in events.read_text(encoding="ascii"))
+    group.rmdir()
 
 
 class Fleet:

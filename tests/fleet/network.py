@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import os
@@ -19,7 +20,7 @@ Result = TypeVar("Result")
 Way = Literal["in", "out"]
 
 _NAMESPACES = Path("/run/netns")
-_PREFIX = "llfleet"
+PREFIX = "llfleet"
 _CLONE_NEWNET = 0x40000000
 
 
@@ -33,7 +34,8 @@ class Place:
 
     def __init__(self) -> None:
         self.hosts: dict[str, str] = {}
-        self.directory = Path(tempfile.mkdtemp(prefix="llfleet-"))
+        remove_leftovers(Path(tempfile.gettempdir()), _remove_directory)
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-{os.getpid()}-"))
         self.directory.chmod(0o755)  # the servers run as users of their own
         self._processes: list[subprocess.Popen[Any]] = []
 
@@ -76,7 +78,7 @@ class Place:
             if process.poll() is None:
                 process.kill()
             process.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        _remove_directory(self.directory)
 
     def __enter__(self) -> Place:
         return self
@@ -129,9 +131,9 @@ class Network(Place):
     def __init__(self) -> None:
         if os.geteuid() != 0:
             raise PermissionError("the network of a fleet needs root, for network namespaces")
-        _remove_leftovers()
+        remove_leftovers(_NAMESPACES, lambda path: _remove(path.name))
         super().__init__()
-        self._name = f"{_PREFIX}-{os.getpid()}-{next(self._numbers)}"
+        self._name = f"{PREFIX}-{os.getpid()}-{next(self._numbers)}"
         self._switch = f"{self._name}-switch"
         _ip("netns", "add", self._switch)
         try:
@@ -248,14 +250,19 @@ def _enter(space: str) -> None:
 
 def namespaces_of(pid: int) -> list[str]:
     """The namespaces that the networks of a process have made, and not removed."""
-    return [path.name for path in _NAMESPACES.glob(f"{_PREFIX}-{pid}-*")]
+    return [path.name for path in _NAMESPACES.glob(f"{PREFIX}-{pid}-*")]
 
 
-def _remove_leftovers() -> None:
-    """Remove the namespaces of tests that were killed."""
-    for path in _NAMESPACES.glob(f"{_PREFIX}-*"):
+def remove_leftovers(place: Path, remove: Callable[[Path], object]) -> None:
+    """Remove what tests that were killed have left in a directory: names with a PID that has ended."""
+    for path in place.glob(f"{PREFIX}-*-*"):
         if not Path(f"/proc/{path.name.split('-')[1]}").exists():
-            _remove(path.name)
+            with contextlib.suppress(FileNotFoundError):  # another test was faster
+                remove(path)
+
+
+def _remove_directory(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)  # another user's, or one that a server still writes to
 
 
 def _remove(space: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.fleet.conftest import Servers
+from tests.fleet.containers import Container, control_groups
 from tests.fleet.network import Network, Place
 from tests.fleet.servers import Etcd, PostgreSQL, Redis, Server, ZooKeeper
 from tests.processes import until
@@ -180,19 +181,32 @@ def test_a_network_leaves_nothing_behind() -> None:
     assert not directory.exists()
 
 
+MAKER = """
+import sys
+from pathlib import Path
+from tests.fleet.containers import Container
+from tests.fleet.network import Network
+network = Network()
+container = Container(network, "box")
+container.start("sleep", "1000", output=network.directory / "output")
+print(network.namespace("box"), container.workers[0].pid, network.directory, flush=True)
+input()
+"""
+
+
 def test_a_killed_test_leaves_nothing_behind() -> None:
-    # The process that made the network is killed; the next network removes what it left.
-    code = (
-        "from tests.fleet.network import Network; network = Network();"
-        "network.start('host', ['sleep', '1000']);"
-        "print(network.namespace('host'), flush=True); input()"
-    )
+    # The process that made the network is killed; the next one removes what it left.
     maker = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", MAKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with maker:
         assert maker.stdout is not None
-        space = maker.stdout.readline().strip()
+        space, pid, directory = maker.stdout.readline().split()
         maker.kill()
-    with Network():
+    with Network() as network:
+        Container(network, "box").close()
         assert space not in os.listdir("/run/netns")
+    until(lambda: _state(int(pid)) in ("gone", "Z"))
+    assert not Path(directory).exists()
+    if groups := control_groups():
+        assert not (groups / space).exists()
