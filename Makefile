@@ -20,11 +20,15 @@ PINNED := requirements-dev.txt
 # A directory that does not exist yet would be an error to mypy.
 TYPED := $(wildcard src tests examples benchmarks)
 
+# Other libraries that elect leaders in an engine, in a place of their own.
+PEERS := .cache/fleet-peers
+PINNED_PEERS := benchmarks/fleet-peers.txt
+
 export PYTHON
 
 .DEFAULT_GOAL := help
 OLD_GUNICORN := .cache/gunicorn-25
-.PHONY: help venv lock packages check lint types format test test-slow test-pythons matrix fleet demo demo-fleet bench docs docs-serve man build clean
+.PHONY: help venv lock packages check lint types format test test-slow test-pythons matrix fleet fleet-peers demo demo-fleet bench docs docs-serve man build clean
 
 help:
 	@echo "make demo       see a leader killed and replaced, five times"
@@ -34,6 +38,7 @@ help:
 	@echo "make test-pythons  a part of the tests with Python 3.13, or OTHERS='3.10 3.12'"
 	@echo "make matrix     docs/matrix.md: what each server can do, by its tests"
 	@echo "make fleet      docs/fleet-results.md: fleets under faults, ROUNDS=20; ONLY=Redis: a part of them"
+	@echo "make fleet-peers  docs/comparison.md: the same faults for other libraries (as root)"
 	@echo "make bench      the benchmarks, side by side"
 	@echo "make docs       the documentation, in site/; make docs-serve: look at it"
 	@echo "make lock       pin what pyproject.toml asks for, in requirements-dev.txt; LATEST=1: the newest"
@@ -70,6 +75,10 @@ lock:
 		--generate-hashes --no-emit-index-url --no-emit-package leaderlock \
 		--custom-compile-command 'make lock' $(if $(LATEST),--upgrade) \
 		--output-file $(PINNED) pyproject.toml
+	@.cache/lock/bin/python -m uv pip compile --quiet --universal --python-version 3.10 \
+		--generate-hashes --no-emit-index-url \
+		--custom-compile-command 'make lock' $(if $(LATEST),--upgrade) \
+		--output-file $(PINNED_PEERS) benchmarks/fleet-peers.in
 
 $(OLD_GUNICORN): tests/integrations/gunicorn-25.txt $(STAMP)
 	@rm -rf $@
@@ -141,6 +150,16 @@ fleet: venv packages
 
 demo: venv
 	@$(RUN) examples/demo.py
+
+$(PEERS)/.installed: $(PINNED_PEERS)
+	@scripts/debian-packages python3-venv
+	@$(PEERS)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(PEERS)
+	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# The same faults strike leaderlock and other libraries, in six minutes; only for root.
+fleet-peers: venv packages $(PEERS)/.installed
+	$(RUN) -m benchmarks.fleet_peers $(PEERS)/bin/python
 
 demo-fleet: venv
 	@scripts/debian-packages util-linux postgresql-15 iproute2 iptables

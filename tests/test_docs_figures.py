@@ -18,7 +18,7 @@ import filelock
 import portalocker
 import pytest
 
-from benchmarks import fleet_simulation
+from benchmarks import fleet_peers, fleet_simulation
 from benchmarks.comparison import PAGE, RESULTS, filled
 from leaderlock import LeaderLock
 
@@ -32,6 +32,14 @@ def test_the_figures_are_those_that_were_measured() -> None:
     for figure in others["figures"]:
         figure["samples"] = {name: [77.7] for name in figure["samples"]}
     assert filled(page, others).count("77.7") == 5 * 4 + 4 * 4
+
+
+def test_the_table_of_the_peers_is_what_was_measured() -> None:
+    page = fleet_peers.PAGE.read_text(encoding="utf-8")
+    document = json.loads(fleet_peers.RESULTS.read_text(encoding="utf-8"))
+    assert fleet_peers.filled(page, document) == page, "run: make fleet-peers"
+    document["contenders"]["kazoo"]["waiting"] = 777.7
+    assert "777.7" in fleet_peers.filled(page, document)
 
 
 def test_the_page_of_the_large_fleet_is_what_the_simulation_prints() -> None:
