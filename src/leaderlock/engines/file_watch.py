@@ -15,8 +15,9 @@ import time
 
 from leaderlock.kernel.descriptors import FOR_WATCHES, Descriptor
 from leaderlock.kernel.inotify import FileWatch
+from leaderlock.kernel.native_thread import NativeThread
 from leaderlock.kernel.pipes import wait_readable
-from leaderlock.kernel.threads import RLock, allocate_lock, get_ident, start_thread_without_signals
+from leaderlock.kernel.threads import RLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,13 +43,10 @@ class ReplacementWatch:
     def __init__(self, look: Callable[[], object], lock: LeaderLock) -> None:
         self._pid = os.getpid()
         self._look = look
-        self._thread = 0
-        self._threads: list[int] = []
+        self._thread: NativeThread | None = None
         self._has_looked = False
         self._is_rung = False
         self._ends = False
-        self._ended = allocate_lock()
-        self._ended.acquire()
         self._mutex = RLock()  # a signal handler may look at `stopping` as well
         self._bell = Descriptor()
         self._watch = FileWatch()
@@ -93,13 +91,14 @@ class ReplacementWatch:
         if self._pid != os.getpid():  # the mutex may be locked for good
             return
         with self._mutex:
-            if not self._threads and not self._ends:
-                start_thread_without_signals(self._run, started=self._threads)
+            if not self.has_thread and not self._ends:
+                self._thread = NativeThread(self._run)
+                self._thread.start()
 
     @property
     def has_thread(self) -> bool:
         """Whether the watch runs in a thread."""
-        return bool(self._threads)
+        return self._thread is not None and self._thread.has_started
 
     def wait(self, event: NativeEvent, seconds: float | None) -> bool:
         """Watch in this thread until the event is set, or for some seconds; return whether it is set.
@@ -172,14 +171,10 @@ class ReplacementWatch:
         self._look()
 
     def _run(self) -> None:
-        self._thread = get_ident()
-        try:
-            self._look_again()
-            # Rung: the task must stop anyway.
-            while not (self._is_rung or self._ends) and self._sleep():
-                pass
-        finally:
-            self._ended.release()
+        self._look_again()
+        # Rung: the task must stop anyway.
+        while not (self._is_rung or self._ends) and self._sleep():
+            pass
 
     def end(self) -> None:
         """End the watch. On return, its descriptors and its thread (unless the caller) are gone."""
@@ -187,9 +182,8 @@ class ReplacementWatch:
             return
         with self._mutex:
             self._ends = True
-        if self.has_thread:
+        if self._thread is not None and self._thread.has_started:
             self.release()
-            if self._thread != get_ident() and self._ended.acquire(True, _PATIENCE):
-                self._ended.release()  # for another call of `end`
+            self._thread.wait(_PATIENCE)
         self._watch.close()
         self._bell.close_if_open()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from leaderlock.kernel.green import hub_here
-from leaderlock.kernel.threads import allocate_lock, no_thread, start_new_thread
+from leaderlock.kernel.native_thread import NativeThread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,22 +30,14 @@ def in_native_thread(
     """
     ended = hub.event()
     outcome = Outcome(function, ended)
-    has_ended = allocate_lock()
-    has_ended.acquire()
-
-    def work() -> None:
-        outcome.find()
-        has_ended.release()
-
-    try:
-        start_new_thread(work, ())
-    except RuntimeError as error:
-        raise no_thread(error) from error.__cause__
+    # The function may be a whole campaign, whose task starts processes: these inherit the signal mask.
+    thread = NativeThread(outcome.find, takes_signals=True)
+    thread.start()
     try:
         ended.acquire()
     except BaseException:
         call_off()
-        has_ended.acquire()
+        thread.wait()
         raise
     return outcome.get()
 

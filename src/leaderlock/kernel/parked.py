@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from leaderlock.kernel.flock import flock
-from leaderlock.kernel.threads import TIMEOUT_MAX, allocate_lock, start_thread_without_signals
+from leaderlock.kernel.native_thread import NativeThread
 from leaderlock.kernel.wait import Wait
 
 TYPE_CHECKING = False
@@ -24,29 +24,21 @@ class Parked:
 
     def __init__(self, fd: int, tell: Callable[[], object] = lambda: None) -> None:
         self._fd = fd
-        self._tell = tell
         self._wait = Wait()
-        self._running = allocate_lock()
-        self._running.acquire()
         self._granted = False
         self._error: BaseException | None = None
-        start_thread_without_signals(self._run)
+        self._thread = NativeThread(self._run, tell)
+        self._thread.start()
 
     def _run(self) -> None:
         try:
             self._granted = flock(self._fd, self._wait)
         except BaseException as error:  # noqa: BLE001  (`granted` raises it in the caller's thread)
             self._error = error
-        self._running.release()
-        self._tell()
 
     def has_ended(self, seconds: float | None) -> bool:
         """Wait at most so many seconds (None: no limit) until the wait ends; return whether it has."""
-        limit = -1 if seconds is None else min(seconds, TIMEOUT_MAX)
-        if not self._running.acquire(True, limit):
-            return False
-        self._running.release()
-        return True
+        return self._thread.wait(seconds)
 
     def granted(self) -> bool:
         """Whether the lock was granted; raises the wait's exception. Call this after the end only."""
@@ -57,4 +49,4 @@ class Parked:
     def call_off(self) -> None:
         """Cancel the wait, if it runs; when this returns, the thread no longer uses the descriptor."""
         self._wait.cancel()
-        self.has_ended(None)
+        self._thread.wait()

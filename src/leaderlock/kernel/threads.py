@@ -65,6 +65,25 @@ def is_main_thread() -> bool:
     return sys.platform != "linux" or bool(_native.get_native_id() == os.getpid())
 
 
+def start_thread(
+    function: Callable[..., object], *arguments: object, started: list[int] | None = None
+) -> None:
+    """Start a native thread with the caller's signal mask.
+
+    Args:
+        function, arguments: the function that the thread calls, and its arguments.
+        started: the thread's number is appended as the thread starts, even if an exception follows.
+
+    Raises:
+        NoThreadLeft: the system starts no more threads.
+    """
+    try:
+        # In C code alone: no signal handler runs between the start and the append.
+        ([] if started is None else started).extend(map(start_new_thread, (function,), (arguments,)))
+    except RuntimeError as error:
+        raise no_thread(error) from error.__cause__
+
+
 def start_thread_without_signals(
     function: Callable[..., object],
     *arguments: object,
@@ -88,8 +107,6 @@ def start_thread_without_signals(
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - set(but))
-        ([] if started is None else started).extend(map(start_new_thread, (function,), (arguments,)))
-    except RuntimeError as error:
-        raise no_thread(error) from error.__cause__
+        start_thread(function, *arguments, started=started)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import time
 
+from leaderlock.kernel.native_thread import NativeThread
 from leaderlock.kernel.posted import post
-from leaderlock.kernel.threads import allocate_lock, no_thread, start_new_thread
 from leaderlock.kernel.wait import Wait
 from leaderlock.lock.acquisition import Hold
 from leaderlock.lock.gate import Gate
@@ -18,6 +18,7 @@ from leaderlock.lock.gate import Gate
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from leaderlock.lock.leader_lock import LeaderLock
 
@@ -47,34 +48,31 @@ async def _park(gate: Gate, hold: Hold, deadline: float | None) -> bool:
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[bool] = loop.create_future()
     wait = Wait()
-    ended = allocate_lock()
-    ended.acquire()
+    tell: Callable[[], object]
 
     def park() -> None:
+        nonlocal tell
         try:
             held = hold.take(limit, wait)
         except BaseException as error:  # noqa: BLE001  (raised in the coroutine that awaits it)
             tell = functools.partial(answer.set_exception, error)
         else:
             tell = functools.partial(answer.set_result, held)
-        ended.release()
+
+    def report() -> None:
         try:
             post(loop, lambda: answer.done() or tell(), functools.partial(_leave, gate, hold))
         except RuntimeError:  # the loop was closed: the answer will never be read
             gate.leave(hold)
 
-    thread = None
+    thread = NativeThread(park, report)
     try:
-        # By `map`, no signal handler runs between the start and the assignment: see `Descriptor`.
-        try:
-            (thread,) = map(start_new_thread, (park,), ((),))
-        except RuntimeError as error:
-            raise no_thread(error) from error.__cause__
+        thread.start()
         return await answer
     except BaseException:  # cancelled, or the loop is being closed, or no thread is left
-        if thread is not None:
+        if thread.has_started:
             wait.cancel()
-            ended.acquire()  # wait for the thread's last steps, so that its result is known
+            thread.wait()  # for the thread's last steps, so that its result is known
         raise
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 
 from leaderlock.errors import LeaderLockError, NotHeld
-from leaderlock.kernel.signals import signal
-from leaderlock.kernel.threads import allocate_lock, no_thread, start_new_thread
+from leaderlock.kernel.native_thread import NativeThread
 from leaderlock.kernel.wait import Wait, share_signal
 from leaderlock.supervisor.messages import say
 
@@ -53,7 +52,7 @@ class LockWait:
         self._loop = loop
         self._done = done
         self._wait = Wait(before_parking)
-        self._ended = allocate_lock()
+        self._thread = NativeThread(self._park)
         self._done_reader, self._done_writer = os.pipe2(os.O_CLOEXEC)
         loop.on_readable(self._done_reader, self._end)
         self._tenure = tenure
@@ -63,16 +62,7 @@ class LockWait:
         """Begin to wait. Afterwards `abandon` ends the wait, even if this call raised an exception."""
         # The loop's handler does no harm, so the wait may be interrupted by a signal of the loop's.
         share_signal()
-        # Signals go to the main thread: each one would take a waiting thread out of the queue.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            self._ended.acquire()
-            start_new_thread(self._park, ())
-        except RuntimeError as error:
-            self._ended.release()
-            raise no_thread(error) from error.__cause__
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        self._thread.start()
 
     def _park(self) -> None:
         try:
@@ -81,12 +71,10 @@ class LockWait:
             self.error = error
         finally:
             os.write(self._done_writer, b".")
-            self._ended.release()
 
     def _end(self) -> None:
         self._loop.forget(self._done_reader)
-        with self._ended:
-            pass
+        self._thread.wait()
         os.close(self._done_reader)
         os.close(self._done_writer)
         self._done()
@@ -107,8 +95,7 @@ class LockWait:
     def abandon(self) -> None:
         """After an exception in the loop: leave the queue, and wait until the thread has left it."""
         self._wait.cancel()
-        with self._ended:
-            pass
+        self._thread.wait()
 
     def cancel(self) -> None:
         """Leave the queue; the pipe reports to the loop when that has happened."""
