@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from leaderlock import Election, Leadership
 from leaderlock.kernel.proc.mounts import place_of
 
 PATIENCE = 60.0
@@ -26,6 +27,7 @@ PATIENCE = 60.0
 needs_root = "needs root"
 
 _Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 
 
 class ChildError(Exception):
@@ -293,6 +295,28 @@ def forked(child: Callable[[], object]) -> int:
     finally:
         os.close(end)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def run_task(election: Election, task: Callable[[Leadership], _Result]) -> _Result:
+    """`Election.run` with a task that fails once: its first exception is raised here.
+
+    A failed task is logged, and run again after a pause: a test whose assertion fails in a task would
+    never end.
+    """
+    failures: list[BaseException] = []
+
+    def once(leadership: Leadership) -> _Result:
+        try:
+            return task(leadership)
+        except BaseException as error:
+            failures.append(error)
+            election.ask_to_stop()
+            raise
+
+    result = election.run(once)
+    if failures:
+        raise failures[0]
+    return result
 
 
 @contextlib.contextmanager

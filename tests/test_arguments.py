@@ -19,23 +19,14 @@ from leaderlock.integrations import asgi, celery, gunicorn
 from leaderlock.integrations.flask import Leader
 from leaderlock.web import asgi as web_asgi
 from leaderlock.web import wsgi as web_wsgi
+from tests.processes import run_task
 
 AT = "/run/x.lock"
 
 
 def led(lock: LeaderLock, call: Callable[[Leadership], object]) -> None:
-    """Make the call as the leader; raise its error outside of the task, which would be tried again."""
-
-    def task(leadership: Leadership) -> BaseException | None:
-        try:
-            call(leadership)
-        except TypeError as error:
-            return error
-        return None
-
-    error = Election(lock, on_return="resign").run(task)
-    if error is not None:
-        raise error
+    """Make the call as the leader."""
+    run_task(Election(lock, on_return="resign"), call)
 
 
 def task(leadership: object) -> None:

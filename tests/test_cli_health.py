@@ -17,6 +17,7 @@ from leaderlock import Election
 from leaderlock.election.leadership import Leadership
 from leaderlock.health import HealthReporter, checks, sinks
 from tests.health.sink_reports import a_check, a_critical_failure, a_report
+from tests.processes import run_task
 from tests.test_run import run
 
 
@@ -55,10 +56,10 @@ def test_a_report_of_the_real_reporter_is_healthy_until_its_critical_check_fails
     def once(leadership: Leadership) -> None:
         sinks.file(path)(HealthReporter(600, [critical], []).report(leadership))
 
-    election.run(once)
+    run_task(election, once)
     assert f"healthy: process {os.getpid()} reported" in probe(path, status=0)
     works = False
-    election.run(once)
+    run_task(election, once)
     line = probe(path, status=1)
     assert line == f"not healthy: {path}: failing: serves: RuntimeError: it does not answer"
 

@@ -30,6 +30,7 @@ from tests.processes import (
     Child,
     flocks_of,
     holder,
+    run_task,
     threads_of,
     until,
     until_parked,
@@ -210,8 +211,8 @@ def test_a_sigterm_that_nobody_handles_passes_the_leadership_on(path: Path) -> N
 def test_run_campaigns_in_this_thread_and_returns_what_the_task_returns(path: Path) -> None:
     here = threading.get_ident()
     election = Election(path, on_return="resign")
-    assert election.run(lambda leadership: (leadership.term, threading.get_ident())) == (1, here)
-    assert election.run(lambda leadership: leadership.term) == 2
+    assert run_task(election, lambda leadership: (leadership.term, threading.get_ident())) == (1, here)
+    assert run_task(election, lambda leadership: leadership.term) == 2
     assert flocks_of(path) == []
 
 
@@ -590,7 +591,7 @@ def test_ticks_that_cannot_be_are_refused_at_once(path: Path, seconds: float) ->
         with pytest.raises(ValueError, match="positive"):
             leadership.every(seconds)
 
-    Election(path, on_return="resign").run(task)
+    run_task(Election(path, on_return="resign"), task)
 
 
 def test_waiting_in_a_task_ends_when_it_is_asked_to_stop(start: Callable[..., Candidate]) -> None:
@@ -696,7 +697,7 @@ def test_a_foreground_campaign_raises_what_is_wrong_with_the_file(path: Path) ->
 def test_an_election_can_be_given_a_lock(path: Path) -> None:
     lock = LeaderLock.anonymous()
     election = Election(lock, on_return="resign")
-    assert election.run(lambda leadership: lock.locked()) is True
+    assert run_task(election, lambda leadership: lock.locked()) is True
     assert not lock.locked()
 
 

@@ -15,7 +15,7 @@ import uvloop
 
 from leaderlock import BlocksEventLoop, Election, LeaderLockError, Leadership, is_leader
 from leaderlock.election.runners.loop import LoopRunner, coroutine_task
-from tests.processes import PATIENCE, holder, until
+from tests.processes import PATIENCE, holder, run_task, until
 
 LOOPS: dict[str, Callable[[Coroutine[Any, Any, None]], None]] = {
     "asyncio": asyncio.run,
@@ -150,7 +150,7 @@ def test_ticks_of_one_object_go_on(path: Path) -> None:
             ticks.append(tick)
             return
 
-    Election(path, on_return="resign").run(task)
+    run_task(Election(path, on_return="resign"), task)
     assert ticks[0] == 0
     assert ticks[1] >= 1
 

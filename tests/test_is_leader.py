@@ -32,8 +32,10 @@ def test_the_leader_says_so_by_name_by_path_and_in_general(
         assert is_leader()
         for name in ("health", election.lock.path, Path("health.lock"), "./link/health.lock"):
             assert is_leader(name), name
-        for name in ("other", "health.lock.", tmp_path / "other.lock", tmp_path / "missing", "a\0b"):
+        for name in ("other", "health.lock.", tmp_path / "other.lock", tmp_path / "missing"):
             assert not is_leader(name), name
+        with pytest.raises(ValueError, match="must name a lock"):
+            is_leader("a\0b")
     finally:
         assert candidate.stop(PATIENCE)
     assert not is_leader()

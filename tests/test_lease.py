@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from leaderlock import Election, Leadership, only_once
-from tests.processes import Child, flocks_of, until
+from tests.processes import Child, flocks_of, run_task, until
 from tests.supervisor.pid1 import IN_NAMESPACE, needs_namespaces
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these timers")
@@ -141,17 +141,17 @@ def test_a_tick_of_more_than_half_a_lease_is_refused(lock: Path) -> None:
             leadership.every(31)
         assert next(iter(leadership.every(30))) == 0
 
-    Election(lock, lease=60, on_return="resign").run(task)
+    run_task(Election(lock, lease=60, on_return="resign"), task)
 
 
 def test_a_wait_of_a_lease_is_refused(lock: Path) -> None:
     def task(leadership: Leadership) -> None:
-        for seconds in (60, 61.5, float("nan")):
-            with pytest.raises(ValueError, match="outlast"):
+        for seconds, words in ((60, "outlast"), (61.5, "outlast"), (float("nan"), "a number")):
+            with pytest.raises(ValueError, match=words):
                 leadership.wait(seconds)
         assert not leadership.wait(0.01)
 
-    Election(lock, lease=60, on_return="resign").run(task)
+    run_task(Election(lock, lease=60, on_return="resign"), task)
 
 
 def test_a_lease_that_cannot_be_is_refused_where_it_is_asked_for(lock: Path) -> None:

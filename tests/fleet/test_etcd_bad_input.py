@@ -19,6 +19,8 @@ from tests.fleet.network import Loopback
 from tests.fleet.servers import Etcd
 from tests.fleet.sessions import Sessions
 
+pytestmark = pytest.mark.slow
+
 LEASE = 60.0
 """Seconds; so that the slowest machine answers within a third of it."""
 

@@ -20,6 +20,8 @@ from tests.fleet.servers import PostgreSQL
 from tests.fleet.sessions import Sessions, Standby, acquire
 from tests.processes import until
 
+pytestmark = pytest.mark.slow
+
 LEASE = 3.0
 SECRET = "hunter2"
 

@@ -26,6 +26,8 @@ from tests.fleet.servers import Redis
 from tests.fleet.test_redis import LEASE, candidate_of, elect, session_of, term_of, waiters_of
 from tests.processes import PATIENCE, until
 
+pytestmark = pytest.mark.slow
+
 SECRET = "hunter-two"
 
 

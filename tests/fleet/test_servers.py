@@ -18,6 +18,8 @@ from tests.fleet.network import Network, Place
 from tests.fleet.servers import Etcd, PostgreSQL, Redis, Server, ZooKeeper
 from tests.processes import until
 
+pytestmark = pytest.mark.slow
+
 SERVERS: dict[str, Callable[[Place], Server]] = {
     "postgresql": PostgreSQL,
     "zookeeper": ZooKeeper,

@@ -23,6 +23,8 @@ from tests.fleet.servers import ZooKeeper
 from tests.fleet.sessions import Sessions
 from tests.fleet.zookeeper_client import other_client
 
+pytestmark = pytest.mark.slow
+
 LEASE = 3.0
 
 _names = itertools.count()

@@ -20,7 +20,7 @@ from leaderlock.health.checks.check import as_check
 from leaderlock.health.outlet import QUEUE
 from leaderlock.inbox import Inbox
 from tests.health.leading import SCHEMA, VALIDATOR, Report, Reports, leading
-from tests.processes import PATIENCE, forked, threads_of, until
+from tests.processes import PATIENCE, forked, run_task, threads_of, until
 
 
 class Blocking:
@@ -292,7 +292,7 @@ def test_reports_can_be_made_by_hand(path: Path) -> None:
     def task(leadership: Leadership) -> None:
         seen.append(reporter.report(leadership))
 
-    Election(path, on_return="resign").run(task)
+    run_task(Election(path, on_return="resign"), task)
     VALIDATOR.validate(seen[0])
     assert seen[0]["checks"]["<lambda>"]["value"] == 5
 

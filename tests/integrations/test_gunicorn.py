@@ -469,7 +469,7 @@ def nothing(_leadership: object) -> None:
         (lambda: in_one_worker(nothing, backoff=(0, 1)), ValueError),
         (lambda: in_one_worker(nothing, on_return="stay"), ValueError),  # type: ignore[arg-type]
         (lambda: in_one_worker(nothing, lease=0.01), ValueError),
-        (lambda: in_one_worker(nothing, path="redis://localhost/a"), Unsupported),
+        (lambda: in_one_worker(nothing, path="mysql://localhost/a"), Unsupported),
     ],
 )
 def test_what_cannot_work_is_refused_when_the_hook_is_made(
