@@ -16,6 +16,7 @@ import pytest
 
 from tests.fleet.network import Loopback, Network, Place
 from tests.fleet.servers import Etcd, PostgreSQL, Redis, Server, ZooKeeper
+from tests.processes import until
 
 AnyServer = TypeVar("AnyServer", bound=Server)
 
@@ -55,6 +56,9 @@ class Servers:
             server = make(self._place)
             server.start()
             self._servers[make] = server
+        if not isinstance(self._place, Network):
+            # A test may count them, and those of the test before may not have ended on the server.
+            until(lambda: self._servers[make].sessions() == 0, "the sessions of earlier tests to end")
         yield self._servers[make]
         if isinstance(self._place, Network):
             self._place.heal()

@@ -12,12 +12,13 @@ from typing import TypeVar
 
 import pytest
 
+from leaderlock.engines.leased.waiting import Waiting
 from leaderlock.engines.postgresql.names import Names
 from leaderlock.errors import EngineUnreachable, EngineUnusable
 from tests.fleet.network import Loopback, Place
 from tests.fleet.servers import PostgreSQL
-from tests.fleet.sessions import Sessions
-from tests.processes import Child, until
+from tests.fleet.sessions import Sessions, acquire
+from tests.processes import PATIENCE, Child, until
 from tests.test_native_threads import Program, libraries
 
 LEASE = 3.0
@@ -106,14 +107,16 @@ def test_a_leader_leads_on_after_the_promotion_of_a_synchronous_standby(
         return True
 
     with contextlib.closing(Sessions(postgresql_pair.url("promotion"), LEASE)) as sessions:
-        leader, claim = inside(sessions.lead)
+        leader = sessions.session()
+        claim = inside(lambda: acquire(leader, Waiting(None, PATIENCE), None))
         postgresql_pair.crash(1)
         assert not is_renewed()
         postgresql_pair.promote()
         until(is_renewed, "the new primary")
         assert inside(sessions.look).term == claim.term
         inside(leader.resign)
-        assert inside(sessions.lead)[1].term == claim.term + 1
+        following = sessions.session()
+        assert inside(lambda: acquire(following, Waiting(None, PATIENCE), None)).term == claim.term + 1
 
 
 GREEN = """

@@ -25,7 +25,7 @@ MARK = b"leaderlock"
 """The data of an election's own node."""
 
 _CANDIDATE = re.compile(r"candidate-\d{10}")
-_NOTE = re.compile(r"note-[a-z]+")
+_NOTE = re.compile(r"note-[a-z0-9-]+")
 
 
 class Candidate(NamedTuple):
