@@ -35,16 +35,15 @@ _ANSWER, _REQUEST = 368, 416
 """Offsets of the two lines in the slot, behind the part that `journal.slot` writes."""
 
 
-class Request:
-    """A leader's knowledge of a request to end its term.
+class SeenRequest:
+    """A leader's knowledge of a request to end its term, in whichever way the request comes.
 
     Attributes:
         asked: whether the leader has seen a request, and so asked its task to stop.
     """
 
-    def __init__(self, lock: LeaderLock) -> None:
+    def __init__(self) -> None:
         self.asked = False
-        self._lock = lock
         self._holds = False
 
     @property
@@ -56,6 +55,14 @@ class Request:
     def pause(self) -> float:
         """Seconds until this process may stand again."""
         return PAUSE if self.asked else 0.0
+
+
+class Request(SeenRequest):
+    """A request in the lock's file, and the answer there."""
+
+    def __init__(self, lock: LeaderLock) -> None:
+        super().__init__()
+        self._lock = lock
 
     def accept(self) -> None:
         """Announce that the leader accepts a request."""

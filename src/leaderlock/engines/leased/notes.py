@@ -6,6 +6,7 @@ import json
 import os
 import time
 
+from leaderlock.lock.resigning import SeenRequest
 from leaderlock.log import log
 
 TYPE_CHECKING = False
@@ -19,11 +20,6 @@ HISTORY, REQUEST = "history", "request"
 
 TERMS = 100
 """Number of terms that the history keeps."""
-
-PAUSE = 1.0
-"""Seconds until a process that was asked to resign stands again, so that another one leads."""
-
-ON_REQUEST = "on request"
 
 
 class History:
@@ -64,27 +60,12 @@ def read_history(session: Session) -> list[Entry]:
     return [e for e in entries if isinstance(e, dict) and isinstance(e.get("term"), int)]
 
 
-class Request:
-    """See `leaderlock.engines.engine.Request`: a note that names the term to end.
-
-    Attributes:
-        asked: whether the leader has seen a request.
-    """
+class Request(SeenRequest):
+    """See `leaderlock.engines.engine.Request`: a note that names the term to end."""
 
     def __init__(self, engine: LeasedEngine) -> None:
-        self.asked = False
+        super().__init__()
         self._engine = engine
-        self._holds = False
-
-    @property
-    def how(self) -> str:
-        """The reason for the end of a term whose task has stopped, for the history."""
-        return ON_REQUEST if self.asked else "resigned"
-
-    @property
-    def pause(self) -> float:
-        """Seconds until this process may stand again."""
-        return PAUSE if self.asked else 0.0
 
     def accept(self) -> None:
         """Nothing to announce: a request is a note, which waits for the leader."""
