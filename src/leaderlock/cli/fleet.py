@@ -7,18 +7,19 @@ import sys
 import textwrap
 import time
 
+from leaderlock.engines.catalogue import leased_engine_of
 from leaderlock.engines.leased.notes import ask
 from leaderlock.engines.leased.renewal import RENEWALS
 from leaderlock.errors import LeaderLockError
-from leaderlock.status.fleet import leased_engine_of, status_of_election
+from leaderlock.status.fleet import status_of_election
 from leaderlock.wording import duration, moment, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from leaderlock.engines.leased.engine import LeasedEngine
+    from leaderlock.engines.leased.session import Session
     from leaderlock.status.fleet import ElectionStatus
     from leaderlock.status.survey import Survey
 
@@ -69,7 +70,7 @@ def resign(url: str, wait: bool) -> int:
     Raises:
         LeaderLockError: the engine does not answer, or refuses.
     """
-    engine = leased_engine_of(url)
+    engine = leased_engine_of(url, without="does not tell who leads")
     session = engine.connect()
     try:
         standing = session.look()
@@ -77,35 +78,32 @@ def resign(url: str, wait: bool) -> int:
             print(printable(f"leaderlock: nobody leads {engine.address}"), file=sys.stderr)
             return 1
         ask(session, standing.term)
-        who = f"process {standing.leader.get('pid')} on {standing.leader.get('host')}"
+        who = _named(standing.leader)
         print(printable(f"asked {who} to resign from {engine.address}, term {standing.term}"))
         lease = standing.leader.get("lease")
         if isinstance(lease, (int, float)):
             print(f"the leader looks for a request every {duration(lease / RENEWALS)}")
         if wait:
             sys.stdout.flush()
-            print(_after(engine, standing.term))
+            print(_after(session, standing.term))
         return 0
     finally:
         session.close()
 
 
-def _after(engine: LeasedEngine, term: int) -> str:
+def _after(session: Session, term: int) -> str:
     """Wait until a term has ended: an engine tells that to candidates only, so this asks again."""
-    session = engine.connect()
-    try:
-        while True:
-            standing = session.look()
-            if standing.leader is None:
-                return f"term {term} has ended; nobody leads now"
-            if standing.term != term:
-                return printable(
-                    f"term {term} has ended; process {standing.leader.get('pid')} on "
-                    f"{standing.leader.get('host')} leads now"
-                )
-            select.select([], [], [], _PAUSE)  # an engine has no event for clients that do not stand
-    finally:
-        session.close()
+    while True:
+        standing = session.look()
+        if standing.leader is None:
+            return f"term {term} has ended; nobody leads now"
+        if standing.term != term:
+            return printable(f"term {term} has ended; {_named(standing.leader)} leads now")
+        select.select([], [], [], _PAUSE)  # an engine has no event for clients that do not stand
+
+
+def _named(leader: Mapping[str, object]) -> str:
+    return f"process {leader.get('pid')} on {leader.get('host')}"
 
 
 def diagnosis(url: str) -> tuple[dict[str, Any], int]:
@@ -114,7 +112,7 @@ def diagnosis(url: str) -> tuple[dict[str, Any], int]:
     Returns:
         The JSON document, and the exit status: 0 good, 2 broken.
     """
-    engine = leased_engine_of(url)
+    engine = leased_engine_of(url, without="does not tell who leads")
     found: dict[str, Any] = {
         "version": 1,
         "address": engine.address,

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from leaderlock.engines.flock import FlockEngine
 from leaderlock.engines.urls import is_url
-from leaderlock.errors import Unsupported
 from leaderlock.lock.leader_lock import LeaderLock
 
 TYPE_CHECKING = False
@@ -62,17 +61,15 @@ def find_engine(
 def _in_engine(
     url: str, name: str | None, lease: float | None, within: str | os.PathLike[str] | None
 ) -> Place:
-    from leaderlock.engines.catalogue import engine_of  # noqa: PLC0415  (only elections in an engine)
+    # Only elections in an engine need these.
+    from leaderlock.engines.catalogue import engine_of, leased_engine_of  # noqa: PLC0415
 
     if name is not None:
         raise TypeError("Election takes a URL or name=, one of the two")
-    engine = engine_of(url, lease)
     if within is None:
-        return Place(engine, None, {"lock": url})
-    from leaderlock.engines.leased.engine import LeasedEngine  # noqa: PLC0415  (only such elections)
+        return Place(engine_of(url, lease), None, {"lock": url})
     from leaderlock.engines.tiers import TieredEngine  # noqa: PLC0415  (only such elections)
 
-    if not isinstance(engine, LeasedEngine):
-        raise Unsupported(f"{engine.address}: this engine has no sessions, so within= has no use")
+    engine = leased_engine_of(url, lease, without="has no sessions, so within= has no use")
     local = LeaderLock(within)
     return Place(TieredEngine(local, engine), local, {"lock": url, "within": within})

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from leaderlock.engines.engine import Engine
+    from leaderlock.engines.leased.engine import LeasedEngine
 
 GROUP = "leaderlock.engines"
 
@@ -60,6 +61,21 @@ def engine_of(url: str, lease: float | None = None) -> Engine:
             f"{address.shown}: this needs the package {error.name}: pip install 'leaderlock[{module}]'"
         ) from error
     engine: Engine = room.engine(address, lease)
+    return engine
+
+
+def leased_engine_of(url: str, lease: float | None = None, *, without: str) -> LeasedEngine:
+    """The engine of a URL, for a use that needs sessions and notes; raises the errors of `engine_of`.
+
+    Args:
+        url, lease: as for `engine_of`.
+        without: what an engine that has none of these does, for the message of `Unsupported`.
+    """
+    from leaderlock.engines.leased.engine import LeasedEngine  # noqa: PLC0415  (only elections in an engine)
+
+    engine = engine_of(url, lease)
+    if not isinstance(engine, LeasedEngine):
+        raise Unsupported(f"{engine.address}: this engine {without}")
     return engine
 
 

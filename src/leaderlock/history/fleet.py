@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import itertools
 
-from leaderlock.engines.catalogue import engine_of
-from leaderlock.engines.leased.engine import LeasedEngine
+from leaderlock.engines.catalogue import leased_engine_of
 from leaderlock.engines.leased.notes import read_history
-from leaderlock.errors import Unsupported
 from leaderlock.history.reading import History, Term
+from leaderlock.lock.record import moment_or_none
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,9 +26,7 @@ def history_in_engine(url: str) -> History:
         EngineUnusable: the engine refuses, or does not answer.
         Unsupported: there is no engine for the URL, or its client is not installed.
     """
-    engine = engine_of(url)
-    if not isinstance(engine, LeasedEngine):
-        raise Unsupported(f"{engine.address}: this engine keeps no history")
+    engine = leased_engine_of(url, without="keeps no history")
     session = engine.connect()
     try:
         entries = read_history(session)
@@ -52,8 +49,8 @@ def history_in_engine(url: str) -> History:
 
 def _term(entry: Entry) -> Term | None:
     """The term of an entry; None if another program has written the entry."""
-    pid, host, since = entry.get("pid"), entry.get("host"), _moment(entry.get("since"))
-    ended, lease = entry.get("ended"), _moment(entry.get("lease"))
+    pid, host, since = entry.get("pid"), entry.get("host"), moment_or_none(entry.get("since"))
+    ended, lease = entry.get("ended"), moment_or_none(entry.get("lease"))
     if not (isinstance(pid, int) and isinstance(host, str) and isinstance(ended, str) and since):
         return None
     return Term(
@@ -65,11 +62,7 @@ def _term(entry: Entry) -> Term | None:
             "waited": 0.0,
             "lease": lease,
             "beat": 0.0,
-            "until": _moment(entry.get("until")) or 0.0,
+            "until": moment_or_none(entry.get("until")) or 0.0,
             "ended": ended,
         }
     )
-
-
-def _moment(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and 0 <= value < 1e12 else None

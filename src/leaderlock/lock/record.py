@@ -166,6 +166,11 @@ def is_moment(value: object) -> bool:
     return is_number and 0 <= value <= _LAST_MOMENT  # type: ignore[operator]  # not so for NaN
 
 
+def moment_or_none(value: object) -> float | None:
+    """The value, if it is a time or a duration by `is_moment`, as a float."""
+    return float(value) if is_moment(value) else None  # type: ignore[arg-type]
+
+
 def _newest(content: bytes) -> dict[str, Any] | None:
     """The contents of the newest whole copy, by the record's field names; None if no copy is whole."""
     newest = max(content[:COPY_SIZE], content[COPY_SIZE:], key=term_of)

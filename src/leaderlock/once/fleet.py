@@ -8,10 +8,9 @@ import json
 import os
 import time
 
-from leaderlock.engines.catalogue import engine_of
-from leaderlock.engines.leased.engine import LeasedEngine
+from leaderlock.engines.catalogue import leased_engine_of
 from leaderlock.engines.leased.holding import holding
-from leaderlock.errors import CorruptLockFile, Unsupported
+from leaderlock.errors import CorruptLockFile
 from leaderlock.once.outcomes import encode
 
 TYPE_CHECKING = False
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, ParamSpec, TypeVar
 
+    from leaderlock.engines.leased.engine import LeasedEngine
     from leaderlock.engines.leased.session import Session
     from leaderlock.once.key import OnceKey
 
@@ -33,9 +33,7 @@ def once_in_fleet(
     function: Callable[P, R], once_key: OnceKey, url: str, lease: float | None
 ) -> Callable[P, R]:
     """The function, to be run to completion once for a key among all users of the URL."""
-    engine = engine_of(url, lease)
-    if not isinstance(engine, LeasedEngine):
-        raise Unsupported(f"{engine.address}: this engine keeps no notes, so call_once cannot use it")
+    engine = leased_engine_of(url, lease, without="keeps no notes, so call_once cannot use it")
 
     @functools.wraps(function)
     def once(*args: P.args, **kwargs: P.kwargs) -> R:

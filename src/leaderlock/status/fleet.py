@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from leaderlock.engines.catalogue import engine_of
-from leaderlock.engines.leased.engine import LeasedEngine
-from leaderlock.errors import Unsupported
+from leaderlock.engines.catalogue import leased_engine_of
+from leaderlock.lock.record import moment_or_none
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from leaderlock.engines.leased.engine import LeasedEngine
     from leaderlock.engines.leased.session import Standing
 
 
@@ -63,20 +63,12 @@ def status_of_election(url: str) -> ElectionStatus:
         EngineUnusable: the engine refuses, or does not answer.
         Unsupported: there is no engine for the URL, or its client is not installed.
     """
-    engine = leased_engine_of(url)
+    engine = leased_engine_of(url, without="does not tell who leads")
     session = engine.connect()
     try:
         return _status(engine, session.look())
     finally:
         session.close()
-
-
-def leased_engine_of(url: str) -> LeasedEngine:
-    """The engine of a URL; raises the errors of `engine_of`."""
-    engine = engine_of(url)
-    if not isinstance(engine, LeasedEngine):
-        raise Unsupported(f"{engine.address}: this engine does not tell who leads")
-    return engine
 
 
 def _status(engine: LeasedEngine, standing: Standing) -> ElectionStatus:
@@ -86,11 +78,7 @@ def _status(engine: LeasedEngine, standing: Standing) -> ElectionStatus:
         leader = LeaderFacts(
             pid if isinstance(pid, int) else None,
             host if isinstance(host, str) else None,
-            _number(standing.leader.get("since")),
-            _number(standing.leader.get("lease")),
+            moment_or_none(standing.leader.get("since")),
+            moment_or_none(standing.leader.get("lease")),
         )
     return ElectionStatus(engine.address, standing.term, leader, standing.ends, standing.waiting)
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and 0 <= value < 1e12 else None
