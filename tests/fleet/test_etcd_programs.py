@@ -16,11 +16,13 @@ import pytest
 from leaderlock import EngineUnusable
 from leaderlock.engines import CalledOff
 from tests import late_imports
+from tests.fleet.certificates import certificate
 from tests.fleet.network import Loopback, Place
+from tests.fleet.patched import green_url, require_cooperation
 from tests.fleet.servers import Etcd
 from tests.fleet.sessions import Sessions
 from tests.processes import PATIENCE, Child, needs_root, until
-from tests.test_native_threads import Program, libraries
+from tests.test_native_threads import libraries
 
 LEASE = 3.0
 LONG = 60.0
@@ -76,48 +78,21 @@ def test_a_leader_that_reaches_no_member_dies_before_the_next_one_leads(local_et
         until(lambda: sessions.look().leader is None, "the lease to end")
 
 
-GREEN = """
-ticks = 0
-def tick():
-    global ticks
-    while True:
-        ticks += 1
-        sleep(0.005)
-spawn(tick)
-
-def task(leadership):
-    say("leads")
-    for _ in leadership.every(0.1):
-        pass
-
-candidate = leaderlock.Election(path, lease=60).start(task)
-say("started")
-told()
-before = ticks
-sleep(0.2)
-say(str(ticks > before + 5))
-say(str(candidate.stop(60)))
-"""
-
-
 @libraries
 def test_a_patched_process_waits_and_leads_and_its_hub_runs_on(
     local_etcd: Etcd, library: dict[str, str]
 ) -> None:
-    url = local_etcd.url("green" + "".join(filter(str.isalpha, library["hub"]))[:12])
+    url = green_url(local_etcd.url, library)
     with contextlib.closing(Sessions(url, LONG, local_etcd.sessions)) as sessions:
         leader, _ = sessions.lead()
         waiting = local_etcd.sessions()
-        with Program(library, True, GREEN, url) as program:
-            assert program.line() == "started"
-            until(lambda: local_etcd.sessions() > waiting, "the process to wait")
-            leader.resign()
-            assert program.line() == "leads"
-            standby = sessions.standby()
-            program.go_on()
-            assert program.line() == "True"
-            assert program.line() == "True"
-            assert standby.claim()
+        require_cooperation(
+            library,
+            url,
+            is_waiting=lambda: local_etcd.sessions() > waiting,
+            resign=leader.resign,
+            stand=lambda: sessions.standby().claim,
+        )
 
 
 class TlsEtcd(Etcd):
@@ -125,28 +100,8 @@ class TlsEtcd(Etcd):
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self.certificate, key = place.directory / "etcd.pem", place.directory / "etcd.key"
-        subprocess.run(
-            [
-                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-                *(
-                    "-nodes",
-                    "-days",
-                    "2",
-                    "-subj",
-                    "/CN=etcd",
-                    "-keyout",
-                    key,
-                    "-out",
-                    self.certificate,
-                ),
-                *("-addext", f"subjectAltName=IP:{self.address()}"),
-            ],
-            check=True,
-            capture_output=True,
-        )
-        for file in (key, self.certificate):
-            file.chmod(0o644)
+        self.certificate, key = certificate(place.directory, "etcd", self.address())
+        key.chmod(0o644)  # the server runs as another user
         self._key = key
 
     def host(self, node: int = 1) -> str:

@@ -15,11 +15,13 @@ import pytest
 from leaderlock.engines.leased.waiting import Waiting
 from leaderlock.engines.postgresql.names import Names
 from leaderlock.errors import EngineUnreachable, EngineUnusable
+from tests.fleet.certificates import certificate
 from tests.fleet.network import Loopback, Place
+from tests.fleet.patched import WAITS, green_url, require_cooperation
 from tests.fleet.servers import PostgreSQL
 from tests.fleet.sessions import Sessions, acquire
 from tests.processes import PATIENCE, Child, until
-from tests.test_native_threads import Program, libraries
+from tests.test_native_threads import libraries
 
 LEASE = 3.0
 
@@ -45,15 +47,18 @@ def test_a_leader_that_reaches_no_server_dies_before_the_next_one_leads(
     with (
         contextlib.closing(Sessions(local_postgresql.url("away"), LEASE)) as sessions,
         Child() as child,
+        Child() as standby,
     ):
         stand(child, sessions.url)
         assert child.tell("led.wait(60)")
-        standby = sessions.standby()
+        stand(standby, sessions.url)
+        until(lambda: sessions.look().waiting == 1, "the next one to wait")
         local_postgresql.pause()
         child.wait()  # the kernel ends it
-        assert not standby.has_ended
+        assert not standby.tell("led.is_set()")
         local_postgresql.resume()
-        assert standby.claim().term == 2
+        assert standby.tell("led.wait(60)")
+        assert sessions.look().term == 2
 
 
 def test_a_process_of_the_same_machine_takes_over_at_once(
@@ -119,47 +124,23 @@ def test_a_leader_leads_on_after_the_promotion_of_a_synchronous_standby(
         assert inside(lambda: acquire(following, Waiting(None, PATIENCE), None)).term == claim.term + 1
 
 
-GREEN = """
-ticks = 0
-def tick():
-    global ticks
-    while True:
-        ticks += 1
-        sleep(0.005)
-spawn(tick)
-
-def task(leadership):
-    say("leads")
-    leadership.stopping.wait()
-
-candidate = leaderlock.Election(path, lease=3).start(task)
-say("started")
-told()
-before = ticks
-sleep(0.2)
-say(str(ticks > before + 5))
-say(str(candidate.stop(60)))
-"""
-
-
 @pytest.mark.slow
 @libraries
 def test_a_patched_process_waits_and_leads_and_its_hub_runs_on(
     local_postgresql: PostgreSQL, library: dict[str, str]
 ) -> None:
-    url = local_postgresql.url("green" + "".join(filter(str.isalpha, library["hub"]))[:12])
+    url = green_url(local_postgresql.url, library)
     with contextlib.closing(Sessions(url, 60.0)) as sessions:
         leader, _ = sessions.lead()
-        with Program(library, True, GREEN, url) as program:
-            assert program.line() == "started"
-            until(lambda: sessions.look().waiting == 1, "the process to wait")
-            leader.resign()
-            assert program.line() == "leads"
-            standby = sessions.standby()
-            program.go_on()
-            assert program.line() == "True"
-            assert program.line() == "True"
-            assert standby.claim()
+        require_cooperation(
+            library,
+            url,
+            is_waiting=lambda: sessions.look().waiting == 1,
+            resign=leader.resign,
+            stand=lambda: sessions.standby().claim,
+            body=WAITS,
+            lease=3,
+        )
 
 
 class TlsPostgreSQL(PostgreSQL):
@@ -170,18 +151,7 @@ class TlsPostgreSQL(PostgreSQL):
 
     def prepare(self, node: int) -> None:
         super().prepare(node)
-        self.certificate, key = (self.place.directory / f"postgresql.{end}" for end in ("pem", "key"))
-        subprocess.run(
-            [
-                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-                *("-nodes", "-days", "2", "-subj", "/CN=postgresql"),
-                *("-keyout", key, "-out", self.certificate),
-                *("-addext", f"subjectAltName=IP:{self.address()}"),
-            ],
-            check=True,
-            capture_output=True,
-        )
-        self.certificate.chmod(0o644)
+        self.certificate, key = certificate(self.place.directory, "postgresql", self.address())
         shutil.chown(key, self.user)
         with open(self.directory(node) / "postgresql.conf", "a", encoding="utf-8") as file:
             file.write(f"ssl = on\nssl_cert_file = '{self.certificate}'\nssl_key_file = '{key}'\n")

@@ -19,6 +19,7 @@ from leaderlock.engines.redis import engine
 from leaderlock.engines.redis.session import RedisSession, ServerClock
 from leaderlock.errors import LeadershipLost
 from leaderlock.kernel.wait import Wait
+from tests.fleet.patched import require_cooperation
 from tests.fleet.servers import Redis
 from tests.processes import PATIENCE, Child, settled, until, wakeups_of
 from tests.test_native_threads import Program, libraries
@@ -437,29 +438,6 @@ def scripts_of(server: Redis, seconds: float) -> int:
     return scripts_run(server) - before
 
 
-GREEN = """
-def task(leadership):
-    say("leads")
-    for _ in leadership.every(0.1):
-        pass
-
-candidate = leaderlock.Election(path, lease=60).start(task)
-say("started")
-ticks = 0
-def tick():
-    global ticks
-    while True:
-        ticks += 1
-        sleep(0.005)
-spawn(tick)
-told()
-before = ticks
-sleep(0.2)
-say(str(ticks > before + 5))
-say(str(candidate.stop(60)))
-"""
-
-
 @libraries
 def test_a_patched_process_waits_and_leads_and_its_hub_runs_on(
     url: str, sessions: ExitStack, library: dict[str, str]
@@ -468,15 +446,13 @@ def test_a_patched_process_waits_and_leads_and_its_hub_runs_on(
     sessions.callback(leader.close)
     sessions.callback(standby.close)
     elect(leader)
-    with Program(library, True, GREEN, url) as program:
-        assert program.line() == "started"
-        until_waiting(url)
-        leader.resign()
-        assert program.line() == "leads"
-        program.go_on()
-        assert program.line() == "True"
-        assert program.line() == "True"
-        assert elect(standby, limit=30).term  # the lease does not have to pass
+    require_cooperation(
+        library,
+        url,
+        is_waiting=lambda: waiters_of(url) == 1,
+        resign=leader.resign,
+        stand=lambda: lambda: elect(standby, limit=30).term,  # the lease does not have to pass
+    )
 
 
 REFUSED = """

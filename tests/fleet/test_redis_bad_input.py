@@ -6,11 +6,9 @@ import contextlib
 import os
 import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
@@ -21,6 +19,7 @@ from leaderlock.engines.redis import engine
 from leaderlock.engines.redis.link import RIGHTS
 from leaderlock.engines.redis.session import RedisSession
 from leaderlock.errors import EngineUnreachable, EngineUnusable
+from tests.fleet.certificates import certificate
 from tests.fleet.network import Loopback, Network, Place
 from tests.fleet.servers import Redis
 from tests.fleet.test_redis import LEASE, candidate_of, elect, session_of, term_of, waiters_of
@@ -281,30 +280,15 @@ def test_a_server_without_config_elects(loopback: Loopback) -> None:
                 assert term_of(second)[0] > term
 
 
-def certificate(directory: Path, name: str, address: str) -> Path:
-    """A certificate for an address, signed by itself; its key lies beside it."""
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", f"/CN={name}", "-addext", f"subjectAltName=IP:{address}"),
-            *("-keyout", f"{name}.key", "-out", f"{name}.crt"),
-        ],
-        cwd=directory,
-        check=True,
-        capture_output=True,
-    )
-    (directory / f"{name}.key").chmod(0o644)  # the server runs as another user
-    return directory / f"{name}.crt"
-
-
 def test_tls_asks_for_a_trusted_certificate(loopback: Loopback) -> None:
     files = loopback.directory / "certificates"
     files.mkdir(exist_ok=True)
     address = loopback.add("tls1-1")
-    good, other = (certificate(files, name, address) for name in ("good", "other"))
+    (good, key), (other, _) = (certificate(files, name, address) for name in ("good", "other"))
+    key.chmod(0o644)  # the server runs as another user
     options = [
         *("--tls-port", "6380", "--tls-auth-clients", "no", "--tls-ca-cert-file", str(good)),
-        *("--tls-cert-file", str(good), "--tls-key-file", str(good.with_suffix(".key"))),
+        *("--tls-cert-file", str(good), "--tls-key-file", str(key)),
     ]
     with own(loopback, "tls", *options):
         url = f"rediss://{address}:6380/0?ssl_ca_certs={{}}#health"
@@ -316,7 +300,7 @@ def test_tls_asks_for_a_trusted_certificate(loopback: Loopback) -> None:
                 leader.kill()
                 assert term_of(second)[0] > term
         assert "a file that the URL names" in refusal(url.format(files / "missing.crt"))
-        assert "no TLS connection" in refusal(url.format(good.with_suffix(".key")))
+        assert "no TLS connection" in refusal(url.format(key))
 
 
 # Servers that are away, or are none.
