@@ -18,17 +18,20 @@ STAMP := $(VENV)/.installed
 # The versions and hashes of all that is installed there.
 PINNED := requirements-dev.txt
 # A directory that does not exist yet would be an error to mypy.
-TYPED := $(wildcard src tests examples benchmarks)
+TYPED := $(wildcard src tests examples benchmarks scripts)
 
 # Other libraries that elect leaders in an engine, in a place of their own.
 PEERS := .cache/fleet-peers
 PINNED_PEERS := benchmarks/fleet-peers.txt
 
+# The tools of `make audit` and `make sbom`, in a place of their own.
+AUDIT := .cache/audit
+
 export PYTHON
 
 .DEFAULT_GOAL := help
 OLD_GUNICORN := .cache/gunicorn-25
-.PHONY: help venv lock packages check lint types format test test-slow test-pythons matrix fleet fleet-peers demo demo-fleet bench docs docs-serve man build clean
+.PHONY: help venv lock audit sbom packages check lint types format test test-slow test-pythons matrix fleet fleet-peers demo demo-fleet bench docs docs-serve man build clean
 
 help:
 	@echo "make demo       see a leader killed and replaced, five times"
@@ -41,6 +44,8 @@ help:
 	@echo "make fleet-peers  docs/comparison.md: the same faults for other libraries (as root)"
 	@echo "make bench      the benchmarks, side by side"
 	@echo "make docs       the documentation, in site/; make docs-serve: look at it"
+	@echo "make audit      ask osv.dev about the pinned versions; SERVICE=pypi: ask PyPI"
+	@echo "make sbom       the bills of materials (CycloneDX), in dist/"
 	@echo "make lock       pin what pyproject.toml asks for, in requirements-dev.txt; LATEST=1: the newest"
 	@echo "make format     format the code and fix what ruff can fix"
 	@echo "make man        write the manual pages anew, in docs/man"
@@ -79,6 +84,31 @@ lock:
 		--generate-hashes --no-emit-index-url \
 		--custom-compile-command 'make lock' $(if $(LATEST),--upgrade) \
 		--output-file $(PINNED_PEERS) benchmarks/fleet-peers.in
+	@.cache/lock/bin/python -m uv pip compile --quiet --universal --python-version 3.10 \
+		--generate-hashes --no-emit-index-url \
+		--custom-compile-command 'make lock' $(if $(LATEST),--upgrade) \
+		--output-file scripts/audit.txt scripts/audit.in
+
+$(AUDIT)/.installed: scripts/audit.txt
+	@scripts/debian-packages python3-venv
+	@$(AUDIT)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# Status 3, which make shows as "Error 3": the service could not be asked, so nothing is known.
+SERVICE ?= osv
+
+audit: $(AUDIT)/.installed
+	@$(AUDIT)/bin/python scripts/audit.py $(SERVICE) $(PINNED) $(PINNED_PEERS) scripts/audit.txt
+
+# Two bills: what `pip install leaderlock[all]` brings, and all that `make` installs to build and to test.
+SBOM := -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --mc-type library --output-reproducible
+
+sbom: venv $(AUDIT)/.installed
+	@mkdir -p dist
+	@$(RUN) scripts/runtime_pins.py all $(PINNED) | $(AUDIT)/bin/python $(SBOM) -o dist/leaderlock.cdx.json -
+	@$(AUDIT)/bin/python $(SBOM) -o dist/leaderlock-dev.cdx.json $(PINNED)
+	@ls dist/*.cdx.json
 
 $(OLD_GUNICORN): tests/integrations/gunicorn-25.txt $(STAMP)
 	@rm -rf $@
