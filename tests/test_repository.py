@@ -175,6 +175,38 @@ def test_importing_leaderlock_loads_nothing_heavy_and_nothing_from_third_parties
     assert not loaded & HEAVY
 
 
+EVALUATES = {"eval", "exec", "compile", "__import__"}
+UNPICKLES = {"pickle", "marshal", "shelve", "dill", "yaml"}
+
+
+def doors_for_code(source: str) -> Iterator[str]:
+    """Each place by which data could become code: `eval`, `pickle`, a shell."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if called in EVALUATES or called in {"os.system", "os.popen"}:
+                yield f"{node.lineno}: {called}"
+            if any(word.arg == "shell" for word in node.keywords):
+                yield f"{node.lineno}: shell="
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            yield from (f"{node.lineno}: {name}" for name in names if name in UNPICKLES)
+
+
+def test_nothing_is_unpickled_or_evaluated() -> None:
+    found = {str(file): list(doors_for_code(file.read_text("utf-8"))) for file in source_files()}
+    assert not {file: doors for file, doors in found.items() if doors}
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["eval(text)", "def f():\n    import pickle", "from marshal import loads", "Popen(x, shell=True)"],
+)
+def test_a_door_for_code_is_noticed(source: str) -> None:
+    assert list(doors_for_code(source))
+
+
 def test_a_property_test_has_no_deadline_and_may_be_slow() -> None:
     assert settings().deadline is None
     assert HealthCheck.too_slow in settings().suppress_health_check

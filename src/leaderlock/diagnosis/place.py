@@ -138,7 +138,22 @@ def on_file(file: str) -> list[Finding]:
             "who use it and remove it (terms start at 1 again)"
         )
         return [Finding(topic, "broken", text, remedy)]
+    if status.st_mode & stat.S_IROTH and _is_reachable(os.path.dirname(file)):
+        text = f"Every user may read {file}: that is enough to lock it, and so to keep everybody out."
+        return [Finding(topic, "doubtful", text, f"chmod o-r {shlex.quote(file)}")]
     return [Finding(topic, "good", f"{_owner(status)}, mode {stat.S_IMODE(status.st_mode):04o}.")]
+
+
+def _is_reachable(directory: str) -> bool:
+    """Whether every user may pass through the directory and all directories above it."""
+    try:
+        while os.stat(directory).st_mode & stat.S_IXOTH:
+            if directory == "/":
+                return True
+            directory = os.path.dirname(directory)
+    except OSError:  # removed meanwhile
+        return False
+    return False
 
 
 def on_space(directory: str) -> list[Finding]:

@@ -12,7 +12,7 @@ import time
 
 from leaderlock.engines.flock import FlockEngine
 from leaderlock.errors import LeaderLockError, NotHeld, Unsupported
-from leaderlock.lock.claim import read_claim, write_claim
+from leaderlock.lock.claim import is_readable_by_strangers, read_claim, write_claim
 from leaderlock.lock.holder import standing
 from leaderlock.log import log
 
@@ -119,10 +119,19 @@ class TieredTenure:
                 self._local.finish()
 
     def _keep_claim(self) -> None:
+        lock = self._engine.lock
         try:
-            write_claim(self._engine.lock, self._remote.claim.proof)
+            if is_readable_by_strangers(lock):
+                write_claim(lock, None)
+                log().warning(
+                    "%s can be read by other users, so the session's secret is not kept there, and the "
+                    "next process of this machine waits for the lease: set mode 0600",
+                    lock.path,
+                )
+                return
+            write_claim(lock, self._remote.claim.proof)
         except (OSError, LeaderLockError) as error:  # ENOSPC: the next process waits for the lease
-            log().warning("%s: the claim could not be kept: %s", self._engine.lock.path, error)
+            log().warning("%s: the claim could not be kept: %s", lock.path, error)
 
     def check(self) -> None:
         """See `Tenure.check`."""

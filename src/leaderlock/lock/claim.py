@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from binascii import crc32
 
 from leaderlock.lock import journal
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
 _PLACE = (journal.SIZE + 4095) // 4096 * 4096
 _SIZE = 1024
 """Bytes. The claim begins with a page, so SIGKILL cannot interrupt the write(2) half way."""
+
+
+def is_readable_by_strangers(lock: LeaderLock) -> bool:
+    """Whether users outside those who compete for a held lock may read its file, and a claim in it.
+
+    A claim can be a password: with that of a ZooKeeper session, anyone can end the session. A group
+    that may write to the file competes for the lock, and may know the claim.
+
+    Raises:
+        NotHeld: the lock is not held.
+    """
+    mode = os.fstat(lock.fileno()).st_mode
+    return bool(mode & stat.S_IROTH) or mode & (stat.S_IRGRP | stat.S_IWGRP) == stat.S_IRGRP
 
 
 def write_claim(lock: LeaderLock, proof: Mapping[str, str | int] | None) -> None:
