@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 
+import leaderlock.web
 from leaderlock import CorruptLockFile, call_once
 from leaderlock.engines.catalogue import engine_of
 from leaderlock.engines.leased.engine import LeasedEngine
+from leaderlock.status import elections
 from tests.fleet.servers import Redis, Server
 from tests.processes import PATIENCE, Child, until
+from tests.web.test_serve import serving
+from tests.web.test_site import get
 
 LEADERLOCK = (sys.executable, "-m", "leaderlock")
 ENGINES = ("local_postgresql", "local_zookeeper", "local_etcd", "local_redis")
@@ -55,6 +65,16 @@ def leader(url: str) -> Iterator[tuple[Child, int]]:
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*LEADERLOCK, *words], capture_output=True, text=True, timeout=PATIENCE)
+
+
+def asked(port: int, path: str) -> str:
+    """What the page answers, with any status."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.read().decode()
 
 
 @pytest.mark.slow
@@ -98,6 +118,106 @@ def test_doctor_tells_what_the_engine_can_promise(url: str) -> None:
     assert good.returncode == 0, good.stdout + good.stderr
     assert "What it cannot promise" in good.stdout
     assert json.loads(command("doctor", "--json", url).stdout)["verdict"] == "good"
+
+
+@pytest.mark.slow
+def test_the_page_and_watch_follow_an_election(
+    url: str, leader: tuple[Child, int], tmp_path: Path
+) -> None:
+    child, term = leader
+    away = "redis://user:hunter2@127.0.0.1:1/0#x"
+    lock = tmp_path / "own.lock"
+    lock.touch()
+    who = f"process {child.pid} on {os.uname().nodename} leads, term {term}"
+    shown = engine_of(url).address
+    places = (url, str(lock), away)
+    with (
+        subprocess.Popen(
+            [*LEADERLOCK, "status", "--watch", *places],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as watching,
+        serving("--bind", "127.0.0.1:0", *places) as (_, line),
+    ):
+        port = int(line.rsplit(":", 1)[1].rstrip("/"))
+        page = asked(port, "/")
+        assert f"{who}, since" in page
+        assert str(lock) in page
+        status = json.loads(asked(port, "/status.json"))
+        assert [e["leader"]["pid"] for e in status["elections"]] == [child.pid]
+        assert [lock["path"] for lock in status["locks"]] == [str(lock)]
+        assert len(status["errors"]) == 1
+        assert "does not answer" in status["errors"][0]
+        until(lambda: str(term) in asked(port, "/history.json"), "the term in the history")
+        metrics = asked(port, "/metrics")
+        assert f'leaderlock_lock_led{{lock="{shown}"}} 1.0' in metrics
+        assert "leaderlock_unreadable_locks 1.0" in metrics
+        assert f"{shown}: {who}" in asked(port, "/healthz")
+        assert watching.stdout is not None
+        told = "".join(_until_line(watching.stdout, f"  {who}"))
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/events", timeout=PATIENCE) as events:
+            lines = map(bytes.decode, events)
+            told += "".join(_until_line(lines, f'"term": {term}'))
+            assert command("resign", "--wait", url).returncode == 0
+            later = int(child.line().removeprefix("leads "))
+            told += "".join(_until_line(lines, f'"term": {later}'))
+        told += "".join(_until_line(watching.stdout, f"leads, term {later}"))
+        everything = page + metrics + asked(port, "/healthz") + str(status)
+        watching.send_signal(signal.SIGINT)
+        _, errors = watching.communicate(timeout=PATIENCE)
+    assert watching.returncode == 0
+    assert errors.count("redis://user:***@") == 1
+    assert "hunter2" not in everything + told + errors
+
+
+def _until_line(output: Iterable[str], part: str) -> Iterator[str]:
+    for line in output:
+        yield line
+        if part in line:
+            return
+    pytest.fail(f"no line with {part!r}")
+
+
+def test_an_engine_that_does_not_answer_delays_the_page_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elections, "_KEPT", 0.0)
+    monkeypatch.setattr(elections, "PATIENCE", 0.2)
+    path.touch()
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts, and nobody answers
+        away = f"redis://user:hunter2@127.0.0.1:{silent.getsockname()[1]}/0#x"
+        application = leaderlock.web.wsgi([path, away])
+        began = time.monotonic()
+        answers = [get(application, "/status.json").json() for _ in range(100)]
+        assert time.monotonic() - began < 50 * elections.PATIENCE, "later requests waited, too"
+        page = get(application).text
+        took = time.monotonic() - began
+        silent.setblocking(False)
+        questions = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                silent.accept()[0].close()
+                questions += 1
+        assert 1 <= questions <= 1 + took / elections.PAUSE
+    for answer in answers:
+        assert [lock["path"] for lock in answer["locks"]] == [str(path)]
+        (error,) = answer["errors"]
+        assert error.startswith("redis://user:***@127.0.0.1:")
+        assert "answer" in error
+    assert "redis://user:***@127.0.0.1:" in page
+    assert "hunter2" not in page
+
+
+def test_a_url_without_an_engine_is_refused_before_the_page_is_served() -> None:
+    for words in (("serve", "--bind", "127.0.0.1:0"), ("status", "--watch")):
+        wrong = command(*words, "redis://:hunter2@127.0.0.1/0")
+        assert (wrong.returncode, wrong.stdout) == (2, "")
+        assert "must end in the election's name" in wrong.stderr
+        unknown = command(*words, "rediz://:hunter2@127.0.0.1/0#x")
+        assert (unknown.returncode, unknown.stdout) == (125, "")
+        assert "did you mean redis" in unknown.stderr
+        assert "hunter2" not in wrong.stderr + unknown.stderr
 
 
 def test_doctor_and_status_tell_that_no_engine_answers() -> None:

@@ -25,7 +25,7 @@ spec = importlib.util.spec_from_file_location("late_imports", sys.argv[3])
 late_imports = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(late_imports)
 import prometheus_client.core, prometheus_client.exposition
-page = {kind}([sys.argv[1]], sys.argv[2])
+page = {kind}([sys.argv[1], "redis://127.0.0.1:1/0#x"], sys.argv[2])
 late_imports.forbid(sys.argv[4])
 if sys.argv[5]:
     os.rename(sys.argv[5], sys.argv[5] + ".gone")

@@ -12,7 +12,7 @@ from leaderlock.engines.leased.notes import ask
 from leaderlock.engines.leased.renewal import RENEWALS
 from leaderlock.errors import LeaderLockError
 from leaderlock.status.fleet import status_of_election
-from leaderlock.wording import duration, moment, printable
+from leaderlock.wording import duration, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from leaderlock.engines.leased.session import Session
-    from leaderlock.status.fleet import ElectionStatus
     from leaderlock.status.survey import Survey
 
 _PAUSE = 0.5
@@ -34,34 +33,6 @@ def add_elections(survey: Survey, urls: Sequence[str]) -> None:
             survey.elections.append(status_of_election(url))
         except (LeaderLockError, ValueError) as error:
             survey.errors.append(str(error))
-
-
-def draw_elections(survey: Survey) -> None:
-    """Print a block of lines for each election."""
-    for election in survey.elections:
-        print(*_lines_of(election, survey.time), sep="\n")
-
-
-def _lines_of(status: ElectionStatus, now: float) -> list[str]:
-    """The lines of ``leaderlock status`` for one election."""
-    leader = status.leader
-    if leader is None:
-        first = "nobody leads" if status.term else "nobody has led yet"
-        first += f"; the last term was {status.term}" if status.term else ""
-    else:
-        who = f"process {leader.pid}" if leader.pid else "a process"
-        where = f" on {leader.host}" if leader.host else ""
-        since = ""
-        if leader.since is not None:
-            since = f", since {moment(leader.since)} ({duration(max(now - leader.since, 0.0))})"
-        first = f"{who}{where} leads, term {status.term}{since}"
-    lines = [status.address, f"  {first}"]
-    if leader is not None and status.ends is not None:
-        lines.append(f"  its lease ends in {duration(max(status.ends, 0.0))}, unless it renews it")
-    if status.waiting is not None:
-        number = status.waiting
-        lines.append(f"  {number} wait{'s' if number == 1 else ''}" if number else "  nobody waits")
-    return [printable(line) for line in lines]
 
 
 def resign(url: str, wait: bool) -> int:

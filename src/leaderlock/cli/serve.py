@@ -7,7 +7,7 @@ import sys
 import threading
 
 from leaderlock.cli.command import Command
-from leaderlock.cli.names import NAMES, NOTES, chosen
+from leaderlock.cli.names import NAMES, NOTES, chosen, split
 from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.errors import LeaderLockError
 from leaderlock.web.hosts import is_loopback
@@ -55,12 +55,13 @@ OPTIONS = (
 COMMAND = Command(
     "serve",
     "a web page of status and history",
-    operands="[PATH|NAME...]",
+    operands="[PATH|NAME|URL...]",
     completes="lock",
     text="""\
 Serves a page that shows who leads, who waits, the last terms, and the newest health
 report, live, until SIGINT or SIGTERM. Without a path, every leaderlock lock on the
-machine that can be seen is shown. The page changes nothing.
+machine that can be seen is shown. For the URL of a fleet's election, the page shows the
+leader, on any machine, as the engine reports it. The page changes nothing.
 
 The page has no password, and it shows command lines and users: make sure that only people
 who may see these can reach the page. On a loopback address the server answers only
@@ -77,6 +78,10 @@ requests for the names of loopback.""",
         (
             "leaderlock serve --health /run/app/health.json /run/app/leader.lock",
             "One lock, and the health report beside it.",
+        ),
+        (
+            "leaderlock serve /run/app/leader.lock etcd://h1,h2,h3/app/beat",
+            "A lock of this machine, and an election of the fleet.",
         ),
         (
             "leaderlock serve --bind 10.0.0.5:9100 --host metrics.internal",
@@ -100,9 +105,10 @@ def main(words: Sequence[str]) -> int:
 
     names = parsed.get("host")
     hosts = [*names, *_LOCAL_NAMES, host] if names else None
-    paths = chosen(parsed)
+    urls, parsed.words = split(parsed.words)
+    places = [*chosen(parsed), *urls]
     try:
-        application = wsgi(paths or None, parsed.get("health"), hosts=hosts)
+        application = wsgi(places or None, parsed.get("health"), hosts=hosts)
     except ValueError as error:
         raise UsageError(str(error)) from None
     try:

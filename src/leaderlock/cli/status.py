@@ -17,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from leaderlock.status.elections import Elections
+
 FAILED = 125
 
 
@@ -43,7 +45,8 @@ machine, as the engine reports it.""",
     groups=(("Options", OPTIONS),),
     notes=f"""\
 With --watch, a terminal is redrawn; anything else gets one block, or with --json one
-line, for each change.
+line, for each change. An engine is asked every two seconds, and one that does not answer is
+asked again.
 
 {NOTES}""",
     statuses=(
@@ -74,15 +77,13 @@ def main(words: Sequence[str]) -> int:
     if hasattr(sys.stdout, "reconfigure"):  # "…" may be missing in the locale's encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     urls, parsed.words = split(parsed.words)
-    if urls and parsed.get("watch"):
-        raise UsageError("--watch follows the locks of this machine, and no election of a fleet")
     paths = chosen(parsed)
     if parsed.get("watch"):
         try:
             from leaderlock.cli.status_watch import watch  # noqa: PLC0415  (its events need ctypes)
         except ImportError as missing:
             raise Unsupported(f"--watch needs the events of Linux: {missing}") from missing
-        return watch(paths, as_json, everything)
+        return watch(paths, as_json, everything, _elections(urls))
     survey = survey_of(paths) if paths or not urls else Survey()
     if urls:
         from leaderlock.cli import fleet  # noqa: PLC0415  (only for a URL)
@@ -93,11 +94,17 @@ def main(words: Sequence[str]) -> int:
     if as_json:
         print(json_text(survey, indent=1))
     else:
-        if survey.elections:
-            from leaderlock.cli import fleet  # noqa: PLC0415  (only for a URL)
-
-            fleet.draw_elections(survey)
-        if paths or not urls:
-            draw = drawing()
-            draw(survey, everything)
+        draw = drawing()
+        draw(survey, everything)
     return 0 if survey.is_complete else FAILED
+
+
+def _elections(urls: Sequence[str]) -> Elections | None:
+    if not urls:
+        return None
+    from leaderlock.status.elections import Elections  # noqa: PLC0415  (only for a URL)
+
+    try:
+        return Elections(urls)
+    except ValueError as error:
+        raise UsageError(str(error)) from None

@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from leaderlock.status.text import command, lines_about, shown_of
+from leaderlock.status.text import command, lines_about, lines_of_election, shown_of
 from leaderlock.wording import printable
 
 TYPE_CHECKING = False
@@ -16,26 +16,39 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from leaderlock.status import LockStatus
+    from leaderlock.status.fleet import ElectionStatus
     from leaderlock.status.survey import Survey
 
 
 def draw(survey: Survey, everything: bool) -> None:
-    """Print the locks."""
+    """Print the elections and the locks."""
     Console(highlight=False, emoji=False).print(screen(survey, everything))
 
 
 def screen(survey: Survey, everything: bool) -> RenderableType:
-    """The locks, as rich draws them.
+    """The elections and the locks, as rich draws them.
 
     All texts are `Text` objects, which rich takes unchanged: it looks for no markup in them.
     """
-    parts: list[RenderableType] = [_panel(lock, everything, survey.time) for lock in survey.locks]
+    parts: list[RenderableType] = [_election(each, survey.time) for each in survey.elections]
+    parts += [_panel(lock, everything, survey.time) for lock in survey.locks]
     parts += [Text(printable(error), style="red") for error in survey.errors]
     if not parts:
         parts.append(Text("There are no leaderlock locks on this machine that can be seen from here."))
     if survey.hidden is not None:
         parts.append(Text(f"hidden: {printable(survey.hidden)}", style="dim"))
     return Group(*parts)
+
+
+def _election(status: ElectionStatus, now: float) -> Panel:
+    first, *rest = lines_of_election(status, now)
+    leads = status.leader is not None
+    return Panel(
+        Group(Text(first, style="bold green" if leads else ""), *map(Text, rest)),
+        title=Text(printable(status.address)),
+        title_align="left",
+        border_style="green" if leads else "dim",
+    )
 
 
 def _panel(lock: LockStatus, everything: bool, now: float) -> Panel:

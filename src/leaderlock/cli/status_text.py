@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from leaderlock.status.text import lines_about, process_line, shown_of
+from leaderlock.status.text import lines_about, lines_of_election, process_line, shown_of
 from leaderlock.wording import json_text as as_json_text
 from leaderlock.wording import printable
 
@@ -33,8 +33,12 @@ def draw_plain(survey: Survey, everything: bool) -> None:
 
 
 def plain_text(survey: Survey, everything: bool) -> str:
-    """A block for each lock, with a blank line between blocks."""
-    blocks = [as_text(lock, everything, survey.time) for lock in survey.locks]
+    """A block for each election and each lock, with a blank line between blocks."""
+    blocks = [
+        "\n  ".join([printable(election.address), *lines_of_election(election, survey.time)])
+        for election in survey.elections
+    ]
+    blocks += [as_text(lock, everything, survey.time) for lock in survey.locks]
     if not blocks and not survey.errors:
         blocks = ["There are no leaderlock locks on this machine that can be seen from here."]
     text = "\n\n".join(blocks) + "\n" if blocks else ""

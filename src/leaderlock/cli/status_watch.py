@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from leaderlock.status import LockStatus, ProcessStatus
+    from leaderlock.status.elections import Elections
     from leaderlock.status.survey import Survey
 
 
-def watch(paths: Sequence[str], as_json: bool, everything: bool) -> int:
-    """Show the locks, and each change, until Ctrl-C or SIGTERM; return the exit status."""
-    watcher = Watcher(paths)
+def watch(
+    paths: Sequence[str], as_json: bool, everything: bool, elections: Elections | None = None
+) -> int:
+    """Show locks and elections, and each change, until Ctrl-C or SIGTERM; return the exit status."""
+    watcher = Watcher(paths, elections)
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
             if signal.getsignal(number) != signal.SIG_IGN:
@@ -34,6 +37,8 @@ def watch(paths: Sequence[str], as_json: bool, everything: bool) -> int:
         pass
     finally:
         watcher.close()
+        if elections is not None:
+            elections.end()
     return 0
 
 
@@ -42,7 +47,12 @@ def _changes(watcher: Watcher) -> Iterator[Survey]:
     before: object = None
     while True:
         survey = watcher.look()
-        now = ([_essence(lock) for lock in survey.locks], survey.errors, survey.hidden)
+        now = (
+            [_essence(lock) for lock in survey.locks],
+            [election._replace(ends=None) for election in survey.elections],
+            survey.errors,
+            survey.hidden,
+        )
         if now != before:
             before = now
             yield survey

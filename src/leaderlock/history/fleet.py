@@ -15,7 +15,9 @@ from leaderlock.lock.record import moment_or_none
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from leaderlock.engines.leased.engine import LeasedEngine
     from leaderlock.engines.leased.notes import Entry
+    from leaderlock.engines.leased.session import Session, Standing
 
 
 def history_in_engine(url: str) -> History:
@@ -29,10 +31,14 @@ def history_in_engine(url: str) -> History:
     engine = leased_engine_of(url, without="keeps no history")
     session = engine.connect()
     try:
-        entries = read_history(session)
-        standing = session.look()
+        return history_from(engine, session, session.look())
     finally:
         session.close()
+
+
+def history_from(engine: LeasedEngine, session: Session, standing: Standing) -> History:
+    """The history, by a session that has just looked who leads; raises the errors of the session."""
+    entries = read_history(session)
     found = [_term(entry) for entry in entries]
     terms = sorted((term for term in found if term is not None), key=lambda term: term.term)
     for before, term in itertools.pairwise(terms):
@@ -41,8 +47,8 @@ def history_in_engine(url: str) -> History:
         else:
             term.gap_at_most = max(term.since - before.last_sign, 0.0)
     for term in terms:
-        leads = standing.leader is not None and standing.term == term.term
-        if term.ended is None and not leads:
+        is_over = standing.term > term.term or (standing.term == term.term and standing.leader is None)
+        if term.ended is None and is_over:  # a later term has begun since the look
             term.ended = "killed"
     return History(engine.address, terms, found.count(None))
 

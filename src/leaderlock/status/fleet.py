@@ -66,12 +66,13 @@ def status_of_election(url: str) -> ElectionStatus:
     engine = leased_engine_of(url, without="does not tell who leads")
     session = engine.connect()
     try:
-        return _status(engine, session.look())
+        return status_from(engine, session.look())
     finally:
         session.close()
 
 
-def _status(engine: LeasedEngine, standing: Standing) -> ElectionStatus:
+def status_from(engine: LeasedEngine, standing: Standing) -> ElectionStatus:
+    """The status that an engine's answer means."""
     leader = None
     if standing.leader is not None:
         pid, host = standing.leader.get("pid"), standing.leader.get("host")

@@ -16,9 +16,11 @@ from leaderlock.status.judging.lock import status_from
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
+    from leaderlock.history.reading import History
+    from leaderlock.status.elections import Answer
     from leaderlock.status.facts import LockFacts, SearchFacts
     from leaderlock.status.fleet import ElectionStatus
     from leaderlock.status.gathering.opened import Opened
@@ -41,6 +43,7 @@ class Survey:
         errors: why the other locks have no status.
         hidden: places that could not be searched.
         elections: the statuses of elections in engines.
+        histories: the histories of these elections, in the same order, if they were asked for.
     """
 
     def __init__(self) -> None:
@@ -49,11 +52,22 @@ class Survey:
         self.errors: list[str] = []
         self.hidden: str | None = None
         self.elections: list[ElectionStatus] = []
+        self.histories: list[History] = []
 
     @property
     def is_complete(self) -> bool:
         """Whether every requested lock could be read."""
         return not self.errors
+
+    def add(self, answers: Iterable[Answer]) -> None:
+        """Add the elections that answer, and a line for each one that does not."""
+        for answer in answers:
+            if answer.status is not None:
+                self.elections.append(answer.status)
+            else:
+                self.errors.append(answer.problem)
+            if answer.history is not None:
+                self.histories.append(answer.history)
 
     def as_json(self) -> dict[str, Any]:
         """The JSON document."""
@@ -65,6 +79,8 @@ class Survey:
         }
         if self.elections:
             document["elections"] = [election.as_json() for election in self.elections]
+        if self.errors:
+            document["errors"] = self.errors
         return document
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
-from leaderlock.wording import printable
+from leaderlock.wording import duration, moment, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from leaderlock.status.fleet import ElectionStatus
     from leaderlock.status.model import HolderStatus, LockStatus, ProcessStatus
 
 SHOWN = 10
@@ -72,6 +73,28 @@ def _about(holder: HolderStatus) -> list[tuple[str, str]]:
     return lines
 
 
+def lines_of_election(status: ElectionStatus, now: float) -> list[str]:
+    """The leader of an election in an engine, its lease, and how many wait."""
+    leader = status.leader
+    if leader is None:
+        first = "nobody leads" if status.term else "nobody has led yet"
+        first += f"; the last term was {status.term}" if status.term else ""
+    else:
+        who = f"process {leader.pid}" if leader.pid else "a process"
+        where = f" on {leader.host}" if leader.host else ""
+        since = ""
+        if leader.since is not None:
+            since = f", since {moment(leader.since)} ({duration(max(now - leader.since, 0.0))})"
+        first = f"{who}{where} leads, term {status.term}{since}"
+    lines = [first]
+    if leader is not None and status.ends is not None:
+        lines.append(f"its lease ends in {duration(max(status.ends, 0.0))}, unless it renews it")
+    if status.waiting is not None:
+        number = status.waiting
+        lines.append(f"{number} wait{'s' if number == 1 else ''}" if number else "nobody waits")
+    return [printable(line) for line in lines]
+
+
 def process_line(process: HolderStatus | ProcessStatus) -> str:
     """A process's ID and command line, cut to a readable length."""
     return f"{process.pid}  {command(process)}"
@@ -90,11 +113,11 @@ def shown_of(lock: LockStatus, everything: bool) -> tuple[list[ProcessStatus], i
     return waiting, len(lock.waiting) - len(waiting)
 
 
-def _moment(moment: float | None, now: float) -> str:
-    if moment is None:
+def _moment(at: float | None, now: float) -> str:
+    if at is None:
         return "not yet"
-    date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
-    seconds = int(max(now - moment, 0))
+    date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    seconds = int(max(now - at, 0))
     parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min")]
     ago = " ".join(f"{count} {unit}" for count, unit in [*parts, (seconds % 60, "s")] if count)
     return f"{date} ({ago or 'less than a second'} ago)"

@@ -21,6 +21,7 @@ from collections import deque
 
 from leaderlock.errors import LeaderLockError
 from leaderlock.kernel import inotify
+from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.status.facts import process_in
 from leaderlock.status.gathering.machine import lock_directories, search
 from leaderlock.status.gathering.opened import Opened, open_at, open_lock
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from leaderlock.kernel.proc.open_files import Place
+    from leaderlock.status.elections import Elections
     from leaderlock.status.gathering.view import View
 
 _AFTER_AN_EVENT = (0.001, 0.005, 0.02, 0.1, 0.5)
@@ -61,10 +63,17 @@ class _Watched:
 
 
 class Watcher:
-    """Looks at locks, and waits until something may have changed."""
+    """Looks at locks, and waits until something may have changed.
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    Args:
+        paths: the lock files; if empty, and without elections, all locks.
+        elections: elections in engines, which are looked at as well. `close` leaves them open.
+    """
+
+    def __init__(self, paths: Sequence[str], elections: Elections | None = None) -> None:
         self._paths = paths
+        self._elections = elections
+        self._news = Descriptor()
         self._inotify = inotify.Inotify()
         self._watched: dict[str, _Watched] = {}
         self._pidfds: dict[int, int] = {}
@@ -76,9 +85,24 @@ class Watcher:
         self._places: set[Place] = set()
         self._is_told_to_end = False
         self._names: dict[int, set[bytes]] = {}
+        if elections is not None:
+            self._news.open_by(os.eventfd, 0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._poll.register(self._news.fd, select.POLLIN)
+            elections.tell(self._wake)
+
+    def _wake(self) -> None:
+        if self._news.is_open():
+            os.eventfd_write(self._news.fd, 1)
 
     def look(self) -> Survey:
         """Look at the locks now."""
+        if self._elections is None:
+            return self._look_at_locks()
+        survey = self._look_at_locks() if self._paths else Survey()
+        survey.add(self._elections.look())
+        return survey
+
+    def _look_at_locks(self) -> Survey:
         for path in map(os.path.abspath, self._paths or map("{}/*".format, lock_directories())):
             directory, name = os.path.split(path)
             with contextlib.suppress(OSError):  # missing or unreadable: `_WITHOUT_EVENT` applies
@@ -153,6 +177,8 @@ class Watcher:
         for pid in ended:
             self._drop(pid)
         self._ended.update(ended)
+        if self._news.fd in ready:
+            os.eventfd_read(self._news.fd)
         events = self._inotify.drain()
         if ended or any(self._concerns_us(*event) for event in events):
             now = time.monotonic()
@@ -173,6 +199,9 @@ class Watcher:
 
     def close(self) -> None:
         """Close all descriptors."""
+        if self._elections is not None:
+            self._elections.tell(None)
+            self._news.close_if_open()
         for path in list(self._watched):
             self._forget(path)
         for pid in list(self._pidfds):

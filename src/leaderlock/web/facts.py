@@ -11,6 +11,7 @@ from leaderlock.health.probe import NotHealthyError, judge, read
 from leaderlock.history.reading import History, history_beside
 from leaderlock.kernel.arguments import path_text
 from leaderlock.status.survey import Survey, survey_of
+from leaderlock.status.text import lines_of_election
 from leaderlock.wording import printable_within
 
 TYPE_CHECKING = False
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from leaderlock.status import LockStatus
+    from leaderlock.status.elections import Elections
 
 
 class Health(NamedTuple):
@@ -41,27 +43,32 @@ class Facts:
     """What the page shows, read at one moment.
 
     Args:
-        paths: the lock files; if empty, every visible lock on the machine.
+        paths: the lock files; if empty, and without elections, every visible lock on the machine.
+        elections: the elections in engines, or None.
         health: the file of the health report, or None.
 
     Attributes:
         now: the time in seconds since the epoch.
-        survey: the status of the locks, and the reason for each that cannot be read.
+        survey: the status of the locks and elections, and the reason for each that cannot be read.
         health: None if no report file was given.
     """
 
-    def __init__(self, paths: Sequence[str], health: str | None) -> None:
+    def __init__(self, paths: Sequence[str], elections: Elections | None, health: str | None) -> None:
         self.now = time.time()
-        self._every_one_is_wanted = bool(paths)
-        self.survey: Survey = survey_of(paths)
+        self._every_one_is_wanted = bool(paths) or elections is not None
+        self.survey: Survey = survey_of(paths) if paths or elections is None else Survey()
+        if elections is not None:
+            self.survey.add(elections.look())
         self.health = None if health is None else _health(health)
 
     def is_led(self) -> bool:
         """Whether every named lock has a leader; if none is named, whether any lock has one."""
-        locks = self.survey.locks
+        survey = self.survey
+        led = [lock.holder is not None for lock in survey.locks]
+        led += [election.leader is not None for election in survey.elections]
         if not self._every_one_is_wanted:
-            return any(lock.holder is not None for lock in locks)
-        return not self.survey.errors and all(lock.holder is not None for lock in locks)
+            return any(led)
+        return not survey.errors and all(led)
 
     def health_line(self) -> str:
         """One line: whether there is a leader, and whether the report is good."""
@@ -71,6 +78,10 @@ class Facts:
             if lock.holder
             else f"nobody leads {lock.path}"
             for lock in survey.locks
+        ]
+        parts += [
+            f"{election.address}: {lines_of_election(election, self.now)[0]}"
+            for election in survey.elections
         ]
         parts += survey.errors
         if self.health is not None:

@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from leaderlock.status.elections import Elections
     from leaderlock.status.survey import Survey
 
 RETRY = 500
@@ -41,13 +42,17 @@ class Feed:
     listeners and without a thread.
 
     Args:
-        paths: the lock files; if empty, all locks.
+        paths: the lock files; if empty, and without elections, all locks.
+        elections: the elections in engines, or None.
         health: a file whose changes are reported too, or None.
         most: the maximum number of listeners.
     """
 
-    def __init__(self, paths: Sequence[str], health: str | None, most: int) -> None:
+    def __init__(
+        self, paths: Sequence[str], elections: Elections | None, health: str | None, most: int
+    ) -> None:
         self._paths = paths
+        self._elections = elections
         self._health = health
         self._most = most
         self._begin()
@@ -91,11 +96,18 @@ class Feed:
     def _run(self) -> None:
         watcher = None
         try:
-            watcher = Watcher(self._paths)
+            watcher = Watcher(self._paths, self._elections)
             before: object = None
             while self._goes_on():
                 survey = watcher.look()
-                now = (survey.locks, survey.errors, survey.hidden, self._health_changed())
+                now = (
+                    survey.locks,
+                    [election._replace(ends=None) for election in survey.elections],
+                    [history.as_json() for history in survey.histories],
+                    survey.errors,
+                    survey.hidden,
+                    self._health_changed(),
+                )
                 if now != before:
                     before = now
                     self._tell(survey)

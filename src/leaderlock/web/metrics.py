@@ -86,6 +86,17 @@ def _of_locks(facts: Facts) -> Iterator[Metric]:
             leaderless.add_metric(label, 0)
         elif newest is not None:
             leaderless.add_metric(label, max(facts.now - newest.last_sign, 0))
+    for election, history in zip(facts.survey.elections, facts.survey.histories, strict=True):
+        label = [printable(election.address)]
+        led.add_metric(label, election.leader is not None)
+        term.add_metric(label, election.term)
+        if election.waiting is not None:
+            waiters.add_metric(label, election.waiting)
+        newest = history.terms[-1] if history.terms else None
+        if election.leader is not None:
+            leaderless.add_metric(label, 0)
+        elif newest is not None and newest.until is not None:  # by the clock of the last leader
+            leaderless.add_metric(label, max(facts.now - newest.until, 0))
     yield from (led, waiters, warnings, term, leaderless, failovers)
     errors = len(facts.survey.errors)
     yield GaugeMetricFamily("leaderlock_unreadable_locks", "Named, and not to be read.", value=errors)

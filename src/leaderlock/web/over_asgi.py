@@ -37,7 +37,8 @@ def asgi(
     The files are read in the event loop's threads, so that reading never blocks the loop.
 
     Args:
-        paths: the lock files; None means every lock on the machine that this process can see.
+        paths: the lock files, and the URLs of elections in engines; None means every lock on the
+            machine that this process can see.
         health: the file that ``leaderlock.health.sinks.file`` writes.
         hosts: the host names that are answered, without ports. None means any name; but if the server
             listens on the loopback interface, only the names of that interface.
@@ -45,6 +46,7 @@ def asgi(
 
     Raises:
         TypeError, ValueError: an argument is invalid.
+        Unsupported: there is no engine for a URL, or its client is not installed.
     """
     site = Site(paths, health, hosts, streams)
 

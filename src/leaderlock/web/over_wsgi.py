@@ -45,7 +45,8 @@ def wsgi(
     asks every 5 s.
 
     Args:
-        paths: the lock files; None means every lock on the machine that this process can see.
+        paths: the lock files, and the URLs of elections in engines; None means every lock on the
+            machine that this process can see.
         health: the file that ``leaderlock.health.sinks.file`` writes.
         hosts: the host names that are answered, without ports. None means any name; but if the server
             listens on the loopback interface, only the names of that interface.
@@ -53,6 +54,7 @@ def wsgi(
 
     Raises:
         TypeError, ValueError: an argument is invalid.
+        Unsupported: there is no engine for a URL, or its client is not installed.
     """
     site = Site(paths, health, hosts, streams)
 

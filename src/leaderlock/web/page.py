@@ -6,28 +6,26 @@ import json
 import os
 import time
 
-from leaderlock.history import drawing as timeline
-from leaderlock.history.phrases import ending_of, gap_before, leader_of, length_of
-from leaderlock.history.reading import History
-from leaderlock.history.summary import Summary, leaderless_since
-from leaderlock.status.text import STATES, lines_about
+from leaderlock.status.text import STATES, lines_about, lines_of_election
 from leaderlock.web.facts import history_or_why_not
 from leaderlock.web.markup import Markup, element, join
+from leaderlock.web.tables import table_of
+from leaderlock.web.terms import terms_of
 from leaderlock.web.values import lines_of, tables_of
 from leaderlock.wording import moment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
+    from leaderlock.history.reading import History
     from leaderlock.status import HolderStatus, LockStatus, ProcessStatus
+    from leaderlock.status.fleet import ElectionStatus
     from leaderlock.web.facts import Facts, Health
 
 _WAITING = 50
 """The most waiting processes that are shown; of the others only the number is shown."""
-
-_TERMS = 50
 
 _LONGEST_COMMAND = 400
 """The most characters of a command line."""
@@ -76,14 +74,35 @@ def _main(facts: Facts) -> Markup:
     as_of = element("time", moment(facts.now), datetime=_iso(facts.now))
     parts = [element("p", f"On {os.uname().nodename}, as of ", as_of, ".", class_="faint")]
     parts += [element("p", error, class_="warning") for error in survey.errors]
+    parts += [
+        _election(election, history, number, facts.now)
+        for number, (election, history) in enumerate(
+            zip(survey.elections, facts.survey.histories, strict=True), 1
+        )
+    ]
     parts += [_lock(lock, number, facts.now) for number, lock in enumerate(survey.locks, 1)]
-    if not survey.locks and not survey.errors:
+    if not survey.locks and not survey.elections and not survey.errors:
         parts.append(element("p", "There are no leaderlock locks that can be seen from here."))
     if survey.hidden is not None:
         parts.append(element("p", f"hidden: {survey.hidden}", class_="faint"))
     if facts.health is not None:
         parts.append(_health(facts.health))
     return element("main", *parts, id="facts")
+
+
+def _election(status: ElectionStatus, history: History, number: int, now: float) -> Markup:
+    leads = status.leader is not None
+    badge = element("span", "led" if leads else "nobody leads", class_="good" if leads else "bad")
+    # Without the rest of the lease, which the next renewal changes.
+    lines = lines_of_election(status._replace(ends=None), now)
+    return element(
+        "section",
+        element("h2", status.address, " ", badge, id=f"election-{number}"),
+        *[element("p", line) for line in lines],
+        element("h3", "Terms"),
+        terms_of(history, f"election-{number}", now),
+        aria_labelledby=f"election-{number}",
+    )
 
 
 def _lock(lock: LockStatus, number: int, now: float) -> Markup:
@@ -105,7 +124,7 @@ def _lock(lock: LockStatus, number: int, now: float) -> Markup:
         element("h3", f"Waiting: {len(lock.waiting)}"),
         _queue(lock.waiting) if lock.waiting else "",
         element("h3", "Terms"),
-        _terms(history_or_why_not(lock), number, now),
+        terms_of(history_or_why_not(lock), f"{number}", now),
     ]
     return element("section", *parts, aria_labelledby=f"lock-{number}")
 
@@ -122,7 +141,7 @@ def _queue(waiting: Sequence[ProcessStatus]) -> Markup:
         )
         for place, process in enumerate(waiting[:_WAITING], 1)
     ]
-    table = _table(
+    table = table_of(
         "Who waits, next first", ("next", "pid", "user", "container", "state", "command"), rows
     )
     more = len(waiting) - len(rows)
@@ -132,55 +151,6 @@ def _queue(waiting: Sequence[ProcessStatus]) -> Markup:
 def _command(process: HolderStatus | ProcessStatus) -> str:
     text = process.command or "(command line not visible)"
     return text if len(text) <= _LONGEST_COMMAND else f"{text[:_LONGEST_COMMAND]}…"
-
-
-def _terms(history: History | str, number: int, now: float) -> Markup:
-    if isinstance(history, str):
-        return element("p", f"There is no history to see: {history}", class_="faint")
-    since = leaderless_since(history, now)
-    damaged = f"Damaged entries, which are left out: {history.damaged}." if history.damaged else ""
-    rows = [
-        (
-            str(term.term),
-            leader_of(term),
-            moment(term.since),
-            length_of(term, now),
-            ending_of(term),
-            gap_before(term),
-        )
-        for term in reversed(history.terms[-_TERMS:])
-    ]
-    drawings = [
-        timeline.draw(
-            history, now=now, style=False, key=f"timeline-{number}-{layout.kind}", layout=layout
-        )
-        for layout in (timeline.WIDE, timeline.NARROW)
-    ]
-    headings = ("term", "leader", "start", "length", "ended", "gap before")
-    table = _table("The terms, newest first", headings, rows)
-    return join(
-        [
-            element("p", f"{Summary(history, now).as_text()}."),
-            element("p", f"Nobody leads now, for {since} already.", class_="warning") if since else "",
-            element("p", damaged, class_="warning") if damaged else "",
-            element(
-                "div",
-                Markup("".join(drawings)),
-                class_="wide",
-                tabindex="0",
-                role="region",
-                aria_label="Timeline of terms",
-            ),
-            element(
-                "details",
-                element("summary", "The last terms as a table"),
-                table,
-                id=f"terms-{number}",
-            )
-            if rows
-            else "",
-        ]
-    )
 
 
 def _health(health: Health) -> Markup:
@@ -195,7 +165,7 @@ def _health(health: Health) -> Markup:
         checks = health.report["checks"].items()
         rows = [_check(name, check, number) for number, (name, check) in enumerate(checks, 1)]
         headings = ("check", "status", "critical", "error", "value")
-        parts.append(_table("The checks", headings, rows))
+        parts.append(table_of("The checks", headings, rows))
     return element("section", *parts, aria_labelledby="health")
 
 
@@ -221,7 +191,7 @@ def _value_for_people(value: object, number: int) -> Markup:
         id=f"value-{number}",
     )
     lines = [element("li", line) for line in lines_of(value)]
-    tables = [_table(name, headings, rows) for name, headings, rows in tables_of(value)]
+    tables = [table_of(name, headings, rows) for name, headings, rows in tables_of(value)]
     return join([element("ul", *lines, class_="plain") if lines else "", *tables, raw])
 
 
@@ -231,29 +201,6 @@ def _value(value: object) -> str:
     except RecursionError:
         return "…"
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
-
-
-def _table(caption: str, headings: Sequence[str], rows: Iterable[tuple[str, ...]]) -> Markup:
-    """A table that scrolls sideways by itself; the first cell of a row is the row's heading.
-
-    On a phone a row becomes a block, in which each cell has its column's heading beside it.
-    """
-    head = element("tr", *[element("th", heading, scope="col") for heading in headings])
-    body = [
-        element(
-            "tr",
-            element("th", first, scope="row", data_label=headings[0]),
-            *[
-                element("td", cell, data_label=heading)
-                for heading, cell in zip(headings[1:], rest, strict=True)
-            ],
-        )
-        for first, *rest in rows
-    ]
-    table = element(
-        "table", element("caption", caption), element("thead", head), element("tbody", *body)
-    )
-    return element("div", table, class_="wide", tabindex="0", role="region", aria_label=caption)
 
 
 def _iso(seconds: float) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+from leaderlock.engines.urls import is_url
 from leaderlock.errors import Unsupported
 from leaderlock.history.drawing import STYLE
 from leaderlock.kernel.arguments import number, several
@@ -20,6 +21,8 @@ from leaderlock.wording import json_text, printable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from leaderlock.status.elections import Elections
 
     Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None
 
@@ -83,7 +86,7 @@ class Site:
     """The status page of some locks.
 
     Args:
-        paths: the lock files; None means every visible lock on the machine.
+        paths: lock files and URLs of elections; None means every visible lock on the machine.
         health: the file that ``leaderlock.health.sinks.file`` writes, or None.
         hosts: the host names that browsers may use. None means any name; but if the server listens on a
             loopback address, only the names of that interface. Otherwise any web page, opened in a
@@ -92,6 +95,7 @@ class Site:
 
     Raises:
         TypeError, ValueError: an argument is invalid.
+        Unsupported: there is no engine for a URL, or its client is not installed.
     """
 
     def __init__(
@@ -105,14 +109,16 @@ class Site:
             raise ValueError(f"streams must not be negative, but is {streams}")
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
-        self._paths = [absolute(path) for path in paths or ()]
+        chosen = list(paths or ())
+        self._paths = [absolute(path) for path in chosen if not is_url(path)]
+        self._elections = _elections([str(url) for url in chosen if is_url(url)])
         self._health = None if health is None else absolute(health)
         if health is not None:
             import_for_health()
         self._hosts = (
             None if hosts is None else {name.lower() for name in several("hosts", hosts, "host names")}
         )
-        self.feed = Feed(self._paths, self._health, streams)
+        self.feed = Feed(self._paths, self._elections, self._health, streams)
 
     def respond(self, request: Request) -> Response:
         """Answer a request. The answer to HEAD has a body too; the caller must not send it."""
@@ -131,13 +137,21 @@ class Site:
         answer = _ANSWERS.get(request.path)
         if answer is None:
             return _line(404, "There is no such page.")
-        return answer(Facts(self._paths, self._health))
+        return answer(Facts(self._paths, self._elections, self._health))
 
     def _is_called_by_its_name(self, request: Request) -> bool:
         name = name_in(request.host)
         if self._hosts is not None:
             return name in self._hosts
         return not is_loopback(request.server) or is_loopback(name)
+
+
+def _elections(urls: list[str]) -> Elections | None:
+    if not urls:
+        return None
+    from leaderlock.status.elections import Elections  # noqa: PLC0415  (only for a URL, before any fork)
+
+    return Elections(urls, with_history=True)
 
 
 def _page(facts: Facts) -> Response:
@@ -156,6 +170,7 @@ def _history(facts: Facts) -> Response:
             errors.append({"path": lock.path, "error": history})
         else:
             histories.append(history.as_json())
+    histories += [history.as_json() for history in facts.survey.histories]
     return _json({"version": 1, "time": facts.now, "locks": histories, "errors": errors})
 
 
