@@ -195,6 +195,35 @@ def test_a_file_of_the_working_directory_is_offered(shell: str, home: Path) -> N
 
 
 @in_every_shell
+@pytest.mark.parametrize("line", ["leaderlock status ", "leaderlock run --lock "])
+def test_the_schemes_of_engines_are_offered(shell: str, line: str, home: Path) -> None:
+    schemes = {"postgresql://", "zookeeper://", "etcd://", "etcds://", "redis://", "rediss://"}
+    assert candidates(shell, line, home) >= schemes
+    (home / "told").unlink(missing_ok=True)
+    assert candidates(shell, f"{line}red", home) == {"redis://", "rediss://"}
+
+
+@in_every_shell
+def test_a_scheme_is_completed_without_a_space_and_its_colon_is_no_end(shell: str, home: Path) -> None:
+    if shell == "fish":  # adds no space behind a slash
+        assert candidates(shell, "leaderlock status redis:", home) >= {"redis://"}
+        return
+    assert typed(shell, "leaderlock run --lock rediss", home, "host/0") == "--lock rediss://host/0"
+    (home / "told").unlink()
+    assert typed(shell, "leaderlock status etcd:", home, "host/x") == "etcd://host/x"
+
+
+@in_every_shell
+def test_after_a_url_the_options_for_it_are_offered(shell: str, home: Path) -> None:
+    line = "leaderlock run --lock redis://host:6379/0#x --"
+    assert candidates(shell, line, home) >= {"--lease", "--within", "--wait"}
+    (home / "told").unlink(missing_ok=True)
+    assert "here.lock" in candidates(shell, f"{line}within he", home)
+    (home / "told").unlink(missing_ok=True)
+    assert "leaderlock" in candidates(shell, f"{line} leaderl", home)
+
+
+@in_every_shell
 def test_the_names_of_locks_are_offered(shell: str, home: Path) -> None:
     for name in ("beat", "backup"):
         with LeaderLock(home / "locks" / f"{name}.lock"):
@@ -227,8 +256,8 @@ def test_what_a_shell_would_take_for_something_else_is_quoted(shell: str, home: 
     assert typed(shell, line, home) == r"--name quoted-here\ b\$\(reboot\)"
 
 
-def typed(shell: str, line: str, home: Path) -> str:
-    """What stands on the line after a Tab: the shell is asked when the words have been taken apart."""
+def typed(shell: str, line: str, home: Path, more: str = "") -> str:
+    """What stands on the line after a Tab and `more`, as the shell takes the words apart."""
     (home / "script").write_text(run("completion", shell).stdout)
     start = home / "start"
     tells = r"""leaderlock() { if [ "$1" = completion ]; then command leaderlock "$@"; else
@@ -240,7 +269,7 @@ def typed(shell: str, line: str, home: Path) -> str:
     with on_a_terminal([shell, *quiet], home) as (terminal, output):
         os.write(terminal, f". {start}; echo rea''dy\n".encode())
         until(lambda: b"ready" in output(), "the shell to be ready")
-        os.write(terminal, line.encode() + b"\t\n")
+        os.write(terminal, f"{line}\t{more}\n".encode())
         until(lambda: b"told" in output(), "the line to be taken")
     return (home / "told").read_text().strip()
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from leaderlock.engines.catalogue import ENGINES
+
+SCHEMES = tuple(f"{scheme}://" for scheme in ENGINES if scheme != "postgres")
+"""The beginnings of an election's URL; of the two names of PostgreSQL's scheme, the usual one."""
+
 MAIN_OPTIONS = (("--help", "show what there is"), ("--version", "show the version"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from leaderlock.cli.shells import MAIN_OPTIONS, filled
+from leaderlock.cli.shells import MAIN_OPTIONS, SCHEMES, filled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,11 +23,35 @@ _leaderlock_kind() {
     esac
 }
 
+_leaderlock_words() {
+    # bash makes three words of redis://host. Here they are one: in `words`, with the number of the
+    # first part in `numbers`. The last one is the current word, in which `colons` is its part up to the
+    # last colon: readline replaces what follows.
+    local line=$COMP_LINE part gap i
+    words=() numbers=()
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        part=${COMP_WORDS[i]}
+        gap=${line%%"$part"*}
+        line=${line#*"$part"}
+        if ((i > 1)) && [[ -z $gap && ($part == :* || ${words[-1]} == *:) ]]; then
+            words[-1]+=$part
+        else
+            words+=("$part") numbers+=("$i")
+        fi
+    done
+    colons=
+    [[ $COMP_WORDBREAKS == *:* && ${words[-1]} == *:* ]] && colons=${words[-1]%:*}:
+}
+
 _leaderlock() {
-    local current=$2 command= pending= word candidate kind i after=
+    local command= pending= word candidate kind i after= current colons
+    local -a words numbers
+    _leaderlock_words
+    current=$2
+    [[ -n $colons ]] && current=${words[-1]}
     COMPREPLY=()
-    for ((i = 1; i < COMP_CWORD; i++)); do
-        word=${COMP_WORDS[i]}
+    for ((i = 1; i < ${#words[@]} - 1; i++)); do
+        word=${words[i]}
         if [[ -z $command ]]; then
             command=$word
         elif [[ $word == "=" ]]; then # bash makes three words of --stop=TERM
@@ -52,8 +76,8 @@ _leaderlock() {
     fi
     if [[ -n $after && " @RUNNERS@ " == *" $command "* ]]; then
         if declare -F _command_offset >/dev/null; then
-            _command_offset "$after"
-        elif ((COMP_CWORD == after)); then
+            _command_offset "${numbers[after]}"
+        elif ((${#words[@]} - 1 == after)); then
             mapfile -t COMPREPLY < <(compgen -c -- "$current")
         else
             compopt -o filenames
@@ -74,6 +98,13 @@ _leaderlock() {
         *) return ;;
         esac
     fi
+    _leaderlock_candidates
+    if [[ -n $colons ]]; then
+        COMPREPLY=("${COMPREPLY[@]#"$colons"}")
+    fi
+}
+
+_leaderlock_candidates() {
     case $kind in
     name)
         while IFS= read -r candidate; do
@@ -85,7 +116,19 @@ _leaderlock() {
             [[ $candidate == "$current"* ]] && COMPREPLY+=("$candidate")
         done < <(leaderlock completion --list locks 2>/dev/null)
         ;;&
-    lock | file)
+    lock)
+        while IFS= read -r candidate; do
+            COMPREPLY+=("$candidate")
+        done < <(compgen -f -- "$current")
+        mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W '@SCHEMES@' -- "$current")
+        if [[ ${COMPREPLY[0]} == *:// ]]; then # schemes alone: as `filenames` they would be quoted
+            compopt -o nospace
+        else
+            compopt -o filenames # which has readline quote them
+        fi
+        ((${#COMPREPLY[@]})) || compopt -o default # which knows what ~ is
+        ;;
+    file)
         compopt -o filenames # which has readline quote them
         while IFS= read -r candidate; do
             COMPREPLY+=("$candidate")
@@ -127,6 +170,7 @@ def script(commands: Sequence[Command]) -> str:
         OPTIONS="\n".join(options),
         OPERANDS="\n".join(operands),
         COMMANDS=" ".join(first),
+        SCHEMES=" ".join(SCHEMES),
         RUNNERS=" ".join(command.name for command in commands if command.runs_a_command),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from leaderlock.cli.shells import MAIN_OPTIONS
+from leaderlock.cli.shells import MAIN_OPTIONS, SCHEMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _fish_candidates(completes: str | Sequence[str]) -> str:
     if not isinstance(completes, str):
         return f" -f -a {_fish_quoted(' '.join(completes))}"
     candidates = {
-        "lock": " -F -a '(leaderlock completion --list locks 2>/dev/null)'",
+        "lock": f" -F -a '(leaderlock completion --list locks 2>/dev/null) {' '.join(SCHEMES)}'",
         "name": " -f -a '(leaderlock completion --list names 2>/dev/null)'",
         "file": " -F",
         "command": " -f -a '(__fish_complete_command)'",

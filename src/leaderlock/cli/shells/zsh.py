@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from leaderlock.cli.shells import MAIN_OPTIONS, filled
+from leaderlock.cli.shells import MAIN_OPTIONS, SCHEMES, filled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ _ZSH = """\
 _leaderlock_locks() {
     local -a locks=("${(@f)$(leaderlock completion --list locks 2>/dev/null)}")
     (( $#locks[1] )) && compadd "$@" -f -a locks
+    compadd "$@" -S '' -- @SCHEMES@
     _files "$@"
 }
 
@@ -71,6 +72,7 @@ def script(commands: Sequence[Command]) -> str:
         COMMANDS="\n".join(" " * 12 + shlex.quote(f"{c.name}:{c.does}") for c in commands),
         MAIN=" ".join(shlex.quote(f"{flag}[{text}]") for flag, text in MAIN_OPTIONS),
         CASES="\n".join(cases),
+        SCHEMES=" ".join(SCHEMES),
     )
 
 
