@@ -96,6 +96,22 @@ def test_operators_see_the_leader_and_ask_it_to_resign(url: str, leader: tuple[C
 
 
 @pytest.mark.slow
+def test_a_leader_whose_task_has_returned_is_not_asked(url: str) -> None:
+    with Child(url) as child:
+        child.tell(
+            "candidate = leaderlock.Election(argv[0], lease=2).start(lambda _: print('returned'))"
+        )
+        assert child.line() == "returned"
+        # The leader writes it at its next renewal: the command may have asked before.
+        for words in (("--wait", url), (url,)):
+            asked = command("resign", *words)
+            assert asked.returncode == 125, asked.stdout
+            assert f"the task of process {child.pid} on" in asked.stderr
+            assert "has returned" in asked.stderr
+        assert child.tell("candidate.is_leader")
+
+
+@pytest.mark.slow
 def test_a_command_runs_once_in_the_fleet_and_is_killed_with_its_session(url: str) -> None:
     words = ("run", "--lock", url, "--lease", "3")
     leads = (*LEADERLOCK, *words, "--", "sh", "-c", "echo term $LEADERLOCK_TERM $$; exec sleep 1000")

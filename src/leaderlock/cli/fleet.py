@@ -8,7 +8,7 @@ import textwrap
 import time
 
 from leaderlock.engines.catalogue import leased_engine_of
-from leaderlock.engines.leased.notes import ask
+from leaderlock.engines.leased.notes import ask, holds
 from leaderlock.engines.leased.renewal import RENEWALS
 from leaderlock.errors import LeaderLockError
 from leaderlock.status.fleet import status_of_election
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from leaderlock.engines.leased.session import Session
+    from leaderlock.engines.leased.engine import LeasedEngine
+    from leaderlock.engines.leased.session import Session, Standing
     from leaderlock.status.survey import Survey
 
 _PAUSE = 0.5
@@ -39,7 +40,7 @@ def resign(url: str, wait: bool) -> int:
     """Ask the leader of an election to resign; return the exit status.
 
     Raises:
-        LeaderLockError: the engine does not answer, or refuses.
+        LeaderLockError: the engine does not answer, or refuses; or the leader cannot be asked.
     """
     engine = leased_engine_of(url, without="does not tell who leads")
     session = engine.connect()
@@ -48,6 +49,7 @@ def resign(url: str, wait: bool) -> int:
         if standing.leader is None:
             print(printable(f"leaderlock: nobody leads {engine.address}"), file=sys.stderr)
             return 1
+        _require_heeding(engine, session, standing)
         ask(session, standing.term)
         who = _named(standing.leader)
         print(printable(f"asked {who} to resign from {engine.address}, term {standing.term}"))
@@ -56,20 +58,32 @@ def resign(url: str, wait: bool) -> int:
             print(f"the leader looks for a request every {duration(lease / RENEWALS)}")
         if wait:
             sys.stdout.flush()
-            print(_after(session, standing.term))
+            print(_after(engine, session, standing))
         return 0
     finally:
         session.close()
 
 
-def _after(session: Session, term: int) -> str:
+def _require_heeding(engine: LeasedEngine, session: Session, standing: Standing) -> None:
+    """See `_Asking._require_heeding` in cli/resign.py; the leader writes it after a renewal."""
+    if standing.leader is not None and holds(session, standing.term):
+        raise LeaderLockError(
+            f"{engine.address}: the task of {_named(standing.leader)} has returned, and what it "
+            f"started cannot be stopped from outside: stop the process, or let the task stay until "
+            f"leadership.stopping is set"
+        )
+
+
+def _after(engine: LeasedEngine, session: Session, asked: Standing) -> str:
     """Wait until a term has ended: an engine tells that to candidates only, so this asks again."""
+    term = asked.term
     while True:
         standing = session.look()
         if standing.leader is None:
             return f"term {term} has ended; nobody leads now"
         if standing.term != term:
             return printable(f"term {term} has ended; {_named(standing.leader)} leads now")
+        _require_heeding(engine, session, standing)  # the task may have returned before it was asked
         select.select([], [], [], _PAUSE)  # an engine has no event for clients that do not stand
 
 

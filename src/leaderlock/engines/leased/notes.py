@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from leaderlock.engines.leased.engine import LeasedEngine
     from leaderlock.engines.leased.session import Claim, Session
 
+    # `holds` is there if the task has returned: a request cannot stop the code that it started.
     Entry = dict[str, str | int | float | None]
 
 HISTORY, REQUEST = "history", "request"
@@ -37,6 +38,16 @@ class History:
     def record_start(self) -> None:
         """Write the entry of the term; raises the errors of the session."""
         self._write()
+
+    def record_holding(self) -> None:
+        """Write, once, that a request cannot end the term; raises the errors of the session."""
+        if "holds" not in self._entry:
+            try:
+                self._entry["holds"] = True
+                self._write()
+            except BaseException:
+                del self._entry["holds"]  # the next renewal writes it
+                raise
 
     def record_end(self, how: str) -> None:
         """Write the term's end; raises the errors of the session."""
@@ -67,6 +78,11 @@ class Request(SeenRequest):
         super().__init__()
         self._engine = engine
 
+    @property
+    def holds(self) -> bool:
+        """Whether the task has returned, and the leadership is held."""
+        return self._holds
+
     def accept(self) -> None:
         """Nothing to announce: a request is a note, which waits for the leader."""
 
@@ -81,6 +97,11 @@ class Request(SeenRequest):
         self.asked = True
         log().info("process %d is asked to resign from %s", os.getpid(), self._engine.address)
         return True
+
+
+def holds(session: Session, term: int) -> bool:
+    """Whether the leader of a term has written that a request cannot end the term."""
+    return any(e["term"] == term and e.get("holds") is True for e in read_history(session))
 
 
 def ask(session: Session, term: int) -> None:
