@@ -20,6 +20,9 @@ PINNED := requirements-dev.txt
 # A directory that does not exist yet would be an error to mypy.
 TYPED := $(wildcard src tests examples benchmarks scripts)
 
+# The optional distribution in C, where it can run.
+NATIVE := $(if $(filter Linux-x86_64 Linux-aarch64,$(shell uname -s)-$(shell uname -m)),$(VENV)/.native)
+
 # Other libraries that elect leaders in an engine, in a place of their own.
 PEERS := .cache/fleet-peers
 PINNED_PEERS := benchmarks/fleet-peers.txt
@@ -31,9 +34,10 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 OLD_GUNICORN := .cache/gunicorn-25
-.PHONY: help venv lock audit sbom packages check lint types format test test-slow test-pythons matrix fleet fleet-peers demo demo-fleet bench docs docs-serve man build clean
+.PHONY: help venv native lock audit sbom packages check lint types format test test-slow test-pythons matrix fleet fleet-peers demo demo-fleet bench docs docs-serve man build clean
 
 help:
+	@echo "make native     build leaderlock-native, the keeper, into .venv; make venv does so too"
 	@echo "make demo       see a leader killed and replaced, five times"
 	@echo "make demo-fleet  see a container cut off, its leader die, and another one lead (as root)"
 	@echo "make check      format, lint and types"
@@ -52,7 +56,7 @@ help:
 	@echo "make build      wheel and sdist, in dist/"
 	@echo "make clean      remove everything that make has made"
 
-venv: $(STAMP)
+venv: $(STAMP) $(NATIVE)
 
 # -qq hides pip's progress and warnings, not its errors.
 # A venv without a working pip is what a failed or a moved one looks like: it is made anew.
@@ -69,6 +73,18 @@ else
 endif
 	@touch $@
 
+native: $(NATIVE)
+
+# Without a compiler or Python's headers, leaderlock works as it does without the extra.
+$(VENV)/.native: $(STAMP) $(shell find native/keeper native/src native/*.* -type f -not -path '*.egg-info/*')
+	@scripts/debian-packages gcc libc6-dev python3-dev
+	@if command -v gcc >/dev/null && $(RUN) -c 'import os, sysconfig as s; \
+			exit(not os.path.exists(s.get_path("include") + "/Python.h"))'; then \
+		$(RUN) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation \
+			--force-reinstall ./native; \
+	else echo "no gcc, or no Python.h: leaderlock-native is not built"; fi
+	@touch $@
+
 # Adds what pyproject.toml asks for and the file lacks; with LATEST=1 it takes the newest version of
 # everything. One file serves Python 3.10 and newer on any processor. Its tool has a venv of its own:
 # what mends the file must not depend on what the file says.
@@ -77,7 +93,7 @@ lock:
 	@.cache/lock/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .cache/lock
 	@.cache/lock/bin/python -m pip install -qq --disable-pip-version-check 'uv>=0.13,<0.14'
 	@.cache/lock/bin/python -m uv pip compile --quiet --universal --python-version 3.10 --all-extras \
-		--generate-hashes --no-emit-index-url --no-emit-package leaderlock \
+		--generate-hashes --no-emit-index-url --no-emit-package leaderlock --no-emit-package leaderlock-native \
 		--custom-compile-command 'make lock' $(if $(LATEST),--upgrade) \
 		--output-file $(PINNED) pyproject.toml
 	@.cache/lock/bin/python -m uv pip compile --quiet --universal --python-version 3.10 \
@@ -216,5 +232,5 @@ build: venv
 	$(RUN) -m twine check --strict dist/*
 
 clean:
-	rm -rf $(VENV) dist site .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) dist site native/build native/src/*.egg-info .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
