@@ -214,8 +214,7 @@ OF_CANDIDATES = [
     Fault("stopped (SIGSTOP)", stop, MOVES),
     Fault("container frozen", freeze, MOVES),
     Fault("link cut", cut, MOVES),
-    # One more renewal arrives, whose answer is lost: the server counts from there.
-    Fault("hears nothing", hear_nothing, MOVES, leases=1.5),
+    Fault("hears nothing", hear_nothing, MOVES),
     Fault("heard by nobody", be_heard_by_nobody, MOVES),
     Fault("link cut briefly", cut_briefly, LEADS_ON),
 ]

@@ -91,8 +91,11 @@ class Request(SeenRequest):
         self._holds = True
 
     def heed(self, session: Session, term: int) -> bool:
-        """Look for a request for this term; return whether one has just been seen."""
-        if self.asked or self._holds or session.read(REQUEST) != b"%d" % term:
+        """Look for a request for this term; return whether one has just been seen.
+
+        The engine is asked in any case: see `leaderlock.engines.leased.renewal`.
+        """
+        if session.read(REQUEST) != b"%d" % term or self.asked or self._holds:
             return False
         self.asked = True
         log().info("process %d is asked to resign from %s", os.getpid(), self._engine.address)

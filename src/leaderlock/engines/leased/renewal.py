@@ -1,11 +1,16 @@
-"""The thread that renews a claim every quarter of its lease, and moves the deadline of the process."""
+"""The thread that renews a claim every quarter of its lease, and moves the deadline of the process.
+
+Before each renewal it asks the engine something else, and waits for the answer. If only the answers are
+lost on their way, the engine would count the lease from a renewal of which the leader knows nothing: it
+would drop a leader later than the leader dies. So a leader that hears nothing sends no renewal.
+"""
 
 from __future__ import annotations
 
 import os
 import time
 
-from leaderlock.errors import LeadershipLost
+from leaderlock.errors import EngineUnreachable, LeadershipLost
 from leaderlock.kernel.event import NativeEvent
 from leaderlock.kernel.threads import get_ident, start_thread_without_signals
 from leaderlock.log import log
@@ -63,14 +68,14 @@ class Renewal:
     def start(
         self,
         first: Callable[[], object],
-        beside: Callable[[], object],
+        ask: Callable[[], object],
         tell: Callable[[], object],
     ) -> None:
         """Start the thread.
 
         Args:
             first: called in the thread once, before the first renewal; its errors do not matter.
-            beside: called after each renewal; its errors do not matter.
+            ask: asks the engine something, before each renewal; only no answer at all matters.
             tell: called in the thread after a loss.
 
         Raises:
@@ -78,7 +83,7 @@ class Renewal:
         """
         started: list[int] = []
         try:
-            start_thread_without_signals(self._run, first, beside, tell, started=started)
+            start_thread_without_signals(self._run, first, ask, tell, started=started)
         except BaseException:
             if not started:
                 self._ended.set()
@@ -87,7 +92,7 @@ class Renewal:
     def _run(
         self,
         first: Callable[[], object],
-        beside: Callable[[], object],
+        ask: Callable[[], object],
         tell: Callable[[], object],
     ) -> None:
         self._thread = get_ident()
@@ -95,11 +100,9 @@ class Renewal:
             self._try(first)
             pause = self._until_next()
             while not self._over.wait(pause):
-                pause = self._renew()
+                pause = self._renew(ask)
                 if self.lost:
                     break
-                if not self._is_cut_off:
-                    self._try(beside)
         finally:
             self._ended.set()
         if self.lost and not self._over.is_set():
@@ -108,9 +111,10 @@ class Renewal:
     def _until_next(self) -> float:
         return max(self.confirmed + self._engine.session / RENEWALS - time.monotonic(), 0.0)
 
-    def _renew(self) -> float:
+    def _renew(self, ask: Callable[[], object]) -> float:
         """Renew the claim; return the seconds until the next try."""
         try:
+            self._try(ask, EngineUnreachable)
             sent = self._session.renew()
         except LeadershipLost as error:
             self.lost = f"{self._engine.address}: {error}"
@@ -136,9 +140,11 @@ class Renewal:
             log().warning("%s: the lease is renewed again", self._engine.address)
         return self._until_next()
 
-    def _try(self, function: Callable[[], object]) -> None:
+    def _try(self, function: Callable[[], object], *matter: type[Exception]) -> None:
         try:
             function()
+        except matter:
+            raise
         except Exception as error:  # noqa: BLE001  (the next renewal shows whether the claim stands)
             log().debug("%s: %s", self._engine.address, self._engine.location.hide(str(error)))
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from leaderlock.engines.postgresql.link import Link, Ready
     from leaderlock.engines.postgresql.servers import Servers
 
-_IDLE = 0.9
-"""The part of a lease without a statement after which the server ends a leader's session: the next
-leader is then awake when the lease ends."""
+_IDLE = 0.6
+"""The part of a lease without a statement after which the server ends a leader's session. The next
+candidate, or the one after it if the next one is cut off too, is then awake when the lease ends."""
 
 
 class PostgresSession:
