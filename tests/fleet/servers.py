@@ -531,8 +531,12 @@ class Etcd(Server):
         )
 
     def sessions(self) -> int:
-        """See `Server.sessions`: the watches."""
-        return sum(self._metric("etcd_debugging_mvcc_watcher_total", node) for node in self.running)
+        """See `Server.sessions`: the streams of watches."""
+        return sum(map(self.watch_streams, self.running))
+
+    def watch_streams(self, node: int) -> int:
+        """The streams of watches of a node."""
+        return self._metric("etcd_debugging_mvcc_watch_stream_total", node)
 
     def queries(self) -> int:
         """See `Server.queries`: the calls that have ended."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -72,7 +73,11 @@ def reads_confirm() -> None:
 
 def keepalive_confirms() -> None:
     """etcd: an answer to LeaseKeepAlive confirms a leader, and the key keeps its first lease."""
+    from leaderlock.engines.etcd import candidacy
     from leaderlock.engines.etcd.session import EtcdSession
+
+    # Such a leader does not change its key, so its candidates wait for etcd to delete it.
+    replace(candidacy, "_MARGIN", math.inf)
 
     def keep_alive(self: EtcdSession) -> float:
         """In place of `EtcdSession.renew`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 
+from leaderlock.engines.etcd.candidacy import Sighting
 from leaderlock.engines.etcd.connection import Connection
 from leaderlock.engines.etcd.key import NOTES
 from leaderlock.engines.etcd.names import encoded
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 
 TRAITS = Traits(
     frees="a resignation deletes the key at once; if the process or its machine has died, is stopped, "
-    "is stuck or is cut off from etcd, the lease ends, and the key with it",
-    speed="after a resignation milliseconds; in all other cases the lease in whole seconds (rounded "
-    "up; at least 2 s with etcd's default settings), and up to half a second, since etcd looks for "
-    "ended leases twice a second; if etcd elects a leader of its own meanwhile, the lease begins anew",
-    clock="the clocks of the leader's machine and of etcd's leading member tick at the same rate, to "
-    "one percent; the time of day does not matter",
+    "is stuck or is cut off from etcd, its lease ends by the count of the candidates, or by etcd's",
+    speed="after a resignation milliseconds; in all other cases 1.1 leases after the last renewal; for "
+    "a candidate that has come since then, the lease in whole seconds (rounded up; at least 2 s with "
+    "etcd's default settings) and up to half a second",
+    clock="the clocks of the candidates' machines and of etcd's leading member tick at the same rate, "
+    "to one percent; the time of day does not matter",
     limits="a restored backup takes the terms back; a cluster without a majority renews nothing: the "
     "leader ends with its lease, and nobody leads until the majority is back",
 )
@@ -66,12 +67,12 @@ def engine(address: Address, lease: float | None) -> LeasedEngine:
             encoded(host)  # now, since a name that is not ASCII imports a codec
         except UnicodeError as error:
             raise ValueError(f"{address.shown}: {host!r} cannot be the name of a host") from error
-    connection = _connection(address)
+    connection, sighting = _connection(address), Sighting()
     return LeasedEngine(
         address,
         lease,
         name=key,
-        connect=lambda made: EtcdSession(made, connection),
+        connect=lambda made: EtcdSession(made, connection, sighting),
         traits=TRAITS,
     )
 

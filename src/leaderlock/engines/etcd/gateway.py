@@ -19,7 +19,7 @@ from leaderlock.wording import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from leaderlock.engines.address import Address
@@ -211,17 +211,25 @@ class Gateway:
         connection: Connection,
         method: str,
         path: str,
-        body: Mapping[str, object] | None,
+        body: Mapping[str, object] | Sequence[Mapping[str, object]],
         limit: Limit,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[float, Response]:
         """Send a request to the next member, and wait for the head of the answer.
 
+        Args:
+            connection: not open yet.
+            method, path: of the request.
+            body: its JSON object, or several for a stream.
+            limit: the time that this may take.
+            headers: more of them.
+
         Returns:
             CLOCK_MONOTONIC before the request was sent, and the answer as far as it has arrived.
         """
         self._connect(connection, limit)
-        content = b"" if body is None else json.dumps(body).encode()
+        messages = [body] if isinstance(body, dict) else body
+        content = "".join(map(json.dumps, messages)).encode()
         fields = {
             "Host": self._at(self.member),
             "Content-Type": "application/json",

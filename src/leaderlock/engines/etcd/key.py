@@ -24,6 +24,9 @@ NOTES = "/.leaderlock/"
 _TERM = "term"
 """The note that each claim changes, so that its revision is the latest term."""
 
+_HEIR = "heir"
+"""The note with the ticket of the candidate that tries first; see `leaderlock.engines.leased.turns`."""
+
 _SLOWER = 1.01
 
 FREE: Mapping[str, str] = {"target": "CREATE", "create_revision": "0"}
@@ -33,6 +36,11 @@ FREE: Mapping[str, str] = {"target": "CREATE", "create_revision": "0"}
 def has_value(value: str) -> Mapping[str, str]:
     """The condition that the key has a value."""
     return {"target": "VALUE", "value": to_base64(value)}
+
+
+def has_revision(revision: int) -> Mapping[str, str]:
+    """The condition that nobody has changed the key since a revision; 0: that there is no key."""
+    return {"target": "MOD", "mod_revision": str(revision)}
 
 
 def has_lease(lease: str) -> Mapping[str, str]:
@@ -76,6 +84,22 @@ class Outcome(NamedTuple):
     holder: Holding | None
 
 
+class Scene(NamedTuple):
+    """An election at one moment.
+
+    Attributes:
+        holder: the key; None without a leader.
+        term: the latest term; 0 before the first one.
+        heir: the note of the heir.
+        revision: of all keys.
+    """
+
+    holder: Holding | None
+    term: int
+    heir: Holding | None
+    revision: int
+
+
 class ElectionKey:
     """One key; the methods raise the errors of `Gateway.ask`.
 
@@ -86,10 +110,12 @@ class ElectionKey:
 
     Attributes:
         name: the key in base64.
+        heir: the key of the heir's note, in base64.
     """
 
     def __init__(self, gateway: Gateway, path: str, shown: str) -> None:
         self.name = to_base64(path)
+        self.heir = to_base64(path + NOTES + _HEIR)
         self._gateway = gateway
         self._path = path
         self._shown = shown
@@ -109,11 +135,6 @@ class ElectionKey:
             self._gateway.ask("lease/revoke", {"ID": lease}, limit)
         except LeaderLockError as error:
             log().debug("%s", error)
-
-    def find(self, limit: Limit) -> tuple[Holding | None, int]:
-        """The key, and the present revision."""
-        content = self._gateway.ask("kv/range", {"key": self.name}, limit).content
-        return holding_of(content), int(content["header"]["revision"])
 
     def claim(self, value: str, lease: str, limit: Limit, condition: Mapping[str, str]) -> Outcome:
         """Put the key for a new leader, and change the note of the term."""
@@ -158,12 +179,29 @@ class ElectionKey:
         holder = None if succeeded else holding_of(content["responses"][0]["response_range"])
         return Outcome(succeeded, int(content["header"]["revision"]), holder)
 
-    def state(self, limit: Limit) -> tuple[Holding | None, int]:
-        """The key, and the latest term, at one moment; 0 before the first term."""
-        both = [{"request_range": {"key": key}} for key in (self.name, self._note(_TERM))]
-        answers: Any = self._gateway.ask("kv/txn", {"success": both}, limit).content["responses"]
-        holder, latest = (holding_of(answer["response_range"]) for answer in answers)
-        return holder, 0 if latest is None else latest.revision
+    def scene(self, limit: Limit) -> Scene:
+        """The key and the notes of the candidates, at one moment."""
+        keys = (self.name, self._note(_TERM), self.heir)
+        wanted = [{"request_range": {"key": key}} for key in keys]
+        content: Any = self._gateway.ask("kv/txn", {"success": wanted}, limit).content
+        holder, latest, heir = (holding_of(answer["response_range"]) for answer in content["responses"])
+        term = 0 if latest is None else latest.revision
+        return Scene(holder, term, heir, int(content["header"]["revision"]))
+
+    def offer(self, ticket: str, limit: Limit, seen: int) -> None:
+        """Leave a ticket as the heir's, if nobody has since a revision."""
+        put = {"key": self.heir, "value": to_base64(ticket)}
+        compare = [{"key": self.heir, **has_revision(seen)}]
+        self._gateway.ask("kv/txn", {"compare": compare, "success": [{"request_put": put}]}, limit)
+
+    def withdraw(self, ticket: str, limit: Limit) -> None:
+        """Take the heir's ticket back. Raises nothing: a ticket without a candidate costs little."""
+        compare = [{"key": self.heir, **has_value(ticket)}]
+        delete = {"request_delete_range": {"key": self.heir}}
+        try:
+            self._gateway.ask("kv/txn", {"compare": compare, "success": [delete]}, limit)
+        except LeaderLockError as error:
+            log().debug("%s", error)
 
     def seconds_left(self, lease: str, limit: Limit) -> float:
         """Seconds until a lease ends, rounded down."""

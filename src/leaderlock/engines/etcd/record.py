@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import math
 import os
 from typing import NamedTuple
 
@@ -58,13 +59,23 @@ class Holding(NamedTuple):
         known = {k: v for k, v in content.items() if isinstance(v, (str, int, float))}
         return {k: v for k, v in known.items() if k not in (_MARK, _TOKEN)}
 
+    def leaders_lease(self) -> float:
+        """Seconds after a renewal at which the leader is dead if it has not renewed; or infinite."""
+        lease = (self.leader() or {}).get("lease")
+        return float(lease) if isinstance(lease, int | float) and lease > 0 else math.inf
+
+
+def holding_in(found: Mapping[str, Any]) -> Holding:
+    """A key and its content, of an answer or an event."""
+    return Holding(
+        from_base64(found.get("value", "")),
+        str(found.get("lease", "0")),
+        int(found["mod_revision"]),
+    )
+
 
 def holding_of(range_answer: Mapping[str, Any]) -> Holding | None:
     """The only key of an answer to a range request; None if there is none."""
     for found in range_answer.get("kvs", ()):
-        return Holding(
-            from_base64(found.get("value", "")),
-            str(found.get("lease", "0")),
-            int(found["mod_revision"]),
-        )
+        return holding_in(found)
     return None

@@ -17,13 +17,14 @@ from __future__ import annotations
 import os
 import time
 
+from leaderlock.engines.etcd.candidacy import Candidacy
 from leaderlock.engines.etcd.connection import Limit
 from leaderlock.engines.etcd.gateway import Gateway
-from leaderlock.engines.etcd.key import FREE, ElectionKey, has_lease, has_value
+from leaderlock.engines.etcd.key import ElectionKey, has_lease, has_value
 from leaderlock.engines.etcd.record import new_value
 from leaderlock.engines.etcd.watch import Watch
 from leaderlock.engines.leased.session import Claim, Standing
-from leaderlock.engines.leased.waiting import Waiting
+from leaderlock.engines.leased.waiting import CalledOff, Waiting
 from leaderlock.errors import EngineUnreachable, LeadershipLost
 from leaderlock.log import log
 
@@ -31,6 +32,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from leaderlock.engines.etcd.candidacy import Sighting
     from leaderlock.engines.etcd.connection import Connection
     from leaderlock.engines.etcd.key import Grant, Outcome
     from leaderlock.engines.leased.engine import LeasedEngine
@@ -50,14 +52,19 @@ class EtcdSession:
     Args:
         engine: the engine.
         connection: makes a connection to a host, not open yet.
+        sighting: the last renewal that this process has heard of.
     """
 
-    def __init__(self, engine: LeasedEngine, connection: Callable[[str], Connection]) -> None:
+    def __init__(
+        self, engine: LeasedEngine, connection: Callable[[str], Connection], sighting: Sighting
+    ) -> None:
         self._engine = engine
         self._pid = os.getpid()
         self._gateway = Gateway(engine.location, connection)
         self._key = ElectionKey(self._gateway, engine.location.path, engine.address)
-        self._watch = Watch(self._gateway, connection, self._key.name, engine.session)
+        keys = (self._key.name, self._key.heir)
+        self._watch = Watch(self._gateway, connection, keys, engine.session)
+        self._sighting = sighting
         self._waiting = Waiting()
         self._value = ""
         self._lease = ""  # the lease of the claim
@@ -85,21 +92,38 @@ class EtcdSession:
             claim = self._claim(waiting, condition, takes_over=True)
             if isinstance(claim, Claim):
                 return claim
-        takes_over = False
-        holder, revision = self._key.find(self._limit(waiting))
+        candidacy = Candidacy(
+            self._key,
+            self._watch,
+            self._sighting,
+            self._engine.session,
+            lambda: self._limit(waiting),
+        )
+        try:
+            return self._stand(waiting, candidacy)
+        except CalledOff:
+            candidacy.leave(self._limit(most=_LONGEST_FAREWELL))
+            raise
+        finally:
+            self._watch.close()
+
+    def _stand(self, waiting: Waiting, candidacy: Candidacy) -> Claim:
+        """Wait for the candidate's turn, and claim the key, until a claim stands."""
+        candidacy.look()
         while True:
-            if holder is None:
-                claim = self._claim(waiting, FREE, takes_over=takes_over)
-                if isinstance(claim, Claim):
-                    return claim
-                _, revision, holder = claim
+            began = time.monotonic()
+            try:
+                condition = candidacy.wait(waiting)
+            except (OSError, ValueError) as error:
+                log().info("%s: looking again: %s", self._engine.address, error)
+                self._gateway.turn_to_next()
+                waiting.sleep(began + self._engine.session / 10 - time.monotonic())
+                candidacy.look()
                 continue
-            self._key.require_ours(holder)
-            takes_over = True
-            if self._wait_for_deletion(waiting, revision + 1):
-                holder = None
-            else:
-                holder, revision = self._key.find(self._limit(waiting))
+            claim = self._claim(waiting, condition, takes_over=candidacy.has_waited)
+            if isinstance(claim, Claim):
+                return claim
+            candidacy.refused(claim.holder)
 
     def _claim(
         self, waiting: Waiting, condition: Mapping[str, str], *, takes_over: bool
@@ -140,20 +164,6 @@ class EtcdSession:
         lease, self._unused_lease = self._unused_lease, ""
         if lease:
             self._key.revoke(lease, limit)
-
-    def _wait_for_deletion(self, waiting: Waiting, revision: int) -> bool:
-        """Wait until the key is deleted; False if the watch has ended without that."""
-        began = time.monotonic()
-        try:
-            self._watch.open(revision, self._limit(waiting))
-            return self._watch.wait(waiting, lambda: self._limit(waiting))
-        except (OSError, ValueError) as error:
-            log().info("%s: looking again: %s", self._engine.address, error)
-            self._gateway.turn_to_next()
-            waiting.sleep(began + self._engine.session / 10 - time.monotonic())
-            return False
-        finally:
-            self._watch.close()
 
     def renew(self) -> float:
         """See `Session.renew`."""
@@ -218,7 +228,7 @@ class EtcdSession:
     def look(self) -> Standing:
         """See `Session.look`; etcd does not tell how many candidates watch a key."""
         limit = self._limit()
-        holder, term = self._key.state(limit)
+        holder, term, *_ = self._key.scene(limit)
         if holder is None:
             return Standing(term, None, None, None)
         self._key.require_ours(holder)

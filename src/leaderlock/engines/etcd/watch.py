@@ -1,42 +1,51 @@
-"""Waits until a key is deleted: a stream of etcd's, which costs etcd nothing while nothing happens.
+"""Watches two keys: a stream of etcd's, which costs etcd no query.
 
-A stream is silent while the key stands. It could be silent in three other cases:
-
-- The link or the machine of the member is away. TCP's keepalives end the connection.
-- The member is cut off from the other members. It ends the stream itself (`HAS_LEADER`).
-- The member's process is stopped, and its kernel answers the keepalives. A stream of HTTP/1.1 cannot
-  show that. So after some leases without an event the member is asked for its version, which it knows
-  without the other members and without reading a key.
+The stream tells of each renewal of a leader, and a candidate counts the leader's lease from there. So
+a stream that stays silent for that long ends the wait, whatever the reason is: a member that is stopped
+has a kernel that answers the keepalives of TCP. A member that is cut off from the others ends the
+stream itself (`HAS_LEADER`). If the link or the machine of the member is away, TCP's keepalives end it.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import time
+from typing import NamedTuple
 
-from leaderlock.engines.etcd.connection import Limit
 from leaderlock.engines.etcd.gateway import HAS_LEADER, Reply
+from leaderlock.engines.etcd.record import Holding, holding_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
-    from leaderlock.engines.etcd.connection import Connection
+    from leaderlock.engines.etcd.connection import Connection, Limit
     from leaderlock.engines.etcd.gateway import Gateway
     from leaderlock.engines.etcd.response import Response
     from leaderlock.engines.leased.waiting import Waiting
 
-LEASES = 4
-"""Leases without an event after which the member is asked for its version."""
+
+class Event(NamedTuple):
+    """A change of a key.
+
+    Attributes:
+        key: the key in base64.
+        holding: its new content; None if it was deleted.
+    """
+
+    key: str
+    holding: Holding | None
 
 
 class Watch:
-    """A stream of the deletions of one key; `close` ends it.
+    """A stream of the changes of some keys; `close` ends it.
 
     Args:
         gateway: the members.
         connection: makes a connection to a host, not open yet.
-        key: the key in base64.
+        keys: the keys in base64.
         lease: seconds.
     """
 
@@ -44,31 +53,38 @@ class Watch:
         self,
         gateway: Gateway,
         connection: Callable[[str], Connection],
-        key: str,
+        keys: Sequence[str],
         lease: float,
     ) -> None:
         self._gateway = gateway
         self._make = connection
-        self._key = key
+        self._keys = keys
         self._lease = lease
         self._stream: Connection | None = None
         self._answer: Response | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a stream."""
+        return self._stream is not None
+
     def open(self, revision: int, limit: Limit) -> None:
-        """Begin to watch, for deletions from a revision on.
+        """Begin to watch, for changes from a revision on.
 
         Raises:
             EngineUnreachable: no member answers in time.
             EngineUnusable: etcd refuses.
             CalledOff: cancelled.
         """
-        wanted = {"key": self._key, "start_revision": str(revision), "filters": ["NOPUT"]}
+        wanted = [
+            {"create_request": {"key": key, "start_revision": str(revision)}} for key in self._keys
+        ]
 
         def begin(share: Limit) -> Reply:
             self.close()
             self._stream = self._make(self._gateway.member[0])
             sent, self._answer = self._gateway.exchange(
-                self._stream, "POST", "/v3/watch", {"create_request": wanted}, share, HAS_LEADER
+                self._stream, "POST", "/v3/watch", wanted, share, HAS_LEADER
             )
             if self._answer.status != 200 or "json" not in self._answer.content_type:
                 while not self._answer.is_complete:
@@ -79,49 +95,52 @@ class Watch:
 
         self._gateway.with_members(begin, limit)
 
-    def wait(self, waiting: Waiting, request_limit: Callable[[], Limit]) -> bool:
-        """Wait until the key is deleted, or the stream has ended: the caller then looks anew.
+    def events(self, waiting: Waiting, until: float) -> list[Event]:
+        """The next changes, as they arrive.
 
         Args:
             waiting: every wait goes through this object.
-            request_limit: the time that a request may take from now on.
+            until: CLOCK_MONOTONIC at which the wait ends; infinite: never.
 
         Returns:
-            Whether the key was deleted.
+            The changes; none of them if the time is over, or if etcd has said something else.
 
         Raises:
             CalledOff: cancelled, or the limit has passed.
-            OSError, ValueError: the stream broke.
+            OSError, ValueError: the stream broke, or has ended.
         """
         stream, answer = self._stream, self._answer
         if stream is None or answer is None:
             raise RuntimeError("the watch is not open")
-        while True:
-            for line in answer.take_lines():
-                event = json.loads(line)
-                if "error" in event:
-                    raise OSError(str(event["error"].get("message", "the watch has failed")))
-                result: dict[str, Any] = event.get("result", {})
-                if result.get("events"):
-                    return True
-                if result.get("canceled"):
-                    raise OSError(str(result.get("cancel_reason", "the watch was ended")))
+        lines = answer.take_lines()
+        if not lines:
             if answer.is_complete:
                 raise OSError("the watch was ended")
             data = stream.receive_ready()
+            if data is None:
+                left = None if until == math.inf else max(until - time.monotonic(), 0.0)
+                if left != 0.0:
+                    waiting.readable(stream.fileno(), left)
+                data = stream.receive_ready()
             if data is not None:
                 answer.feed(data)
-            elif not waiting.readable(stream.fileno(), LEASES * self._lease):
-                self._require_version(request_limit())
-
-    def _require_version(self, limit: Limit) -> None:
-        connection = self._make(self._gateway.member[0])
-        try:
-            self._gateway.exchange(connection, "GET", "/version", None, limit)
-        finally:
-            connection.close()
+            lines = answer.take_lines()
+        return [event for line in lines for event in _events(json.loads(line))]
 
     def close(self) -> None:
         """End the stream, in any state."""
-        if self._stream is not None:
-            self._stream.close()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+
+def _events(message: dict[str, Any]) -> list[Event]:
+    if "error" in message:
+        raise OSError(str(message["error"].get("message", "the watch has failed")))
+    result: dict[str, Any] = message.get("result", {})
+    if result.get("canceled"):
+        raise OSError(str(result.get("cancel_reason", "the watch was ended")))
+    return [
+        Event(event["kv"]["key"], None if event.get("type") == "DELETE" else holding_in(event["kv"]))
+        for event in result.get("events", ())
+    ]
