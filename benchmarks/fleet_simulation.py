@@ -72,12 +72,14 @@ class Engine(NamedTuple):
         late: a random time from the end of the lease to the next leader, given the lease and a tick.
         rare: requests of a waiting candidate that come too seldom to be measured.
         every: seconds between two of them, given the lease.
+        told: messages of the server to a waiting candidate, for each renewal of the leader.
     """
 
     name: str
     late: Callable[[random.Random, float, float], float]
     rare: float
     every: Callable[[float], float]
+    told: int = 0
 
 
 ENGINES = {
@@ -91,12 +93,23 @@ ENGINES = {
         0,
         lambda lease: 1,
     ),
-    # etcd looks twice a second for leases that have ended. A watch that is silent for four leases asks
-    # for the version (etcd/watch.py).
-    "etcd": Engine("etcd", lambda rng, lease, tick: rng.uniform(0, 0.5), 1, lambda lease: 4 * lease),
+    # A candidate counts 1.02 leases from a renewal (etcd/candidacy.py), and its turn comes within 0.025
+    # leases (leased/turns.py). etcd tells it of each renewal.
+    "etcd": Engine(
+        "etcd",
+        lambda rng, lease, tick: 0.02 * lease + rng.uniform(0, 0.025 * lease),
+        0,
+        lambda lease: 1,
+        told=1,
+    ),
     # Redis looks ten times a second for keys that have expired (its setting hz); a candidate tries anew
-    # every 600 s (redis/session.py).
-    "redis": Engine("Redis", lambda rng, lease, tick: rng.uniform(0, 0.1), 1, lambda lease: 600),
+    # every 600 s (redis/candidacy.py). Its turn comes within 0.025 leases (leased/turns.py).
+    "redis": Engine(
+        "Redis",
+        lambda rng, lease, tick: rng.uniform(0, 0.1) + rng.uniform(0, 0.025 * lease),
+        1,
+        lambda lease: 600,
+    ),
 }
 
 
@@ -180,7 +193,8 @@ def simulate(scheme: str, tiers: int, costs: Costs) -> Row:
     container = list(faults(engine, costs, candidates, rng, is_local=False))
     worker = list(faults(engine, costs, candidates, rng, is_local=tiers == 2))
     quiet = costs.renewal_requests * RENEWALS / LEASE + candidates * (
-        costs.waiting_requests_a_lease / LEASE + engine.rare / engine.every(LEASE)
+        (costs.waiting_requests_a_lease + RENEWALS * engine.told) / LEASE
+        + engine.rare / engine.every(LEASE)
     )
     return Row(
         engine.name,

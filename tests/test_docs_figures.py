@@ -57,12 +57,12 @@ def test_the_simulation_expects_the_lateness_that_was_measured(scheme: str) -> N
 
 
 def test_the_simulation_has_the_rare_requests_that_the_engines_send() -> None:
-    from leaderlock.engines.etcd.watch import LEASES
     from leaderlock.engines.postgresql.connecting import SLICE
+    from leaderlock.engines.redis import candidacy
 
     every = {scheme: engine.every(10) for scheme, engine in fleet_simulation.ENGINES.items()}
     assert every["postgresql"] == SLICE
-    assert every["etcd"] == LEASES * 10
+    assert every["redis"] == candidacy.SLICE
 
 
 LOCKS: dict[str, tuple[Callable[[Path], Any], bool]] = {

@@ -376,12 +376,20 @@ def test_the_next_one_leads_in_time_whatever_the_server_tells(manner: str) -> No
             assert moment - killed < 1.1 * LEASE + SLACK
 
 
-def test_a_waiting_candidate_does_not_wake_up(url: str, sessions: ExitStack) -> None:
+def has_heir(server: Redis) -> bool:
+    """Whether a candidate has offered itself as the next leader, which costs it one wakeup."""
+    return bool(server.call("HGET", "leaderlock:{health}", "heir"))
+
+
+def test_a_waiting_candidate_does_not_wake_up(
+    url: str, local_redis: Redis, sessions: ExitStack
+) -> None:
     leader = session_of(url)
     sessions.callback(leader.close)
     elect(leader)
     with candidate_of(url) as second:
         until(lambda: leader.renew() and waiters_of(url) == 1, "the candidate to wait")
+        until(lambda: leader.renew() and has_heir(local_redis), "an heir")
         before = settled(second.pid)
         for _ in range(15):  # for longer than a lease
             time.sleep(LEASE / 10)
@@ -403,6 +411,7 @@ def test_a_hundred_waiting_candidates_send_no_query(
         thread.start()
     try:
         until(lambda: leader.renew() and leader.look().waiting == count, "all to subscribe")
+        until(lambda: leader.renew() and has_heir(local_redis), "an heir")
         until(lambda: leader.renew() and scripts_of(local_redis, 0.2) == 0, "all to wait")
         leader.renew()
         before = scripts_run(local_redis)

@@ -7,7 +7,11 @@ without danger: a missing record is one of a server that we do not know. Its fie
 - ``token``: the leader's; empty after a resignation, and in a quarantine;
 - ``term``, ``lease`` (milliseconds), ``who`` (JSON): the leader's;
 - ``until``: the end of the lease or the quarantine, in milliseconds of the server's clock;
-- ``events``: 1 if the server tells of keys that expire.
+- ``events``: 1 if the server tells of keys that expire;
+- ``heir``: the ticket of the candidate that tries first; see `leaderlock.engines.leased.turns`.
+
+On the channel, candidates hear of a resignation (``free``), of an election (``elected``, the lease, and
+whether to wait by a timer), of the heir (``heir``, and the ticket), and in some cases of each renewal.
 
 Beside it, the *alarm* is a key that expires when the lease ends. It wakes the candidates, and decides
 nothing.
@@ -33,7 +37,8 @@ local info = redis.call('INFO', 'server')
 local server = string.match(info, 'run_id:(%x+)')
 if not server then return redis.error_reply('FOREIGN INFO shows no run_id') end
 
-local fields = redis.call('HMGET', record, 'server', 'token', 'term', 'lease', 'until', 'events', 'who')
+local fields = redis.call('HMGET', record,
+                          'server', 'token', 'term', 'lease', 'until', 'events', 'who', 'heir')
 if not fields[1] and redis.call('EXISTS', record) == 1 then
   return redis.error_reply('FOREIGN ' .. record)
 end
@@ -82,7 +87,7 @@ ATTEMPT = (
 -- Further arguments: the token of a leader that is dead for certain, the greatest term that the
 -- candidate has seen, and the server's time that the candidate expects at the latest, or an empty text.
 -- Returns: elected, the term, milliseconds to wait at most, the server's time, and whether another
--- one led until now; or, if not elected, whether the candidate must wait by a timer.
+-- one led until now; or, if not elected, whether the candidate must wait by a timer; and the heir.
 local dead, seen, expected = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]) or 0
 local is_heir = dead ~= '' and token == dead
 if not is_known then
@@ -96,14 +101,40 @@ elseif left <= 0 and token ~= '' and not is_heir and now > expected + my_lease /
   write(token, term, lease)
 end
 if is_known and (left <= 0 or is_heir) then
-  redis.call('PUBLISH', channel, 'elected')  -- without the right to do so, this ends here
+  -- Without the right to do so, this ends here.
+  local beats = needs_beats(my_events, my_lease) and 1 or 0
+  redis.call('PUBLISH', channel, 'elected:' .. text(my_lease) .. ':' .. beats)
   term = math.max(term + 1, seen + 1, now)
   write_mine(term)
-  return {1, term, my_lease, now, token ~= '' and 1 or 0}
+  redis.call('HSET', record, 'heir', '')
+  return {1, term, my_lease, now, token ~= '' and 1 or 0, ''}
 end
 if redis.call('PTTL', alarm) < 0 then set_alarm(left) end
 local by_timer = not is_known or token == '' or needs_beats(fields[6], lease)
-return {0, term, left, now, by_timer and 1 or 0}
+return {0, term, left, now, by_timer and 1 or 0, fields[8] or ''}
+"""
+)
+
+OFFER = (
+    _PROLOGUE
+    + """
+-- A further argument: the ticket of a candidate that would be the heir.
+if not is_known or token == '' or left <= 0 or (fields[8] or '') ~= '' then return 0 end
+set_alarm(math.min(left, lease))
+redis.call('HSET', record, 'heir', ARGV[7])
+redis.call('PUBLISH', channel, 'heir:' .. ARGV[7])
+return 1
+"""
+)
+
+WITHDRAW = (
+    _PROLOGUE
+    + """
+-- A further argument: the ticket of a candidate that leaves.
+if fields[8] ~= ARGV[7] then return 0 end
+redis.call('PUBLISH', channel, 'heir:')
+redis.call('HSET', record, 'heir', '')
+return 1
 """
 )
 

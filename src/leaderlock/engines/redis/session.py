@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from leaderlock.engines.leased.session import Claim, Standing
+from leaderlock.engines.leased.waiting import CalledOff
+from leaderlock.engines.redis.candidacy import Attempt, Candidacy
 from leaderlock.engines.redis.link import Link
-from leaderlock.engines.redis.scripts import ATTEMPT, LOOK, RENEW, RESIGN
+from leaderlock.engines.redis.scripts import ATTEMPT, LOOK, OFFER, RENEW, RESIGN, WITHDRAW
 from leaderlock.errors import EngineUnreachable, EngineUnusable, LeadershipLost
 
 TYPE_CHECKING = False
@@ -21,31 +24,6 @@ if TYPE_CHECKING:
 
 _EVENTS, _NEEDED = "notify-keyspace-events", "Kxe"
 """Classes of keyspace events: on the key's own channel, expired keys, and evicted ones."""
-
-_LATE = 0.02
-"""Seconds after the end of a lease at which a candidate with a timer tries to be elected."""
-
-_SLICE = 600.0
-"""Seconds after which a candidate looks again even though no event has come: somebody may have cleared
-the database, or changed the server's settings, in the very second in which the leader died."""
-
-
-class _Attempt(NamedTuple):
-    """The answer of the script `ATTEMPT`.
-
-    Attributes:
-        is_elected: 1 if the candidate was elected.
-        term: the latest term.
-        left: milliseconds until the next try, if the candidate waits by a timer.
-        time: the server's time, in milliseconds since the epoch.
-        flag: of an elected candidate: whether another one led; of others: whether to wait by a timer.
-    """
-
-    is_elected: int
-    term: int
-    left: int
-    time: int
-    flag: int
 
 
 class ServerClock:
@@ -103,42 +81,47 @@ class RedisSession:
         has_waited = False
         if not attempt.is_elected:
             self._open().subscribe(self._channel, f"__keyspace@{self._database}__:{self._alarm}")
+            candidacy = Candidacy(self._engine.session)
             sent, attempt = self._attempt(dead)
             while not attempt.is_elected:
-                self._wait(waiting, attempt)
+                candidacy.tried(attempt)
+                self._wait(waiting, candidacy)
                 has_waited = True
                 sent, attempt = self._attempt(dead)
         self._open().unsubscribe()
         proof: dict[str, str | int] = {"token": self._token, "term": attempt.term}
         return Claim(attempt.term, sent, proof, takes_over=has_waited or bool(attempt.flag))
 
-    def _attempt(self, dead: str) -> tuple[float, _Attempt]:
+    def _attempt(self, dead: str) -> tuple[float, Attempt]:
         """Try to be elected; return CLOCK_MONOTONIC of the sending, and the script's answer."""
         self._who = json.dumps(self._engine.who())
         self._open()
         sent = time.monotonic()
-        answer = _Attempt(*self._run(ATTEMPT, dead, self._term, self._clock.expected(sent)))
+        answer = Attempt(*self._run(ATTEMPT, dead, self._term, self._clock.expected(sent)))
         self._term = max(self._term, answer.term)
         self._clock.ahead = answer.time / 1000 - sent
         return sent, answer
 
-    def _wait(self, waiting: Waiting, attempt: _Attempt) -> None:
-        """Wait until a new try may succeed.
-
-        A living leader's renewals wake nobody, unless the server tells of expired keys too late or not
-        at all. Then the leader's beats, as messages, move a timer.
-        """
+    def _wait(self, waiting: Waiting, candidacy: Candidacy) -> None:
+        """Wait until a new try may succeed, or may tell more."""
         link = self._open()
-        end = time.monotonic() + (attempt.left / 1000 + _LATE if attempt.flag else _SLICE)
-        while True:
-            while (message := link.message()) is not None:
-                if message in {b"free", b"expired", b"evicted"}:
+        try:
+            while True:
+                while (message := link.message()) is not None:
+                    candidacy.hear(message)
+                now, offer, due = time.monotonic(), candidacy.offer_due(), candidacy.due()
+                if due <= now:
                     return
-                if message.isdigit():  # a beat: the leader's lease in milliseconds
-                    end = time.monotonic() + int(message) / 1000 + _LATE
-            seconds = end - time.monotonic()
-            if seconds <= 0 or not waiting.readable(link.fd, seconds):
-                return
+                if offer <= now:
+                    candidacy.offered()
+                    self._run(OFFER, candidacy.ticket)
+                    return  # the link drops what it hears before an answer, so look again
+                waiting.readable(link.fd, min(due, offer) - now)
+        except CalledOff:
+            if candidacy.is_heir:
+                with contextlib.suppress(EngineUnusable):  # an heir that does not come costs little
+                    self._run(WITHDRAW, candidacy.ticket)
+            raise
 
     def renew(self) -> float:
         """See `Session.renew`."""
