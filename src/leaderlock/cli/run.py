@@ -121,6 +121,7 @@ def main(words: Sequence[str]) -> int:
     try:
         if parsed.get("exec"):
             return become(settings)
+        _leave_pid1(settings)
         return _ended(settings, Supervisor(settings).run())
     except LeaderLockError as error:
         if settings.engine is None:
@@ -133,6 +134,15 @@ def main(words: Sequence[str]) -> int:
         if isinstance(error, Ended):
             return _ended(settings, error.status)
         raise
+
+
+def _leave_pid1(settings: Settings) -> None:
+    """As PID 1, go on in a child if the kernel must be able to kill the leader at its deadline."""
+    if os.getpid() == 1 and settings.engine is not None and settings.engine.session is not None:
+        from leaderlock.supervisor.outer import fork_supervisor  # noqa: PLC0415  (only PID 1 needs it)
+
+        fork_supervisor()
+        settings.below_pid1 = True
 
 
 def _ended(settings: Settings, status: int) -> int:

@@ -290,7 +290,7 @@ class SupervisedCommand:
         # Nobody could continue us if we lead our session, as PID 1 does, or have no terminal. And
         # SIGSTOP makes the command hang: the watchdog must keep running to notice that.
         hangs = self._service is not None and number == signal.SIGSTOP
-        if hangs or os.getpid() == os.getsid(0) or not has_terminal():
+        if hangs or not self._settings.can_be_continued or not has_terminal():
             return
         take_terminal_back(self._main.first)
         os.kill(os.getpid(), signal.SIGSTOP)

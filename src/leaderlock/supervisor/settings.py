@@ -43,6 +43,7 @@ class Settings:
         expected_statuses: exit statuses that become 0.
         passes_notify: whether the command gets the service manager's socket from our environment
             unchanged, and speaks with the manager itself.
+        below_pid1: whether PID 1 is our own other half, `outer`.
         warns_of_orphans: whether each orphan that is reaped is logged as a warning.
     """
 
@@ -68,12 +69,18 @@ class Settings:
         self.ping: str | None = None
         self.expected_statuses: frozenset[int] = frozenset()
         self.passes_notify = False
+        self.below_pid1 = False
         self.warns_of_orphans = False
 
     @property
     def hears_of_all_ends(self) -> bool:
         """Whether SIGCHLD reports the end of every process that the command leaves behind."""
         return os.getpid() == 1 or self.subreaper or self.collects_for_want_of_pidfds
+
+    @property
+    def can_be_continued(self) -> bool:
+        """Whether a shell could continue us after a stop: nobody can if we lead our session."""
+        return not self.below_pid1 and os.getpid() != os.getsid(0)
 
     @property
     def is_service(self) -> bool:

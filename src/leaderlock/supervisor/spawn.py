@@ -126,7 +126,7 @@ def _become(
         if own_group:
             os.setpgid(0, 0)
         if own_group and foreground:
-            _take_terminal()
+            take_terminal()
         for number, fd in stdio.items():
             os.dup2(fd, number)
         for fd in without:
@@ -190,7 +190,7 @@ def restore_default_signals() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _take_terminal() -> None:
+def take_terminal() -> None:
     """In the child: become the terminal's foreground group in place of the parent's."""
     _hand_terminal(os.getpgid(os.getppid()), os.getpid())
 

@@ -194,7 +194,7 @@ class Supervisor:
         if number in ENDING:
             self._wait_ended_by = number
             lock_wait.cancel()
-        elif number == signal.SIGTSTP and os.getpid() != os.getsid(0):
+        elif number == signal.SIGTSTP and self._settings.can_be_continued:
             os.kill(os.getpid(), signal.SIGSTOP)  # the default action, which our handler has replaced
 
     def _on_orphan(self, pid: int, status: int) -> None:
