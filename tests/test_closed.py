@@ -226,3 +226,49 @@ def test_a_closed_descriptor_is_told_by_whatever_needs_it(
     with pytest.raises(NotHeld, match="has closed its descriptor"):
         check(lock)
     assert not lock.locked()
+
+
+def test_a_candidate_stands_on_if_its_descriptor_is_closed_while_it_is_moved_up(path: Path) -> None:
+    with Child(path) as child:
+        child.tell(KEEP_WARNINGS)
+        # os.closerange in another thread, between the two system calls of `Descriptor.move_up`.
+        child.tell("""
+import fcntl, types
+from leaderlock.kernel import descriptors
+closed = []
+def duplicate(fd, command, *arguments):
+    result = fcntl.fcntl(fd, command, *arguments)
+    if command == fcntl.F_DUPFD_CLOEXEC and not closed:
+        closed.append(fd)
+        os.close(fd)
+    return result
+descriptors.fcntl = types.SimpleNamespace(**{**vars(fcntl), "fcntl": duplicate})
+""")
+        child.tell("candidate = leaderlock.Election(argv[0]).start(lambda led: led.stopping.wait())")
+        assert child.tell("candidate.wait(60)")
+        assert child.tell("len(closed)") == 1
+        assert child.tell("messages") == []
+        child.tell("candidate.stop()")
+
+
+def test_an_unexpected_error_of_a_system_call_does_not_end_a_candidate_in_the_background(
+    path: Path,
+) -> None:
+    with Child(path) as child:
+        child.tell(KEEP_WARNINGS)
+        child.tell("""
+from leaderlock.lock.acquisition import Hold
+take = Hold.take
+failures = []
+def fail_once(self, *arguments):
+    if not failures:
+        failures.append(1)
+        raise OSError(5, "Input/output error")
+    return take(self, *arguments)
+Hold.take = fail_once
+""")
+        child.tell("election = leaderlock.Election(argv[0], backoff=(0.01, 0.01))")
+        child.tell("candidate = election.start(lambda led: led.stopping.wait())")
+        assert child.tell("candidate.wait(60)")
+        assert child.tell("messages") == [f"cannot stand for election by {path}"]
+        child.tell("candidate.stop()")

@@ -207,6 +207,11 @@ class Candidate(Ending, OfThisProcess):
                 raise
             log().error("cannot stand for election: %s", error)
             return None
+        except Exception:  # such as an OSError of a call that is not expected to fail
+            if in_foreground:
+                raise
+            log().exception("cannot stand for election by %s", self._engine.address)
+            return None
         finally:
             self._wait = None
         leadership = Leadership(self._engine, tenure, switch)

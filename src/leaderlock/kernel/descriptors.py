@@ -136,7 +136,7 @@ class Descriptor:
             registered[high] = self
             self.fd = high
             del registered[low]
-            os.close(low)
+            _close(low)
 
     def is_open(self, *, on_network: bool = False) -> bool:
         """Whether the number still leads to the file: no other code has closed or reused the number.
@@ -212,8 +212,16 @@ def replace(fd: int, owner: Descriptor | None, other_fd: int) -> bool:
         try:
             os.dup2(other_fd, fd, inheritable=False)
         except OSError:  # EBADF: the limit is below the number now, so nobody can get the number again
-            os.close(fd)
+            _close(fd)
         return True
+
+
+def _close(fd: int) -> None:
+    """Close a number that other code may close in the same moment (os.closerange in another thread)."""
+    try:
+        os.close(fd)
+    except OSError:  # EBADF
+        pass
 
 
 def _flags_of(fd: int) -> int:
@@ -261,7 +269,7 @@ def adopt() -> None:
         if descriptor.inherited:
             continue
         if descriptor.status is _NOT_KNOWN or descriptor.is_open():
-            os.close(fd)  # a daemoniser has not closed or reused the number before us
+            _close(fd)  # a daemoniser has not closed or reused the number before us
         del registered[fd]
 
 
@@ -275,24 +283,16 @@ def leads_to(fd: int, status: os.stat_result) -> bool:
     return now.st_ino == status.st_ino and now.st_dev == status.st_dev
 
 
-def _before_fork() -> None:
-    _mutex.acquire()
-
-
-def _after_fork() -> None:
-    _mutex.release()
-
-
 def _go_on_in_child() -> None:
     global _mutex  # noqa: PLW0603
-    # A new mutex, not a release: uWSGI's py-call-osafterfork calls this without `_before_fork`.
+    # A new mutex, not a release: uWSGI's py-call-osafterfork calls this without the acquisition.
     _mutex = RLock()
     adopt()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork,
+        before=lambda: _mutex.acquire(),  # noqa: PLW0108  (a child makes the mutex anew)
+        after_in_parent=lambda: _mutex.release(),  # noqa: PLW0108
         after_in_child=_go_on_in_child,
     )
