@@ -34,7 +34,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 OLD_GUNICORN := .cache/gunicorn-25
-.PHONY: help venv native lock audit sbom packages check lint types format test test-slow test-pythons matrix fleet fleet-peers demo demo-fleet bench docs docs-serve man build clean
+.PHONY: help venv native lock audit sbom packages check lint types format test test-slow test-pythons matrix fleet fleet-peers chaos demo demo-fleet bench docs docs-serve man build clean
 
 help:
 	@echo "make native     build leaderlock-native, the keeper, into .venv; make venv does so too"
@@ -46,6 +46,7 @@ help:
 	@echo "make matrix     docs/matrix.md: what each server can do, by its tests"
 	@echo "make fleet      docs/fleet-results.md: fleets under faults, ROUNDS=20; ONLY=Redis: a part of them"
 	@echo "make fleet-peers  docs/comparison.md: the same faults for other libraries (as root)"
+	@echo "make chaos      strike real processes with random faults: SEED=1 MINUTES=5 (as root)"
 	@echo "make bench      the benchmarks, side by side"
 	@echo "make docs       the documentation, in site/; make docs-serve: look at it"
 	@echo "make audit      ask osv.dev about the pinned versions; SERVICE=pypi: ask PyPI"
@@ -193,6 +194,13 @@ ONLY ?=
 
 fleet: venv packages
 	$(RUN) -m tests.fleet.rounds --rounds $(ROUNDS) --only "$(ONLY)"
+
+# Every fault of these seeds, one after the other; a failing one is shrunk to a short script in .cache/chaos.
+SEED ?= 1
+MINUTES ?= 5
+
+chaos: venv packages
+	$(RUN) -m tests.chaos --seed $(SEED) --minutes $(MINUTES) $(ARGS)
 
 demo: venv
 	@$(RUN) examples/demo.py

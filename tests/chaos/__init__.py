@@ -1,0 +1,1 @@
+"""The chaos machine: random faults, leaders that mark their terms in shared memory, and a checker."""
