@@ -21,6 +21,10 @@ for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(_number, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Most tests look at processes, and would meet a keeper beside each leader. The tests in tests/native
+# have leaders with keepers, and run central tests of the others with them.
+os.environ.setdefault("LEADERLOCK_KEEPER", "0")
+
 # For every `@given`: a loaded machine may take its time, for one example and for the making of them.
 settings.register_profile("leaderlock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("leaderlock")

@@ -291,6 +291,8 @@ class Candidate(Ending, OfThisProcess):
             log().info("process %d leads %s, term %d", self._pid, self._engine.address, leadership.term)
             leadership._watch_for_loss(self._on_lost)
             leadership._tenure.request.accept()
+            if self._settings.start_keeper is not None:
+                self._settings.start_keeper()
 
     def __repr__(self) -> str:
         return f"<leaderlock.Candidate {self.state} for {self._engine.address!r}>"

@@ -83,6 +83,9 @@ class Election:
             callbacks as a green thread of the process's own hub, like everything that the task starts;
             ``"native"`` runs them in a native thread, for a task that computes or blocks, and starts no
             threads. Without such a patch, the task and the callbacks always run in a native thread.
+        keeper: where leaderlock-native is installed, a process that leads by a file has a keeper: a
+            child process that shares its memory, so that the next leader need not wait until the kernel
+            has freed that (docs/keeper.md). With False, this election makes none.
 
     Raises:
         TypeError, ValueError: an argument has a wrong type or value.
@@ -103,6 +106,7 @@ class Election:
         on_elected: Callable[[Leadership], object] | None = None,
         on_resigned: Callable[[Leadership], object] | None = None,
         thread: Literal["auto", "native"] = "auto",
+        keeper: bool = True,
     ) -> None:
         self.place = find_engine(lock, name, lease=lease, within=within)
         self.settings = ElectionSettings(
@@ -113,10 +117,15 @@ class Election:
             on_elected=on_elected,
             on_resigned=on_resigned,
             thread=thread,
+            keeper=keeper,
         )
         try:
             import_for_leader()
             self.settings.engine.import_for_term()
+            if keeper and self.place.lock is not None:
+                from leaderlock.kernel.keeper import start_keeper  # noqa: PLC0415  (a shared library)
+
+                self.settings.start_keeper = start_keeper
         except OSError as error:  # EMFILE
             address = self.settings.engine.address
             raise unusable(error, "import what a leader needs", address) from error

@@ -6,7 +6,7 @@ import math
 
 from leaderlock.election.runners.choice import WHERE
 from leaderlock.election.task import require_task
-from leaderlock.kernel.arguments import choice, number
+from leaderlock.kernel.arguments import choice, number, yes_or_no
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         on_elected: Callback
         on_resigned: Callback
         thread: Literal["auto", "native"]
+        keeper: bool
 
 
 class ElectionSettings:
@@ -38,6 +39,7 @@ class ElectionSettings:
     Attributes:
         switch: the `DeadManSwitch` of the lease; None without a lease.
         is_rehearsal: whether the terms only warm caches, and are therefore not logged.
+        start_keeper: called when a task has begun; None without a keeper.
         before_parking: called by a candidate that finds the lock taken, before it waits.
     """
 
@@ -51,9 +53,11 @@ class ElectionSettings:
         on_elected: Callback = None,
         on_resigned: Callback = None,
         thread: Literal["auto", "native"] = "auto",
+        keeper: bool = True,
     ) -> None:
         choice("on_return", on_return, ("hold", "resign"))
         choice("thread", thread, WHERE)
+        yes_or_no("keeper", keeper)
         for callback, what in ((on_elected, "on_elected"), (on_resigned, "on_resigned")):
             if callback is not None:
                 require_task(callback, what)
@@ -68,8 +72,10 @@ class ElectionSettings:
         self.on_elected = on_elected
         self.on_resigned = on_resigned
         self.thread = thread
+        self.keeper = keeper
         # Set these in every instance: a rehearsal warms caches only for instances of one layout.
         self.is_rehearsal = False
+        self.start_keeper: Callable[[], None] | None = None
         self.before_parking: Callable[[], None] | None = None
 
     def as_keywords(self) -> dict[str, Any]:
@@ -81,6 +87,7 @@ class ElectionSettings:
             "on_elected": self.on_elected,
             "on_resigned": self.on_resigned,
             "thread": self.thread,
+            "keeper": self.keeper,
         }
 
 

@@ -63,6 +63,7 @@ def in_one_worker(
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
+    keeper: bool = True,
 ) -> Application: ...
 @overload
 def in_one_worker(
@@ -78,6 +79,7 @@ def in_one_worker(
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
+    keeper: bool = True,
 ) -> Lifespan: ...
 @names_near_keyword
 def in_one_worker(
@@ -93,6 +95,7 @@ def in_one_worker(
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
+    keeper: bool = True,
 ) -> Application | Lifespan:
     """Let one worker of an ASGI server run the task, while the others stand by.
 
@@ -120,7 +123,7 @@ def in_one_worker(
             so that other applications of the same user do not get in its way. Set a name if each
             release goes into a new directory: the releases then share one leader.
         path: in place of the name, a path, or the URL of an engine.
-        on_return, backoff, lease, within, thread: the same as for `Election`.
+        on_return, backoff, lease, within, thread, keeper: the same as for `Election`.
         on_elected, on_resigned: the same as for `Election`: plain functions, called in the candidate's
             thread, not in the event loop, even if the task is a coroutine function.
 
@@ -147,6 +150,7 @@ def in_one_worker(
         on_elected=on_elected,
         on_resigned=on_resigned,
         thread=thread,
+        keeper=keeper,
     )
 
     def lifespan(*_: object) -> AbstractAsyncContextManager[None]:

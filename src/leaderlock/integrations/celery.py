@@ -36,6 +36,7 @@ def in_one_worker(
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
+    keeper: bool = True,
 ) -> None:
     """Let one process of this machine's Celery workers run the task, while the others stand by.
 
@@ -51,7 +52,7 @@ def in_one_worker(
         task: a function of one argument, the `Leadership`.
         name: the lock's name. The default is made of the task's name and its file's path.
         path: in place of the name, a path, or the URL of an engine.
-        on_return, backoff, lease, within, on_elected, on_resigned, thread: the same as for
+        on_return, backoff, lease, within, on_elected, on_resigned, thread, keeper: the same as for
             `Election`; a process whose task misses its lease is killed.
 
     Raises:
@@ -69,5 +70,6 @@ def in_one_worker(
         on_elected=on_elected,
         on_resigned=on_resigned,
         thread=thread,
+        keeper=keeper,
     )
     begin_in_celery(served)

@@ -82,6 +82,7 @@ class Leader:
         on_elected: Callable[[Leadership], object] | None = None,
         on_resigned: Callable[[Leadership], object] | None = None,
         thread: Literal["auto", "native"] = "auto",
+        keeper: bool = True,
     ) -> Callable[[Task], Task]: ...
     @names_near_keyword
     def task(
@@ -98,6 +99,7 @@ class Leader:
         on_elected: Callable[[Leadership], object] | None = None,
         on_resigned: Callable[[Leadership], object] | None = None,
         thread: Literal["auto", "native"] = "auto",
+        keeper: bool = True,
     ) -> Any:
         """Decorate a function of one argument, the `Leadership`; it runs in the application's context.
 
@@ -105,7 +107,7 @@ class Leader:
             name: the lock's name. The default is made of the function's name and its file's path, so
                 that other applications do not get in its way.
             path: in place of the name, a path, or the URL of an engine.
-            lease, within, on_return, backoff, thread: the same as for `Election`.
+            lease, within, on_return, backoff, thread, keeper: the same as for `Election`.
             on_elected, on_resigned: the same as for `Election`; they run in the context, too.
 
         Raises:
@@ -125,6 +127,7 @@ class Leader:
                 on_elected=on_elected and self._in_app_context(on_elected, "on_elected"),
                 on_resigned=on_resigned and self._in_app_context(on_resigned, "on_resigned"),
                 thread=thread,
+                keeper=keeper,
             )
             self._tasks.append(task)
             if self._app is not None:

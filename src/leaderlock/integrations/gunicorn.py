@@ -50,6 +50,7 @@ def in_one_worker(
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
+    keeper: bool = True,
 ) -> Hook:
     """Make a ``post_fork`` hook: one worker runs the task, while the others stand by.
 
@@ -75,7 +76,7 @@ def in_one_worker(
             their configuration file also share the leader, unless each gets a name of its own.
         path: in place of the name, a path, or the URL of an engine.
         chain: another ``post_fork`` hook, which is called first.
-        on_return, backoff, lease, within, on_elected, on_resigned, thread: the same as for
+        on_return, backoff, lease, within, on_elected, on_resigned, thread, keeper: the same as for
             `Election`; a worker whose task misses its lease is killed.
 
     Raises:
@@ -95,6 +96,7 @@ def in_one_worker(
         on_elected=on_elected,
         on_resigned=on_resigned,
         thread=thread,
+        keeper=keeper,
     )
     rehearse_before_fork()
     to_server = log_to_server()

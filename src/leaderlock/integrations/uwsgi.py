@@ -49,6 +49,7 @@ def in_one_worker(
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
+    keeper: bool = True,
 ) -> None:
     """Let one worker of this uWSGI server run the task, while the others stand by.
 
@@ -77,7 +78,7 @@ def in_one_worker(
             so that other applications of the same user do not get in its way. Set a name if each
             release goes into a new directory: the releases then share one leader.
         path: in place of the name, a path, or the URL of an engine.
-        on_return, backoff, lease, within, on_elected, on_resigned, thread: the same as for
+        on_return, backoff, lease, within, on_elected, on_resigned, thread, keeper: the same as for
             `Election`; a worker whose task misses its lease is killed.
 
     Raises:
@@ -97,6 +98,7 @@ def in_one_worker(
         on_elected=on_elected,
         on_resigned=on_resigned,
         thread=thread,
+        keeper=keeper,
     )
     require_threads()
     require_main_interpreter()
@@ -119,6 +121,7 @@ def in_one_mule(
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
+    keeper: bool = True,
 ) -> None:
     """Let one mule of this uWSGI server run the task, while the other mules stand by.
 
@@ -146,6 +149,7 @@ def in_one_mule(
         on_elected=on_elected,
         on_resigned=on_resigned,
         thread=thread,
+        keeper=keeper,
     )
     require_threads()
     require_main_interpreter()

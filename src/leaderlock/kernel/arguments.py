@@ -106,3 +106,9 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> None:
         wanted = f"{', '.join(others)} or {last}"
         near = suggestion(value, choices) if isinstance(value, str) else ""
         raise ValueError(f"{name} must be {wanted}, not {value!r}{near}")
+
+
+def yes_or_no(name: str, value: Any) -> None:
+    """Refuse a value that is neither True nor False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")

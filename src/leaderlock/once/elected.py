@@ -40,6 +40,7 @@ def only_once(
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
+    keeper: bool = True,
 ) -> Callable[[Callable[P, object]], Callable[P, Candidate]]: ...
 @names_near_keyword
 def only_once(
@@ -55,6 +56,7 @@ def only_once(
     on_elected: Callable[[Leadership], object] | None = None,
     on_resigned: Callable[[Leadership], object] | None = None,
     thread: Literal["auto", "native"] = "auto",
+    keeper: bool = True,
 ) -> Any:
     """Let one process run the function, in a background thread; the others stand by.
 
@@ -69,7 +71,7 @@ def only_once(
             so that programs in other files do not exclude each other; a rolling release into a new
             directory needs a name of your own.
         path: the path of the lock's file, in place of the name.
-        lease, within, on_return, backoff, on_elected, on_resigned, thread: as for `Election`.
+        lease, within, on_return, backoff, on_elected, on_resigned, thread, keeper: as for `Election`.
     """
     settings: Settings = {
         "lease": lease,
@@ -79,6 +81,7 @@ def only_once(
         "on_elected": on_elected,
         "on_resigned": on_resigned,
         "thread": thread,
+        "keeper": keeper,
     }
     if function is None:
         return lambda function: _OnlyOnce.wrap(function, name, path, settings)
