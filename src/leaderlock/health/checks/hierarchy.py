@@ -119,7 +119,10 @@ def groups_of_this_process(root: str = "/") -> dict[str, Group]:
     """
     memberships = {}
     with open(
-        os.path.join(root, "proc/self/cgroup"), encoding="utf-8", errors="surrogateescape"
+        os.path.join(root, "proc/self/cgroup"),
+        encoding="utf-8",
+        errors="surrogateescape",
+        newline="\n",  # a name may hold any other character that ends a line elsewhere
     ) as file:
         for line in file:
             _, controllers, path = line.rstrip("\n").split(":", 2)
@@ -146,9 +149,12 @@ class _Mount(NamedTuple):
 def _mounts(root: str) -> Iterator[_Mount]:
     """The mounts of control groups, the last one first, since it covers the earlier ones."""
     with open(
-        os.path.join(root, "proc/self/mountinfo"), encoding="utf-8", errors="surrogateescape"
+        os.path.join(root, "proc/self/mountinfo"),
+        encoding="utf-8",
+        errors="surrogateescape",
+        newline="\n",
     ) as f:
-        lines = f.read().splitlines()
+        lines = f.read().split("\n")[:-1]
     for line in reversed(lines):
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)

@@ -149,7 +149,8 @@ def _mountinfo() -> list[bytes]:
 def _device_and_kind(line: bytes) -> tuple[tuple[int, int], str]:
     before, _, after = line.partition(b" - ")
     major, _, minor = before.split(b" ", 3)[2].partition(b":")
-    return (int(major), int(minor)), after.split(b" ", 1)[0].decode()
+    # A FUSE file system chooses a part of its type's name, which may be no UTF-8.
+    return (int(major), int(minor)), os.fsdecode(after.split(b" ", 1)[0])
 
 
 def _parse(line: bytes) -> Mount:
@@ -167,10 +168,19 @@ def _parse(line: bytes) -> Mount:
 
 
 def _path(field: bytes) -> str:
-    r"""Undo the kernel's escapes: the kernel writes blanks and backslashes as ``\040`` and the like."""
-    parts = field.split(b"\\")
-    unescaped = [bytes([int(part[:3], 8)]) + part[3:] for part in parts[1:]]
-    return os.fsdecode(parts[0] + b"".join(unescaped))
+    r"""Undo the kernel's escapes: the kernel writes blanks and backslashes as ``\040`` and the like.
+
+    Some file systems write their own options without escapes: other backslashes stay.
+    """
+    first, *parts = field.split(b"\\")
+    return os.fsdecode(first + b"".join(map(_after_backslash, parts)))
+
+
+def _after_backslash(part: bytes) -> bytes:
+    octal = part[:3]
+    if len(octal) == 3 and b"000" <= octal <= b"377" and not octal.strip(b"01234567"):
+        return bytes([int(octal, 8)]) + part[3:]
+    return b"\\" + part
 
 
 def real_path(path: str) -> str:
