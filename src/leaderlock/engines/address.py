@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
+from leaderlock.wording import printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,6 +15,18 @@ _SECRET = re.compile("pass|secret|token|auth|credential", re.IGNORECASE)
 """Parameters of a query whose values are not shown."""
 
 HIDDEN = "***"
+
+_HOST = re.compile(r"(\[[^\]]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
+
+
+def _are_hosts(text: str) -> bool:
+    return all(_HOST.fullmatch(host) for host in text.split(",") if host)
+
+
+def _scheme_of(url: str) -> str:
+    """The beginning of a URL that cannot be taken apart, so that its secrets cannot be found."""
+    scheme, separator, _ = url.partition("://")
+    return printable(f"{scheme}://{HIDDEN}") if separator else "the URL"
 
 
 class Address:
@@ -36,7 +50,13 @@ class Address:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # its text quotes the part with the password
+            raise ValueError(
+                f"{_scheme_of(url)}: this is no URL, because of brackets, or a character that looks "
+                "like one of :/?#@; write such characters of a password as %5B, %2F …"
+            ) from None
         self.url = url
         self.scheme = parts.scheme.lower()
         self.path = unquote(parts.path)
@@ -46,12 +66,17 @@ class Address:
         user, _, password = credentials.partition(":")
         self.user, self.password = unquote(user), unquote(password)
         self.shown = self._without_secrets(parts, user, hosts, has_password=bool(password))
+        if "@" in f"{parts.path}{parts.query}{parts.fragment}" and not _are_hosts(hosts):
+            raise ValueError(  # the hosts end within the password, which is not shown
+                f"{_scheme_of(url)}: the hosts end before the '@': write / ? # and @ in a password as "
+                f"%2F %3F %23 and %40"
+            )
         self.hosts = [self._host(host) for host in hosts.split(",") if host]
         if not self.hosts:
             raise ValueError(f"{self.shown}: the URL names no host")
 
     def _host(self, text: str) -> tuple[str, int | None]:
-        match = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+)(?::(\d{1,5}))?", text)
+        match = _HOST.fullmatch(text)
         if match is None or int(match[2] or 0) > 65535:
             raise ValueError(f"{self.shown}: {text!r} is no host, and no host:port")
         return match[1].strip("[]"), None if match[2] is None else int(match[2])
@@ -61,7 +86,7 @@ class Address:
             user = f"{user}:{HIDDEN}"
         shown = {k: HIDDEN if _SECRET.search(k) else v for k, v in self.parameters.items()}
         netloc = f"{user}@{hosts}" if user else hosts
-        return parts._replace(netloc=netloc, query=urlencode(shown, safe="*/:,")).geturl()
+        return printable(parts._replace(netloc=netloc, query=urlencode(shown, safe="*/:,")).geturl())
 
     def hide(self, text: str) -> str:
         """The text of a client's error, with each secret of the URL replaced by ``***``."""

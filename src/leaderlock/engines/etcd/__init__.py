@@ -15,7 +15,7 @@ from leaderlock.engines.etcd.names import encoded
 from leaderlock.engines.etcd.session import EtcdSession
 from leaderlock.engines.leased.engine import LeasedEngine
 from leaderlock.engines.leased.session import Traits
-from leaderlock.wording import suggestion
+from leaderlock.wording import printable, suggestion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ def engine(address: Address, lease: float | None) -> LeasedEngine:
     if NOTES in key + "/":
         raise ValueError(f"{address.shown}: keys with {NOTES} hold the notes of elections")
     if address.name:
-        raise ValueError(f"{address.shown}: the path names the election here, and no #{address.name}")
+        raise ValueError(
+            f"{address.shown}: the path names the election here, and no #{printable(address.name)}"
+        )
     known = PARAMETERS if address.scheme == "etcds" else ()
     for name in address.parameters:
         if name not in known:
