@@ -34,7 +34,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 OLD_GUNICORN := .cache/gunicorn-25
-.PHONY: help venv native lock audit sbom packages check lint types format test test-slow test-pythons matrix fleet fleet-peers chaos demo demo-fleet bench docs docs-serve man build clean
+.PHONY: help venv native lock audit sbom packages check lint types format test test-slow test-pythons fuzz matrix fleet fleet-peers chaos demo demo-fleet bench docs docs-serve man build clean
 
 help:
 	@echo "make native     build leaderlock-native, the keeper, into .venv; make venv does so too"
@@ -43,6 +43,7 @@ help:
 	@echo "make check      format, lint and types"
 	@echo "make test       the tests; make test-slow: the ones that take long"
 	@echo "make test-pythons  a part of the tests with Python 3.13, or OTHERS='3.10 3.12'"
+	@echo "make fuzz       hostile input for all that parses, MINUTES=10; FUZZ_SEED=1 repeats a run"
 	@echo "make matrix     docs/matrix.md: what each server can do, by its tests"
 	@echo "make fleet      docs/fleet-results.md: fleets under faults, ROUNDS=20; ONLY=Redis: a part of them"
 	@echo "make fleet-peers  docs/comparison.md: the same faults for other libraries (as root)"
@@ -180,6 +181,12 @@ test-pythons: packages
 		$(MAKE) --no-print-directory test PYTHON=$$python VENV=.cache/python$$version \
 			ARGS="-q $(SELECTED)" || exit; \
 	done
+
+# Hostile input for all that parses; a part of it runs in each `make test`. ONLY=URLs: one of the targets.
+MINUTES ?= 10
+
+fuzz: venv
+	@$(RUN) -m tests.fuzz --minutes $(MINUTES) --only "$(ONLY)"
 
 # One at a time: failover is measured.
 matrix: venv packages

@@ -25,8 +25,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # have leaders with keepers, and run central tests of the others with them.
 os.environ.setdefault("LEADERLOCK_KEEPER", "0")
 
-# For every `@given`: a loaded machine may take its time, for one example and for the making of them.
-settings.register_profile("leaderlock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# For every `@given`: a loaded machine may take its time, for one example and for the making of them;
+# hostile input may be large.
+settings.register_profile(
+    "leaderlock",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 settings.load_profile("leaderlock")
 
 

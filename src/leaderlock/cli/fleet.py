@@ -11,6 +11,7 @@ from leaderlock.engines.catalogue import leased_engine_of
 from leaderlock.engines.leased.notes import ask, holds
 from leaderlock.engines.leased.renewal import RENEWALS
 from leaderlock.errors import LeaderLockError
+from leaderlock.lock.record import moment_or_none
 from leaderlock.status.fleet import status_of_election
 from leaderlock.wording import duration, printable
 
@@ -53,8 +54,8 @@ def resign(url: str, wait: bool) -> int:
         ask(session, standing.term)
         who = _named(standing.leader)
         print(printable(f"asked {who} to resign from {engine.address}, term {standing.term}"))
-        lease = standing.leader.get("lease")
-        if isinstance(lease, (int, float)):
+        lease = moment_or_none(standing.leader.get("lease"))
+        if lease is not None:
             print(f"the leader looks for a request every {duration(lease / RENEWALS)}")
         if wait:
             sys.stdout.flush()

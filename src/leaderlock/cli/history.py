@@ -14,6 +14,7 @@ from leaderlock.errors import LeaderLockError, Unsupported
 from leaderlock.history.phrases import ending_of, gap_before, leader_of, length_of
 from leaderlock.history.reading import History, history_of
 from leaderlock.history.summary import Summary, leaderless_since
+from leaderlock.kernel.arguments import whole_number
 from leaderlock.kernel.replacement import replace_file
 from leaderlock.wording import json_text, moment, printable
 
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 
 
 def _number(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 10**9:
+    number = whole_number(text, 10**9 - 1)
+    if not number:
         raise ValueError("a number of terms, 1 or more, is needed")
-    return int(text)
+    return number
 
 
 def _picture(text: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 
+from leaderlock.kernel.arguments import whole_number
 from leaderlock.wording import suggestion
 
 TYPE_CHECKING = False
@@ -221,9 +222,10 @@ def seconds(text: str) -> float:
 
 def exit_status(text: str) -> int:
     """An exit status, 0 to 255."""
-    if not text.isdecimal() or int(text) > 255:
+    status = whole_number(text, 255)
+    if status is None:
         raise ValueError("a number from 0 to 255 is needed")
-    return int(text)
+    return status
 
 
 def one_of(*words: str) -> Callable[[str], str]:

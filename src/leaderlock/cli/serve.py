@@ -10,6 +10,7 @@ from leaderlock.cli.command import Command
 from leaderlock.cli.names import NAMES, NOTES, chosen, split
 from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.errors import LeaderLockError
+from leaderlock.kernel.arguments import whole_number
 from leaderlock.web.hosts import is_loopback
 
 TYPE_CHECKING = False
@@ -29,9 +30,10 @@ def _address(text: str) -> tuple[str, int]:
     host = host.removeprefix("[").removesuffix("]")
     if not host:
         raise ValueError("an address is needed: 127.0.0.1:8642, [::1]:8642; 0.0.0.0 for all of IPv4")
-    if not (port.isascii() and port.isdecimal()) or int(port) > 65535:
+    number = whole_number(port, 65535)
+    if number is None:
         raise ValueError("the port must be a number from 0 to 65535")
-    return host, int(port)
+    return host, number
 
 
 OPTIONS = (

@@ -5,11 +5,12 @@ A probe runs every few seconds, so this module imports neither `leaderlock.healt
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import stat
 import time
+
+from leaderlock.kernel.foreign_json import parsed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,11 +96,11 @@ def _content_of(path: str) -> tuple[bytes, float]:
 def _parse(content: bytes) -> dict[str, Any]:
     """The report; every part that this module reads has the expected form."""
     try:
-        report: dict[str, Any] = json.loads(content)
+        report: dict[str, Any] = parsed(content)
         version = report["version"]
         if version == VERSION and _is_of_its_form(report):
             return report
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         version = None
     if version in (None, VERSION):
         raise NotHealthyError("it is not a report; sinks.file() writes one")

@@ -12,6 +12,7 @@ from leaderlock.engines.catalogue import leased_engine_of
 from leaderlock.engines.leased.notes import read_history
 from leaderlock.history.reading import History, Term
 from leaderlock.lock.record import moment_or_none
+from leaderlock.wording import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,12 +64,12 @@ def _term(entry: Entry) -> Term | None:
         {
             "term": entry["term"],
             "pid": pid,
-            "host": host,
+            "host": printable(host),
             "since": since,
             "waited": 0.0,
             "lease": lease,
             "beat": 0.0,
             "until": moment_or_none(entry.get("until")) or 0.0,
-            "ended": ended,
+            "ended": printable(ended),
         }
     )

@@ -11,6 +11,9 @@ import binascii
 import json
 import select
 
+from leaderlock.kernel.arguments import whole_number
+from leaderlock.kernel.foreign_json import parsed, require_shallow
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +50,7 @@ def frame(message: object) -> bytes:
         return _RS + _BYTES + binascii.b2a_base64(raw)  # b2a_base64 adds the newline
     try:
         text = _encode(message)
+        require_shallow(text)
     except TypeError as error:
         raise TypeError(f"a message must be bytes or what JSON can hold: {error}") from error
     except (ValueError, RecursionError) as error:  # NaN and infinities, a cycle, too deep a nesting
@@ -89,7 +93,7 @@ def decoded(content: bytes) -> object:
     """The message of a frame.
 
     Raises:
-        ValueError, RecursionError: no inbox has sent this frame.
+        ValueError: no inbox has sent this frame.
     """
     if content.startswith(_BYTES):
         raw = binascii.a2b_base64(content[1:])
@@ -97,10 +101,11 @@ def decoded(content: bytes) -> object:
             raise ValueError("no base64")
         return raw
     if content.startswith(_DROPS):
-        if not content[1:].isdigit() or len(content) > 19:
+        count = whole_number(content[1:], 10**18)
+        if count is None:
             raise ValueError("no number")
-        return Drops(content[1:])
-    return _decode(content.decode())
+        return Drops(count)
+    return parsed(content)
 
 
 def drops_note(count: int) -> bytes:
@@ -115,9 +120,4 @@ def _too_large(size: int, limit: int, unit: str) -> ValueError:
     )
 
 
-def _refuse(constant: str) -> object:
-    raise ValueError(f"{constant} is not JSON")
-
-
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
-_decode = json.JSONDecoder(parse_constant=_refuse).decode

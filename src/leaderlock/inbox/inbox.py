@@ -186,7 +186,7 @@ class _Use:
                 if content is None:
                     raise ValueError("no whole frame")
                 message = decoded(content)
-            except (ValueError, RecursionError):
+            except ValueError:
                 self._throw_away(piece, f"{path} held what no inbox has sent")
                 continue
             if isinstance(message, Drops):

@@ -57,6 +57,17 @@ def number(name: str, value: Any, wanted: str) -> float:
     return real
 
 
+def whole_number(text: str | bytes, most: int) -> int | None:
+    """The number that a text has in ASCII's digits; None for any other text, and for a larger number.
+
+    `str.isdecimal` alone is true of other scripts' digits, and `int` refuses more than 4300 of them.
+    """
+    if not (text.isascii() and text.isdigit()) or len(text) > 40:
+        return None
+    number = int(text)
+    return number if number <= most else None
+
+
 def positive_seconds(name: str, value: Any) -> float:
     """The value, if it is a positive and finite number."""
     wanted = "a positive number of seconds"

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 
+from leaderlock.kernel.arguments import whole_number
 from leaderlock.kernel.descriptors import Descriptor
 
 TYPE_CHECKING = False
@@ -84,6 +85,12 @@ class Notifier:
             self.close()
 
 
+def microseconds(text: str) -> float | None:
+    """Convert a text of microseconds to seconds; None if it is no positive number, or too large."""
+    number = whole_number(text, 10**18 - 1)
+    return number / 1e6 if number else None
+
+
 def watchdog_interval() -> float | None:
     """Seconds within which the manager expects each watchdog ping, or None (sd_watchdog_enabled(3)).
 
@@ -91,8 +98,6 @@ def watchdog_interval() -> float | None:
     """
     text = os.environ.get("WATCHDOG_USEC", "")
     pid = os.environ.get("WATCHDOG_PID", "")
-    if not text.isascii() or not text.isdecimal() or int(text) == 0:
-        return None
     if pid and pid != str(os.getpid()):
         return None
-    return int(text) / 1e6
+    return microseconds(text)

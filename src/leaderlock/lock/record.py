@@ -178,11 +178,12 @@ def _newest(content: bytes) -> dict[str, Any] | None:
         return None
     fields = _plain_fields(newest[_CRC_END:])
     if fields is None:
-        import json  # noqa: PLC0415  (8 ms; leaderlock's own records seldom need it)
+        # 8 ms for json; leaderlock's own records seldom need it
+        from leaderlock.kernel.foreign_json import parsed  # noqa: PLC0415
 
         try:
-            fields = json.loads(newest[_CRC_END:])
-        except (ValueError, RecursionError):
+            fields = parsed(newest[_CRC_END:])
+        except ValueError:
             fields = None
     if not isinstance(fields, dict) or fields.get("term") != term:  # a field may stand there twice
         return {}

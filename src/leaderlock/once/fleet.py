@@ -11,6 +11,7 @@ import time
 from leaderlock.engines.catalogue import leased_engine_of
 from leaderlock.engines.leased.holding import holding
 from leaderlock.errors import CorruptLockFile
+from leaderlock.kernel.foreign_json import parsed
 from leaderlock.once.outcomes import encode
 
 TYPE_CHECKING = False
@@ -78,8 +79,8 @@ def _read(notes: Session, note: str, engine: LeasedEngine) -> dict[str, Any] | N
     if content is None:
         return None
     try:
-        outcome = json.loads(content)
-    except (ValueError, RecursionError):
+        outcome = parsed(content)
+    except ValueError:
         outcome = None
     if not isinstance(outcome, dict) or "result" not in outcome:
         raise CorruptLockFile(

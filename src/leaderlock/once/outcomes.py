@@ -7,6 +7,7 @@ import os
 import time
 
 from leaderlock.errors import CorruptLockFile, UnsafeLockFile
+from leaderlock.kernel.foreign_json import parsed, require_shallow
 from leaderlock.kernel.found_files import flaw_of
 from leaderlock.kernel.replacement import replace_file
 from leaderlock.lock.remedies import unusable
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
 _FORMAT = "leaderlock outcomes 1"
 
 
-_DEEPEST = 100
-"""The deepest nesting of lists and dicts in a key or a result: JSON's readers recurse."""
-
-
 def encode(value: object, what: str) -> str:
     """The value in JSON.
 
@@ -30,8 +27,7 @@ def encode(value: object, what: str) -> str:
     """
     try:
         text = json.dumps(value, allow_nan=False, sort_keys=True)
-        if _depth_of(text) > _DEEPEST:
-            raise ValueError(f"it is nested more than {_DEEPEST} deep")
+        require_shallow(text)
         return text
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"{what} must be something that JSON can hold: {error}") from error
@@ -75,7 +71,7 @@ class Outcomes:
             os.close(fd)
         try:
             return _parse(content)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise CorruptLockFile(
                 f"{self._path} does not contain outcomes of call_once: put a copy of it back, "
                 f"or remove it (the functions then run again)"
@@ -113,7 +109,7 @@ class Outcomes:
 
 def _parse(content: bytes) -> dict[str, Any]:
     """The outcomes; content that `write` did not make raises one of the errors that `read` catches."""
-    document = json.loads(content, object_pairs_hook=_without_repeats, parse_constant=_refuse)
+    document = parsed(content, unique_names=True)
     if document["format"] != _FORMAT:
         raise ValueError("another format")
     outcomes: object = document["outcomes"]
@@ -127,31 +123,3 @@ def _parse(content: bytes) -> dict[str, Any]:
         if type(outcome["at"]) not in (int, float):
             raise ValueError("no moment")
     return outcomes
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name stands there twice")
-    return found
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _depth_of(text: str) -> int:
-    """The nesting depth of JSON's brackets, without those inside strings."""
-    depth = deepest = 0
-    in_string = escaped = False
-    for character in text:
-        if in_string:
-            in_string = escaped or character != '"'
-            escaped = character == "\\" and not escaped
-        elif character == '"':
-            in_string = True
-        elif character in "[{":
-            deepest = max(deepest, depth := depth + 1)
-        elif character in "]}":
-            depth -= 1
-    return deepest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from leaderlock.kernel.arguments import whole_number
 from leaderlock.kernel.signals import signal
 
 TYPE_CHECKING = False
@@ -66,10 +67,10 @@ def sidecar_environment() -> dict[str, str]:
 
 def passed_sockets() -> list[int]:
     """The descriptors that a service manager has passed to the command (sd_listen_fds(3))."""
-    count = os.environ.get("LISTEN_FDS", "")
-    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isascii() or not count.isdecimal():
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return []
-    return list(range(3, 3 + min(int(count), 4096)))
+    count = whole_number(os.environ.get("LISTEN_FDS", ""), 2**31 - 1) or 0
+    return list(range(3, 3 + min(count, 4096)))
 
 
 def with_own_pid(variables: dict[str, str], pid: int) -> dict[str, str]:

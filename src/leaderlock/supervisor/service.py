@@ -6,10 +6,11 @@ systemd we pass its reports upward, so that ``Type=notify`` and ``WatchdogSec=``
 
 from __future__ import annotations
 
-from leaderlock.kernel.sd_notify import Notifier, watchdog_interval
+from leaderlock.kernel.arguments import whole_number
+from leaderlock.kernel.sd_notify import Notifier, microseconds, watchdog_interval
 from leaderlock.supervisor.messages import say
 from leaderlock.supervisor.notify_socket import NotifySocket
-from leaderlock.supervisor.watchdog import Watchdog, microseconds
+from leaderlock.supervisor.watchdog import Watchdog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from leaderlock.supervisor.command import SupervisedCommand
     from leaderlock.supervisor.loop import Loop, LoopTimer
     from leaderlock.supervisor.settings import Settings
+
+_LARGEST_PID = 2**22
+"""Linux gives no process a greater number (PID_MAX_LIMIT)."""
 
 _PASSED_UPWARD = (
     "READY",
@@ -163,8 +167,8 @@ class Service:
         assert watchdog is not None
         if "STATUS" in states:
             say(f"status: {states['STATUS'][:200]}", 1)
-        if "MAINPID" in states and states["MAINPID"].isascii() and states["MAINPID"].isdecimal():
-            self._command.set_main_process(int(states["MAINPID"]))
+        if pid := whole_number(states.get("MAINPID", ""), _LARGEST_PID):
+            self._command.set_main_process(pid)
         if states.get("READY") == "1":
             watchdog.ready()
         if "WATCHDOG_USEC" in states:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
+from leaderlock.kernel.arguments import whole_number
 from leaderlock.kernel.signals import signal
 from leaderlock.supervisor.messages import say
 from leaderlock.wording import suggestion
@@ -50,14 +51,14 @@ def signal_number(text: str) -> int:
         ValueError: there is no such signal.
     """
     name = text.upper().removeprefix("SIG")
-    if name.isdecimal():
-        number = int(name)
-    else:
+    number = whole_number(name, 1000)
+    if number is None:
         base, plus, offset = name.partition("+")
         found = getattr(signal, f"SIG{base}", None)
-        if base.startswith("_") or found is None or (plus and not offset.isdecimal()):
+        above = whole_number(offset, 1000) if plus else 0
+        if base.startswith("_") or found is None or above is None:
             raise _no_signal(text)
-        number = int(found) + (int(offset) if plus else 0)
+        number = int(found) + above
     if number not in signal.valid_signals():
         raise _no_signal(text)
     return number

@@ -89,10 +89,3 @@ class Watchdog:
         self.disarm()
         say(f"the command seems to hang, so leaderlock stops it: {reason}")
         self._on_failure(reason)
-
-
-def microseconds(text: str) -> float | None:
-    """Convert a state's microseconds to seconds; None if the text is not a positive number."""
-    if text.isascii() and text.isdecimal() and 0 < len(text) < 19 and int(text) > 0:
-        return int(text) / 1e6
-    return None

@@ -15,6 +15,7 @@ from leaderlock.engines.etcd.connection import Connection, Distrusted, Limit
 from leaderlock.engines.etcd.names import places_of
 from leaderlock.engines.etcd.response import Response
 from leaderlock.errors import EngineUnreachable, EngineUnusable
+from leaderlock.kernel.foreign_json import parsed
 from leaderlock.wording import printable
 
 TYPE_CHECKING = False
@@ -279,7 +280,7 @@ class Gateway:
                 f"scheme be etcds?"
             )
         try:
-            content = json.loads(body)
+            content = parsed(body)
         except ValueError:
             raise OSError(f"half an answer: {text!r}") from None
         if not isinstance(content, dict):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import NamedTuple
 
 from leaderlock.engines.etcd.record import holding_of, to_base64
 from leaderlock.errors import EngineUnusable, LeaderLockError
 from leaderlock.log import log
+from leaderlock.wording import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from typing import Any
+    from collections.abc import Iterable, Iterator, Mapping
 
     from leaderlock.engines.etcd.connection import Limit
     from leaderlock.engines.etcd.gateway import Gateway
@@ -124,10 +125,22 @@ class ElectionKey:
         """A new lease of at least so many seconds."""
         wanted = math.ceil(lease)
         reply = self._gateway.ask("lease/grant", {"TTL": str(wanted)}, limit)
-        seconds = int(reply.content.get("TTL", 0))
+        with self._understood():
+            seconds, number = int(reply.content.get("TTL", 0)), str(reply.content["ID"])
         if seconds < wanted:
             raise EngineUnusable(f"{self._shown}: etcd grants {seconds} s for a lease of {wanted} s")
-        return Grant(str(reply.content["ID"]), reply.sent, seconds)
+        return Grant(number, reply.sent, seconds)
+
+    @contextlib.contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Raise an error of ours for an answer in JSON that etcd does not give."""
+        try:
+            yield
+        except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+            raise EngineUnusable(
+                f"{self._shown}: this is no answer of etcd: "
+                + printable(f"{type(error).__name__}: {error}"[:200])
+            ) from error
 
     def revoke(self, lease: str, limit: Limit) -> None:
         """End a lease, and a key that has it. Raises nothing: the lease ends in its time anyway."""
@@ -175,18 +188,21 @@ class ElectionKey:
             },
             limit,
         ).content
-        succeeded = bool(content.get("succeeded"))
-        holder = None if succeeded else holding_of(content["responses"][0]["response_range"])
-        return Outcome(succeeded, int(content["header"]["revision"]), holder)
+        with self._understood():
+            succeeded = bool(content.get("succeeded"))
+            holder = None if succeeded else holding_of(content["responses"][0]["response_range"])
+            return Outcome(succeeded, int(content["header"]["revision"]), holder)
 
     def scene(self, limit: Limit) -> Scene:
         """The key and the notes of the candidates, at one moment."""
         keys = (self.name, self._note(_TERM), self.heir)
         wanted = [{"request_range": {"key": key}} for key in keys]
-        content: Any = self._gateway.ask("kv/txn", {"success": wanted}, limit).content
-        holder, latest, heir = (holding_of(answer["response_range"]) for answer in content["responses"])
-        term = 0 if latest is None else latest.revision
-        return Scene(holder, term, heir, int(content["header"]["revision"]))
+        content = self._gateway.ask("kv/txn", {"success": wanted}, limit).content
+        with self._understood():
+            found = [holding_of(answer["response_range"]) for answer in content["responses"]]
+            holder, latest, heir = found
+            term = 0 if latest is None else latest.revision
+            return Scene(holder, term, heir, int(content["header"]["revision"]))
 
     def offer(self, ticket: str, limit: Limit, seen: int) -> None:
         """Leave a ticket as the heir's, if nobody has since a revision."""
@@ -206,7 +222,8 @@ class ElectionKey:
     def seconds_left(self, lease: str, limit: Limit) -> float:
         """Seconds until a lease ends, rounded down."""
         content = self._gateway.ask("lease/timetolive", {"ID": lease}, limit).content
-        return max(float(content.get("TTL", 0)), 0.0)  # -1: it has ended
+        with self._understood():
+            return max(float(content.get("TTL", 0)), 0.0)  # -1: it has ended
 
     def require_ours(self, holder: Holding) -> None:
         """Refuse a key that would never be freed for this election.
@@ -230,7 +247,9 @@ class ElectionKey:
 
     def read_note(self, name: str, limit: Limit) -> bytes | None:
         """The content of a note."""
-        found = holding_of(self._gateway.ask("kv/range", {"key": self._note(name)}, limit).content)
+        content = self._gateway.ask("kv/range", {"key": self._note(name)}, limit).content
+        with self._understood():
+            found = holding_of(content)
         return None if found is None else found.value
 
     def write_note(self, name: str, content: bytes, limit: Limit) -> None:

@@ -8,6 +8,8 @@ import math
 import os
 from typing import NamedTuple
 
+from leaderlock.kernel.foreign_json import parsed
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +53,7 @@ class Holding(NamedTuple):
     def leader(self) -> Who | None:
         """The leader's description of itself; None if another program has written the value."""
         try:
-            content = json.loads(self.value)
+            content = parsed(self.value)
         except ValueError:
             return None
         if not isinstance(content, dict) or content.get(_MARK) != _FORMAT:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from leaderlock.kernel.arguments import whole_number
+
 _LONGEST_HEAD = 64 * 1024
 _LONGEST_BODY = 16 * 1024 * 1024
 """Bytes; etcd's own limit for a request is 1.5 MiB."""
@@ -79,9 +81,11 @@ class Response:
             name, _, value = line.partition(b":")
             fields[name.lower()] = value.strip().lower()
         self._is_chunked = b"chunked" in fields.get(b"transfer-encoding", b"")
-        length = fields.get(b"content-length", b"")
-        if length.isdigit() and not self._is_chunked:
-            self._missing = int(length)
+        length = fields.get(b"content-length")
+        if length is not None and not self._is_chunked:
+            self._missing = whole_number(length, _LONGEST_BODY)
+            if self._missing is None:
+                raise BadResponse(f"the answer has the length {length[:20]!r}")
         self.content_type = (
             fields.get(b"content-type", b"").partition(b";")[0].decode("latin-1").strip()
         )

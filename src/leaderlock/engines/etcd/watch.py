@@ -8,13 +8,13 @@ stream itself (`HAS_LEADER`). If the link or the machine of the member is away, 
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from typing import NamedTuple
 
 from leaderlock.engines.etcd.gateway import HAS_LEADER, Reply
 from leaderlock.engines.etcd.record import Holding, holding_in
+from leaderlock.kernel.foreign_json import parsed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Watch:
             if data is not None:
                 answer.feed(data)
             lines = answer.take_lines()
-        return [event for line in lines for event in _events(json.loads(line))]
+        return [event for line in lines for event in _events(parsed(line))]
 
     def close(self) -> None:
         """End the stream, in any state."""
@@ -134,13 +134,18 @@ class Watch:
             stream.close()
 
 
-def _events(message: dict[str, Any]) -> list[Event]:
-    if "error" in message:
-        raise OSError(str(message["error"].get("message", "the watch has failed")))
-    result: dict[str, Any] = message.get("result", {})
-    if result.get("canceled"):
-        raise OSError(str(result.get("cancel_reason", "the watch was ended")))
-    return [
-        Event(event["kv"]["key"], None if event.get("type") == "DELETE" else holding_in(event["kv"]))
-        for event in result.get("events", ())
-    ]
+def _events(message: Any) -> list[Event]:
+    try:
+        if "error" in message:
+            raise OSError(str(message["error"].get("message", "the watch has failed")))
+        result = message.get("result", {})
+        if result.get("canceled"):
+            raise OSError(str(result.get("cancel_reason", "the watch was ended")))
+        return [
+            Event(
+                event["kv"]["key"], None if event.get("type") == "DELETE" else holding_in(event["kv"])
+            )
+            for event in result.get("events", ())
+        ]
+    except (AttributeError, LookupError, OverflowError, TypeError) as error:
+        raise ValueError(f"no event of etcd: {message!r:.80}") from error

@@ -6,6 +6,7 @@ import json
 import os
 import time
 
+from leaderlock.kernel.foreign_json import parsed
 from leaderlock.lock.resigning import SeenRequest
 from leaderlock.log import log
 
@@ -63,7 +64,7 @@ class History:
 def read_history(session: Session) -> list[Entry]:
     """The entries of the latest terms, the oldest first; damaged ones are left out."""
     try:
-        entries = json.loads(session.read(HISTORY) or b"[]")
+        entries = parsed(session.read(HISTORY) or b"[]")
     except ValueError:
         return []
     if not isinstance(entries, list):

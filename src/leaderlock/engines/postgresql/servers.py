@@ -12,6 +12,8 @@ from _socket import IPPROTO_TCP, SOCK_STREAM, gaierror, getaddrinfo  # gevent pa
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from leaderlock.wording import printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from leaderlock.engines.address import Address
@@ -37,7 +39,7 @@ class Servers:
                 conninfo_to_dict(f"{scheme.lower()}://{rest.partition('#')[0]}")
             )
         except psycopg.ProgrammingError as error:
-            text = address.hide(str(error)).strip()
+            text = printable(address.hide(str(error)).strip())
             raise ValueError(f"{address.shown}: libpq does not accept this URL: {text}") from error
         if "PGTARGETSESSIONATTRS" not in os.environ:
             self._parameters.setdefault("target_session_attrs", "read-write")

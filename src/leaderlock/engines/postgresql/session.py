@@ -14,6 +14,7 @@ from leaderlock.engines.postgresql.failures import MISSING, NOT_PERMITTED, Serve
 from leaderlock.engines.postgresql.link import ready
 from leaderlock.engines.postgresql.names import Names, lock_key
 from leaderlock.errors import EngineUnusable, LeadershipLost
+from leaderlock.kernel.foreign_json import parsed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ class PostgresSession:
         if is_same_server == "t":
             ends = min(max(ends - float(age or 0), 0.0), ends)
         leads = ended != "t" and ends > 0
-        leader = json.loads(who or "{}") if leads else None
+        leader = _description(who or "{}") if leads else None
         return Standing(int(term or 0), leader, ends if leads else None, int(waiting or 0))
 
     def _connected(self, until: float | None = None, waits: Ready = ready) -> Link:
@@ -223,3 +224,12 @@ class PostgresSession:
             raise LeadershipLost(
                 f"process {os.getpid()} is a forked child: term {self._term} belongs to its parent"
             )
+
+
+def _description(text: str) -> dict[str, str | int | float]:
+    """A leader's description of itself; empty if another program has written it."""
+    try:
+        who = parsed(text)
+    except ValueError:
+        return {}
+    return who if isinstance(who, dict) else {}

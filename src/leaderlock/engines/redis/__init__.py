@@ -10,6 +10,7 @@ from leaderlock.engines.leased.engine import LeasedEngine
 from leaderlock.engines.leased.session import Traits
 from leaderlock.engines.redis.connections import PARAMETERS, require_native_tls
 from leaderlock.engines.redis.session import RedisSession, ServerClock
+from leaderlock.kernel.arguments import whole_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def engine(address: Address, lease: float | None) -> LeasedEngine:
         raise ValueError(
             f"{address.shown}: name one server: leaderlock does not elect over several Redis servers"
         )
-    database = address.path.strip("/") or "0"
-    if not (database.isascii() and database.isdigit()):
+    database = whole_number(address.path.strip("/") or "0", 2**31 - 1)
+    if database is None:
         raise ValueError(f"{address.shown}: {address.path!r} is no number of a database, such as /0")
     known = PARAMETERS if address.scheme == "rediss" else set()
     unknown = set(address.parameters) - known
@@ -62,6 +63,6 @@ def engine(address: Address, lease: float | None) -> LeasedEngine:
         address,
         lease,
         name=address.name,
-        connect=lambda made: RedisSession(made, int(database), clock),
+        connect=lambda made: RedisSession(made, database, clock),
         traits=TRAITS,
     )

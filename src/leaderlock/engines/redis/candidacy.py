@@ -11,6 +11,7 @@ import time
 from typing import NamedTuple
 
 from leaderlock.engines.leased.turns import Turns
+from leaderlock.kernel.arguments import whole_number
 
 LATE = 0.02
 """Seconds after the end of a lease at which a candidate with a timer tries to be elected."""
@@ -87,13 +88,13 @@ class Candidacy:
         what, _, rest = message.decode(errors="replace").partition(":")
         if what in {"free", "expired", "evicted"}:
             self._end = min(self._end, now)
-        elif what.isdigit():  # a beat: the leader's lease in milliseconds
-            self._end = now + int(what) / 1000 + LATE
+        elif (seconds := _seconds(what)) is not None:  # a beat: the leader's lease
+            self._end = now + seconds + LATE
         elif what == "elected":
             lease, _, by_timer = rest.partition(":")
             self._end = now  # unless the leader tells its lease, this candidate looks
-            if lease.isdigit():
-                self._end += int(lease) / 1000 + LATE if by_timer == "1" else SLICE
+            if (seconds := _seconds(lease)) is not None:
+                self._end += seconds + LATE if by_timer == "1" else SLICE
             self._begin(now)
         elif what == "heir":
             if not rest:
@@ -104,3 +105,9 @@ class Candidacy:
         self._turns.draw()
         self._began = now
         self._has_offered = False
+
+
+def _seconds(text: str) -> float | None:
+    """Seconds of a lease in milliseconds; at most a slice, since anybody may have published it."""
+    number = whole_number(text, round(SLICE * 1000))
+    return None if number is None else number / 1000

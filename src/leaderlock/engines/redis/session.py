@@ -14,6 +14,7 @@ from leaderlock.engines.redis.candidacy import Attempt, Candidacy
 from leaderlock.engines.redis.link import Link
 from leaderlock.engines.redis.scripts import ATTEMPT, LOOK, OFFER, RENEW, RESIGN, WITHDRAW
 from leaderlock.errors import EngineUnreachable, EngineUnusable, LeadershipLost
+from leaderlock.kernel.foreign_json import parsed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class RedisSession:
         if not leads:
             return Standing(term, None, None, waiting)
         try:
-            leader = json.loads(who)
+            leader = parsed(who)
         except ValueError:
             leader = None
         return Standing(term, leader if isinstance(leader, dict) else {}, left / 1000, waiting)

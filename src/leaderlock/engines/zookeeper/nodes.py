@@ -14,6 +14,7 @@ import re
 from typing import NamedTuple
 
 from leaderlock.errors import EngineUnusable
+from leaderlock.kernel.foreign_json import parsed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ class Candidate(NamedTuple):
 def decode(data: bytes) -> Candidate | None:
     """The candidate of a node's data; None if another program wrote the data."""
     try:
-        found = json.loads(data)
+        found = parsed(data)
         return Candidate(str(found["token"]), dict(found["who"]), bool(found["leads"]))
-    except (ValueError, TypeError, LookupError, RecursionError):
+    except (ValueError, TypeError, LookupError):
         return None
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from leaderlock.errors import Unsupported
 from leaderlock.health.sinks.numbers import STATUS, flatten
 from leaderlock.kernel.arguments import names_near_keyword, path_text, permission_bits
+from leaderlock.kernel.foreign_json import parsed
 from leaderlock.kernel.replacement import replace_file
 from leaderlock.wording import printable_within
 
@@ -98,8 +98,8 @@ class prometheus_collector:
     def _read(self) -> Mapping[str, Any] | None:
         assert self._path is not None
         try:
-            with open(self._path, encoding="utf-8") as file:
-                report: Mapping[str, Any] = json.load(file)
+            with open(self._path, "rb") as file:
+                report: Mapping[str, Any] = parsed(file.read())
         except FileNotFoundError:
             return None
         return report
