@@ -341,7 +341,7 @@ class Aio(Candidate):
             await asyncio.wait([self.job])
             if not self.job.cancelled() and self.job.exception() is not None:
                 if not isinstance(self.job.exception(), LeaderLockError):
-                    self.page.enter(self.who, 0, kind=4)
+                    self.page.enter(self.who, 0, kind=3)
                 await asyncio.sleep(0.01)
 
     async def lead(self) -> None:

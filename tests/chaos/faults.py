@@ -79,6 +79,11 @@ ARENAS: dict[str, tuple[Sequence[str], dict[str, Kind]]] = {
         ("thread", "thread", "leased", "main", "lock", "aio", "green"),
         {name: EVERYWHERE[name] for name in ("kill", "stop", "fork", "emfile", "int")} | OF_FILES,
     ),
+    "loops": (
+        ("aio", "aio", "green", "green", "leased"),
+        {name: EVERYWHERE[name] for name in ("kill", "stop", "fork", "emfile", "starve")}
+        | {name: EVERYWHERE[name]._replace(weight=5.0) for name in ("cancel", "green")},
+    ),
     "servers": (
         ("gunicorn", "uwsgi", "run", "run", "thread", "main"),
         {name: EVERYWHERE[name] for name in ("kill", "stop", "enospc", "starve", "memory")}

@@ -25,8 +25,7 @@ LEADS = 1
 """The kind of slot of a term; others are complaints of a candidate."""
 COMPLAINTS = {
     2: "a forked child passed for the leader",
-    3: "an object that raised said that it held, and did not",
-    4: "a candidate's own code failed",
+    3: "a block raised something else than an error of the library",
 }
 
 

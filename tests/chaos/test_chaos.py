@@ -54,7 +54,7 @@ def run(kind: str, script: str, *, drains: bool = False) -> Result:
 def test_random_faults_break_nothing(arena: str, tmp_path: Path) -> None:
     results = tmp_path / "results"
     command = [sys.executable, "-m", "tests.chaos", "--minutes", "0", "--arena", arena]
-    command += ["--faults", "80", "--pace", "20", "--shrink", "0"]
+    command += ["--faults", "60", "--pace", "20", "--shrink", "0"]
     command += ["--scripts", str(tmp_path), "--results", str(results)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
