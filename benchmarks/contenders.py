@@ -14,7 +14,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from benchmarks.stamps import LONG
-from leaderlock import Election, Leadership
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from leaderlock import Leadership
 
 Lead = Callable[[], None]
 
@@ -38,7 +41,10 @@ class Contender(NamedTuple):
         importlib.import_module(self.library)
 
 
-def _leaderlock(path: str, lead: Lead) -> None:
+def start_election(path: str, lead: Lead) -> None:
+    """Stand in this process; what was not imported before is imported here."""
+    from leaderlock import Election
+
     def task(leadership: Leadership) -> None:
         lead()
         leadership.wait(LONG)
@@ -46,7 +52,7 @@ def _leaderlock(path: str, lead: Lead) -> None:
     _kept.append(Election(path).start(task))
 
 
-def _raw(path: str, lead: Lead) -> None:
+def start_raw(path: str, lead: Lead) -> None:
     def wait() -> None:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -92,8 +98,8 @@ def _portalocker(path: str) -> Callable[[], object]:
 
 CONTENDERS = [
     # What `Election.start` imports, and a server's hook before the fork: ctypes, above all.
-    Contender("leaderlock", _leaderlock, queues=True, library="leaderlock.engines.file_watch"),
-    Contender("raw fcntl.flock", _raw, queues=True),
+    Contender("leaderlock", start_election, queues=True, library="leaderlock.engines.file_watch"),
+    Contender("raw fcntl.flock", start_raw, queues=True),
     Contender("fasteners", _with(_fasteners), queues=False, library="fasteners"),
     Contender("filelock", _with(_filelock), queues=False, library="filelock"),
     Contender("portalocker", _with(_portalocker), queues=False, library="portalocker"),

@@ -62,24 +62,40 @@ def _in_gunicorn(directory: Path, rounds: int) -> Figure:
     for number in range(rounds):
         place = directory / f"memory-{number}"
         place.mkdir()
-        server = Server("mixed", place, leads=False, workers=3 * WORKERS)
-        paths = {"leaderlock's hook": server.lock, "bare flock thread": Path(f"{server.lock}.thread")}
-        for path in paths.values():
-            path.touch(0o600)  # so that its queue can be looked at before the first worker stands
-        with server:
-            for path in paths.values():
-                await_queue(str(path), WORKERS - 1)
-            server.serve(REQUESTS)  # what the worker itself uses is not the standby's
-            time.sleep(1)
-            workers = set(server.workers())
-            table = [entry for entry in lock_table() or [] if entry.pid in workers]
-            idle = workers - {entry.pid for entry in table}
-            base = mean(pss(pid) for pid in idle)
-            for name, path in paths.items():
-                inode = path.stat().st_ino
-                standbys = [entry.pid for entry in table if entry.inode == inode and entry.waiting]
-                figure.add(name, mean(pss(pid) for pid in standbys if pid) - base)
+        for name, added in added_in_gunicorn(place).items():
+            figure.add({HOOK: "leaderlock's hook"}.get(name, name), added)
     return figure
+
+
+HOOK = "prepared before the fork"
+
+
+def added_in_gunicorn(place: Path, source: Path | None = None) -> dict[str, float]:
+    """KiB that a standby adds to a worker of one server: by the hook, and by a bare thread.
+
+    Args:
+        place: an empty directory.
+        source: the directory of another version's package.
+    """
+    server = Server("mixed", place, leads=False, workers=3 * WORKERS, source=source)
+    paths = {HOOK: server.lock, "bare flock thread": Path(f"{server.lock}.thread")}
+    for path in paths.values():
+        path.touch(0o600)  # so that its queue can be looked at before the first worker stands
+    added = {}
+    with server:
+        for path in paths.values():
+            await_queue(str(path), WORKERS - 1)
+        server.serve(REQUESTS)  # what the worker itself uses is not the standby's
+        time.sleep(1)
+        workers = set(server.workers())
+        table = [entry for entry in lock_table() or [] if entry.pid in workers]
+        idle = workers - {entry.pid for entry in table}
+        base = mean(pss(pid) for pid in idle)
+        for name, path in paths.items():
+            inode = path.stat().st_ino
+            standbys = [entry.pid for entry in table if entry.inode == inode and entry.waiting]
+            added[name] = mean(pss(pid) for pid in standbys if pid) - base
+    return added
 
 
 def _prepared(path: str) -> Contender:

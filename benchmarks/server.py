@@ -22,12 +22,20 @@ class Server:
 
     Args:
         leads: whether all workers stand, and one leads.
+        source: the directory of another version's package.
     """
 
     def __init__(
-        self, conf: str, directory: Path, *, leads: bool = True, workers: int = WORKERS
+        self,
+        conf: str,
+        directory: Path,
+        *,
+        leads: bool = True,
+        workers: int = WORKERS,
+        source: Path | None = None,
     ) -> None:
         self.conf = conf
+        self._source = {} if source is None else {"PYTHONPATH": str(source)}
         self.directory = directory
         self.leads = leads
         self._count = workers
@@ -49,6 +57,7 @@ class Server:
                 # The same hashes in each server: its memory is compared with another's.
                 env={
                     **os.environ,
+                    **self._source,
                     "LOCK": str(self.lock),
                     "STAMPS": str(writer),
                     "PYTHONHASHSEED": "0",
