@@ -432,3 +432,36 @@ def test_a_task_may_fork_without_a_word(path: Path) -> None:
         child.tell("candidate = leaderlock.Election(argv[0]).start(task)")
         assert child.tell("done.wait(60)") is True
         assert child.tell("said.getvalue()") == ""
+
+
+@forks
+def test_a_fork_while_another_thread_is_in_the_gate_does_not_shut_the_childs_gate(
+    path: Path, fork: str
+) -> None:
+    with Child(path) as parent:
+        parent.tell("lock = LeaderLock(argv[0])")
+        parent.tell(
+            "entered = threading.Event()\n"
+            "def stay():\n"
+            "    with lock._gate.mutex:\n"
+            "        entered.set()\n"
+            "        time.sleep(3600)\n"
+            "threading.Thread(target=stay, daemon=True).start()\n"
+            "entered.wait()"
+        )
+        parent.tell(fork)
+        parent.tell(GRANDCHILD)
+        parent.tell("start(fork)")
+        assert parent.tell("ask('lock.acquire(timeout=60)')") == "True"
+        assert parent.tell("ask('lock.release()')") == "None"
+        parent.tell("os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)")
+
+
+@forks
+def test_a_child_forked_from_a_holder_gets_a_gate_of_its_own(path: Path, fork: str) -> None:
+    with parent_that_holds(path, fork) as parent:
+        assert parent.tell("ask('lock.acquire(blocking=False)')") == "False"
+        parent.tell("lock.release()")
+        assert parent.tell("ask('lock.acquire(timeout=60)')") == "True"
+        assert parent.tell("lock.acquire(blocking=False)") is False
+        parent.tell("os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)")

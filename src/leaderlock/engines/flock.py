@@ -7,7 +7,6 @@ import time
 
 from leaderlock.errors import LeadershipLost, LockFileReplaced, NotHeld
 from leaderlock.lock import turn
-from leaderlock.lock.journal import AT_ONCE
 from leaderlock.lock.resigning import Request
 from leaderlock.lock.turn import Turn
 
@@ -77,11 +76,6 @@ class FlockTenure(Turn):
         if not hasattr(self, "_request"):
             self._request = Request(self.lock)
         return self._request
-
-    @property
-    def takes_over(self) -> bool:
-        """See `Tenure.takes_over`."""
-        return self.waited > AT_ONCE
 
     def check(self) -> None:
         """See `Tenure.check`."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import os
 from itertools import repeat
+from stat import ST_DEV, ST_INO
 
 from leaderlock.kernel.threads import RLock
 
@@ -280,7 +281,7 @@ def leads_to(fd: int, status: os.stat_result) -> bool:
     except OSError as error:
         # ESTALE: the descriptor is open; another client of the network file system deleted the file.
         return error.errno == errno.ESTALE
-    return now.st_ino == status.st_ino and now.st_dev == status.st_dev
+    return now[ST_INO] == status[ST_INO] and now[ST_DEV] == status[ST_DEV]
 
 
 def _go_on_in_child() -> None:

@@ -11,9 +11,7 @@ the last reference to the real description, which the interrupted call holds.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import functools
 import os
 import sys
 
@@ -50,7 +48,7 @@ def flock(fd: int, wait: Wait, timeout: float | None = None) -> bool:
         _open_decoy()
         _import_handlers()
     wait.is_by_signal = True
-    interrupt = functools.partial(_interrupt, fd, descriptors.registered.get(fd), get_ident())
+    waiter = (fd, descriptors.registered.get(fd), get_ident())
     stopped = None
     if timeout is not None:
         stopped = allocate_lock()
@@ -70,7 +68,8 @@ def flock(fd: int, wait: Wait, timeout: float | None = None) -> bool:
         with wait._mutex:
             if wait.cancelled:
                 return False
-            wait._interrupt = interrupt
+            wait._arguments = waiter
+            wait._interrupt = _interrupt
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
         except OSError:
@@ -145,8 +144,11 @@ def _open_decoy() -> None:
 def _import_handlers() -> None:
     """Import early: at the descriptor limit, a cancellation could not import, and the wait not end."""
     if not shared_signal():
-        with contextlib.suppress(ImportError):  # a Python without ctypes: see `install_handler`
+        # For speed: see "How it is built". contextlib.suppress costs a standby nine pages.
+        try:
             import leaderlock.kernel.handlers  # noqa: F401, PLC0415  (ctypes, 7 ms)
+        except ImportError:  # a Python without ctypes: see `install_handler`
+            return
 
 
 def close_unlocked(descriptor: descriptors.Descriptor, *, on_network: bool = False) -> None:

@@ -40,6 +40,7 @@ class Wait:
     """
 
     __slots__ = (
+        "_arguments",
         "_interrupt",
         "_mutex",
         "before_parking",
@@ -51,7 +52,8 @@ class Wait:
         self.cancelled = False
         self.before_parking = before_parking
         self._mutex = RLock()  # a signal handler may call `cancel` while its thread is inside `cancel`
-        self._interrupt: Callable[[], object] | None = None
+        self._interrupt: Callable[..., object] | None = None
+        self._arguments: tuple[object, ...] = ()
         self.is_by_signal = False
 
     def cancel(self) -> None:
@@ -71,13 +73,14 @@ class Wait:
         self.cancelled = True
         with self._mutex:
             if self._interrupt is not None:
-                self._interrupt()
+                self._interrupt(*self._arguments)
 
     def blocking(self, call: Callable[[], object], interrupt: Callable[[], None]) -> bool:
         """Run `call`, which `cancel` ends by calling `interrupt`; False if the wait was cancelled."""
         with self._mutex:
             if self.cancelled:
                 return False
+            self._arguments = ()
             self._interrupt = interrupt
         try:
             call()

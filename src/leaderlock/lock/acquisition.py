@@ -11,8 +11,10 @@ from leaderlock.errors import NotHeld
 from leaderlock.kernel import descriptors
 from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.kernel.flock import close_unlocked, flock, forget_lost, wait_here
-from leaderlock.lock import journal, record
+from leaderlock.lock import journal
 from leaderlock.lock.file import write_record
+from leaderlock.lock.journal import AT_ONCE, SLOT_SIZE, TERMS
+from leaderlock.lock.record import COPY_SIZE, SIZE, encode, greatest_term, last_term, term_of
 from leaderlock.lock.remedies import refusal, unusable
 from leaderlock.log import log
 
@@ -94,7 +96,7 @@ class Hold:
             if not locked:
                 close_unlocked(descriptor, on_network=file.is_network)
                 return False
-            if self.waited and not self.is_open():
+            if self.waited and not descriptor.is_open(on_network=file.is_network):
                 forget_lost(descriptor, file.path)
             elif file.is_current(descriptor.status):
                 break
@@ -106,25 +108,27 @@ class Hold:
         content, term = file.last_written
         term = max(term, file.last_seen)
         try:
-            before = os.pread(fd, record.SIZE, 0)
+            before = os.pread(fd, SIZE, 0)
             if file.last_read and before != file.last_read:
-                term = max(term, record.greatest_term(file.last_read))
+                term = max(term, greatest_term(file.last_read))
             if before != content:  # another process led meanwhile
                 # For speed: see "How it is built". Equal copies, the common case, need no call.
-                copy = before[: record.COPY_SIZE]
-                last = record.term_of(copy) if before[record.COPY_SIZE :] == copy else 0
-                term = max(term, last or record.last_term(before, file.path, term))
+                copy = before[:COPY_SIZE]
+                last = term_of(copy) if before[COPY_SIZE:] == copy else 0
+                term = max(term, last or last_term(before, file.path, term))
             if (
                 before
                 and file.journalled != term
-                and os.pread(fd, record.COPY_SIZE, journal.place_of(term)) != before[: record.COPY_SIZE]
+                # For speed: see "How it is built". This is `journal.place_of`.
+                and os.pread(fd, COPY_SIZE, SIZE + term % TERMS * SLOT_SIZE) != before[:COPY_SIZE]
             ):  # archive the last term if its holder died before writing its slot
                 self._archive(fd, before, term)
             term += 1
             self.since = time.time()
-            waited = self.waited if self.waited > journal.AT_ONCE else None
-            self._content = content = record.encode(
-                term, self.since, file.label, waited, file.lease, descriptors.owner_pid
+            waited = self.waited
+            reported = waited if waited > AT_ONCE else None
+            self._content = content = encode(
+                term, self.since, file.label, reported, file.lease, descriptors.owner_pid
             )
             self.term = term
             if os.pwrite(fd, content, 0) != len(content):
@@ -147,9 +151,9 @@ class Hold:
                 return True
             except BlockingIOError:
                 if timeout == 0:
-                    self._file.remember(os.pread(fd, record.SIZE, 0))
+                    self._file.remember(os.pread(fd, SIZE, 0))
                     return False
-        content = os.pread(fd, record.SIZE, 0)
+        content = os.pread(fd, SIZE, 0)
         # For speed: see "How it is built". The first record needs no call.
         if not self._file.last_read:
             self._file.last_read = content
@@ -175,11 +179,7 @@ class Hold:
         return self._file.is_current(self.require_open().status)
 
     def beat(self) -> None:
-        """Record in the history that the leader lives.
-
-        Raises:
-            NotHeld: on a network file system, the server has dropped the lock.
-        """
+        """Record in the history that the leader lives; `NotHeld` if a file server dropped the lock."""
         self._last_beat = time.time()
         self.journal()
         if self._file.is_network:
@@ -201,7 +201,7 @@ class Hold:
         """Write the record again if others have overwritten it; raises `NotHeld` as `require_open`."""
         fd = self.require_open().fd
         try:
-            if os.pread(fd, record.SIZE, 0) == self._content:
+            if os.pread(fd, SIZE, 0) == self._content:
                 return
             write_record(fd, self._content, self._file.path)
             log().warning("%s was overwritten while it was held; its record is mended", self._file.path)
@@ -256,7 +256,7 @@ class Hold:
         """
         descriptor = self.descriptor
         try:  # does the descriptor lead to this term's record, and so to the locked file?
-            intact = descriptor.is_ours() and os.pread(descriptor.fd, record.SIZE, 0) == self._content
+            intact = descriptor.is_ours() and os.pread(descriptor.fd, SIZE, 0) == self._content
         except OSError:  # EBADF; ESPIPE, EISDIR: the number was reused
             intact = False
         if not intact:

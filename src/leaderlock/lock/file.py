@@ -20,7 +20,7 @@ from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Literal
+    from typing import Final, Literal
 
     OnNetworkFilesystem = Literal["refuse", "warn", "allow"]
     Settings = tuple[str | None, str | None, int, OnNetworkFilesystem]
@@ -60,23 +60,27 @@ class LockedFile:
         last_seen: the greatest term that this process read before `last_read`.
         lease: the lease in seconds of this process's candidate; for the history.
         journalled: the last term whose end this process has written into the history.
+        has_opened: whether this process has opened the file, so that its path names no device.
     """
 
     has_path = True
     is_named = True
-    is_network = False
-    last_written: tuple[bytes, int] = (b"", 0)
-    last_read = b""
-    last_seen = 0
+
+    def __init__(self) -> None:
+        # Set these in every instance: a rehearsal warms caches only for instances of one layout.
+        self.is_network = False
+        self.last_written: tuple[bytes, int] = (b"", 0)
+        self.last_read = b""
+        self.last_seen = 0
+        self.lease: float | None = None
+        self.journalled = 0
+        self.has_opened = False
 
     def remember(self, content: bytes) -> None:
         """Keep a record, so that the terms go on if the file is cut short; it is decoded only then."""
         if self.last_read:
             self.last_seen = max(self.last_seen, greatest_term(self.last_read))
         self.last_read = content
-
-    lease: float | None = None
-    journalled = 0
 
 
 class LockFile(LockedFile):
@@ -91,11 +95,11 @@ class LockFile(LockedFile):
         mode: int,
         on_network_filesystem: OnNetworkFilesystem,
     ) -> None:
+        super().__init__()
         choice("on_network_filesystem", on_network_filesystem, ("refuse", "warn", "allow"))
         self._mode = permission_bits(mode)
         self._on_network_filesystem = on_network_filesystem
         self._given = "" if path is None else _absolute(path)
-        self._seen = False
         self._flags = _FLAGS | _NOATIME
         self._opens = openings(self._given, self._flags)  # made once, used in each acquisition
         self.name = _stem(self.path) if name is None else name
@@ -135,9 +139,9 @@ class LockFile(LockedFile):
                 try:
                     # lstat before the first open, since opening a device may act on the device. Open
                     # without O_CREAT, which fs.protected_regular refuses in /tmp on others' files.
-                    if not self._seen:
+                    if not self.has_opened:
                         status = os.lstat(reach)
-                        if status.st_mode & _FORMAT != stat.S_IFREG or status.st_uid != os.geteuid():
+                        if status[_MODE] & _FORMAT != _REGULAR or status[_USER] != os.geteuid():
                             _require_safe(status, path)
                     if reach is self._given:
                         status = descriptor.open_next(self._opens, self._flags)
@@ -155,10 +159,10 @@ class LockFile(LockedFile):
                 raise not_regular(stat.S_IFLNK, path) from error
             raise unusable(error, "open the lock file", path) from error
         # For speed: see "How it is built". The common case, here and before the open, needs no call.
-        if status.st_mode & _FORMAT != _REGULAR or (status.st_uid and status.st_uid != os.geteuid()):
+        if status[_MODE] & _FORMAT != _REGULAR or (status[_USER] and status[_USER] != os.geteuid()):
             _require_safe(status, path)
-        self._seen = True
-        if status.st_dev not in _local_devices:
+        self.has_opened = True
+        if status[_DEVICE] not in _local_devices:
             self._require_local(descriptor)
 
     def _create(self, path: str, descriptor: Descriptor) -> os.stat_result:
@@ -184,7 +188,7 @@ class LockFile(LockedFile):
             return False
         except OSError as error:  # EACCES: this process has dropped its rights since
             raise unusable(error, "look at the lock file", path) from error
-        return now.st_ino == status.st_ino and now.st_dev == status.st_dev
+        return now[_INODE] == status[_INODE] and now[_DEVICE] == status[_DEVICE]
 
     def open_for_reading(self) -> int | None:
         """Open the file of any owner to read its record; None if it is missing. Not registered."""
@@ -218,6 +222,11 @@ class LockFile(LockedFile):
 
 
 _NEW = os.O_CREAT | os.O_EXCL
+# For speed: see "How it is built". The name of a field, and its descriptor, cost a standby two pages.
+_MODE: Final = stat.ST_MODE
+_INODE: Final = stat.ST_INO
+_DEVICE: Final = stat.ST_DEV
+_USER: Final = stat.ST_UID
 _FORMAT = stat.S_IFMT(0o177777)
 _REGULAR = stat.S_IFREG
 # Called at import, before a server forks: in each worker the call would copy 100 KiB of pages.

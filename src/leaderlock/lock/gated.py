@@ -16,7 +16,7 @@ import time
 
 from leaderlock.errors import NotHeld, Unsupported
 from leaderlock.kernel import descriptors
-from leaderlock.kernel.threads import allocate_lock, start_new_thread, threads_are_green
+from leaderlock.kernel.threads import RLock, allocate_lock, start_new_thread, threads_are_green
 from leaderlock.lock.gate import Gate
 from leaderlock.lock.limit import limit_of
 
@@ -55,13 +55,18 @@ class Gated:
         self._pid = os.getpid()
 
     def _own_gate(self) -> Gate:
-        """The gate; after a fork, with or without Python's at-fork handlers, a new and empty one."""
+        """The gate; after a fork, with or without Python's at-fork handlers, an empty one."""
         if self._pid != os.getpid():
             with _adoption:
                 if self._pid != os.getpid():
                     if descriptors.owner_pid != os.getpid():  # no at-fork handlers ran
                         descriptors.adopt()
-                    self._gate = Gate()
+                    if self._gate.inside is None:
+                        # A gate that nobody is in has no queue: `Gate.join` makes one behind the hold
+                        # inside. A thread that was not forked may have had the mutex.
+                        self._gate.mutex = RLock()
+                    else:
+                        self._gate = Gate()
                     self._pid = os.getpid()
         return self._gate
 

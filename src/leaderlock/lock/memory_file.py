@@ -23,6 +23,7 @@ class MemoryFile(LockedFile):
             raise TypeError(f"name must be text, not {name!r}")
         if not name or "\0" in name or len(os.fsencode(name)) > 200:
             raise ValueError(f"name must be 1 to 200 bytes without NUL, not {name!r}")
+        super().__init__()
         self.name = name
         self.path = f"memfd:{name}"
         self.shown = f"path={self.path!r}"

@@ -11,6 +11,7 @@ import time
 from leaderlock.errors import NotHeld
 from leaderlock.kernel.descriptors import Descriptor
 from leaderlock.lock.gated import Hold
+from leaderlock.lock.journal import AT_ONCE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,29 +20,25 @@ if TYPE_CHECKING:
 
 
 class Turn:
-    """A turn, made before the lock is acquired; its owner calls `finish` whatever is raised."""
+    """A turn, made before the lock is acquired; its owner calls `finish` whatever is raised.
 
-    __slots__ = ("_hold", "lease", "lock")
+    Attributes:
+        lock: the lock.
+        lease: seconds, for the record; None without a lease.
+        term: the fencing token of the turn; known after the acquisition, like `since`, `takes_over`.
+        since: the time of the acquisition, in seconds since the epoch.
+        takes_over: whether another holder had the lock when the turn began to wait.
+    """
+
+    __slots__ = ("_hold", "lease", "lock", "since", "takes_over", "term")
+    term: int
+    since: float
+    takes_over: bool
 
     def __init__(self, lock: LeaderLock) -> None:
         self.lock = lock
         self._hold = Hold(lock._file)
         self.lease: float | None = None
-
-    @property
-    def term(self) -> int:
-        """The fencing token of the turn; valid after the acquisition."""
-        return self._hold.term
-
-    @property
-    def since(self) -> float:
-        """The time of the acquisition, in seconds since the epoch."""
-        return self._hold.since
-
-    @property
-    def waited(self) -> float:
-        """Seconds for which others held the lock during the wait."""
-        return self._hold.waited
 
     def stand(
         self, wait: Wait | None, *, limit: float | None = None, lease: float | None = None
@@ -54,7 +51,13 @@ class Turn:
             lease: seconds, for the record.
         """
         self.lease = self.lock._file.lease = lease
-        return self.lock._acquire(limit, wait, self._hold)
+        hold = self._hold
+        if not self.lock._acquire(limit, wait, hold):
+            return False
+        self.term = hold.term
+        self.since = hold.since
+        self.takes_over = hold.waited > AT_ONCE
+        return True
 
     def release(self, how: str) -> None:
         """Release the lock; raises the errors of `LeaderLock.release`.
@@ -129,6 +132,7 @@ def forget_what_is_known(lock: LeaderLock) -> None:
     """Have the next acquisition run as in a forked child, where the lock is new; for a rehearsal."""
     lock._pid = 0
     lock._file.last_written, lock._file.journalled = (b"", 0), 0
+    lock._file.has_opened = False
 
 
 def are_same(one: LeaderLock, other: LeaderLock) -> bool:
