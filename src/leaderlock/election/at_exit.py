@@ -53,7 +53,11 @@ end_notices: list[Callable[[], bool]] = []
 
 def is_ending() -> bool:
     """Whether this process has been told to end, so that it must not begin to lead."""
-    return any(notice() for notice in end_notices)
+    # For speed: see "How it is built". A generator for `any` costs a new leader more.
+    for notice in end_notices:  # noqa: SIM110
+        if notice():
+            return True
+    return False
 
 
 def retire() -> None:

@@ -7,8 +7,8 @@ import functools
 import os
 import time
 
-from leaderlock.election.at_exit import is_ending
-from leaderlock.election.current import current
+from leaderlock.election.at_exit import end_notices, is_ending
+from leaderlock.election.current import current, note_leading, set_current
 from leaderlock.election.ending import Ending
 from leaderlock.election.leadership import Leadership, OfThisProcess
 from leaderlock.election.runners.native import NATIVE
@@ -92,10 +92,8 @@ class Candidate(Ending, OfThisProcess):
             return False
         if not self._outcome_known and timeout != 0:
             refuse_to_block("candidate.wait()", "write `await asyncio.to_thread(candidate.wait)`")
-        return self._watchers.until(lambda: self._outcome_known, timeout) and self.state in (
-            "leading",
-            "resigned",
-        )
+        is_known = self._watchers.until(lambda: self._outcome_known, timeout)
+        return is_known and self.state in ("leading", "resigned")
 
     def stop(self, timeout: float | None = None) -> bool:
         """Ask the task to stop, wait for its end, and resign; a standby leaves the queue.
@@ -124,13 +122,6 @@ class Candidate(Ending, OfThisProcess):
         self._stop_requested = True
         self._watchers.tell()
 
-    def note_exit(self) -> None:
-        """Have the history say that the process exited: the term may end without more code of ours."""
-        self._exits = True
-        leadership = self._leadership
-        if self._ended and leadership is not None:
-            leadership._tenure.record_end("exited")
-
     def ask_to_stop(self) -> None:
         """Ask the task to stop, or leave the queue, and return at once; `stop` also waits."""
         self._request_stop()
@@ -153,21 +144,26 @@ class Candidate(Ending, OfThisProcess):
         is_patched = type(_thread.start_new_thread) is not _BUILTIN
         self._thread = here() if is_patched else get_ident()
         failures = 0
-        first, most = self._settings.backoff
         try:
             while not self._stop_requested:
                 began = time.monotonic()
-                # For speed: see "How it is built". This spares each standby a call.
-                if self._runner.in_own_thread:
+                # For speed: see "How it is built". This spares each standby and each leader a call.
+                in_own_thread = self._runner.in_own_thread
+                if in_own_thread:
                     leadership = self._stand(in_foreground)
                 else:
                     stand = functools.partial(self._stand, in_foreground)
                     leadership = self._runner.wait(stand, self.ask_to_stop)
                 if leadership is not None:
                     began = time.monotonic()
-                    finished, result = self._runner.run(functools.partial(self._lead, leadership))
+                    if in_own_thread:
+                        finished, result = self._lead(leadership)
+                    else:
+                        lead = functools.partial(self._lead, leadership)
+                        finished, result = self._runner.run(lead)
                     if finished:
                         return result
+                first, most = self._settings.backoff
                 pause = 0.0 if leadership is None else leadership._tenure.request.pause
                 if pause or time.monotonic() - began > most:
                     failures = 0
@@ -198,7 +194,8 @@ class Candidate(Ending, OfThisProcess):
         if self._stop_requested:  # `stop` may have run before `_wait` was set
             return None
         switch = self._settings.switch
-        tenure = self._tenure = self._settings.engine.tenure()
+        make = self._engine.tenure
+        tenure = self._tenure = make()
         try:
             if not tenure.stand(wait, lease=None if switch is None else switch.lease):
                 return None
@@ -217,15 +214,17 @@ class Candidate(Ending, OfThisProcess):
         leadership = Leadership(self._engine, tenure, switch)
         with self._mutex:
             self._leadership = leadership
-            leadership._begin(in_earnest=not self._settings.is_rehearsal)
+            if not self._settings.is_rehearsal:
+                note_leading(leadership)
             self._state = "leading"
-        self._stop_requested |= is_ending()
+        if end_notices and is_ending():
+            self._stop_requested = True
         if self._stop_requested:  # requested after the lock was acquired
             self._resign("stopped")
             return None
-        if self._settings.switch is not None:
+        if switch is not None:
             try:
-                self._settings.switch.arm()
+                switch.arm()
             except LeaderLockError as error:  # the candidate must not lead without its lease
                 self._resign("standby", "failed")
                 if in_foreground:
@@ -239,21 +238,21 @@ class Candidate(Ending, OfThisProcess):
 
     def _lead(self, leadership: Leadership) -> tuple[bool, Any]:
         """Run the task for a term; return whether the candidate has finished, and the task's result."""
-        context = current.set(leadership)
-        if not self._runner.in_own_thread:
+        context = set_current(leadership)
+        in_own_thread = self._runner.in_own_thread
+        if not in_own_thread:
             self._thread = here()
             leadership._thread = 0  # the hub's own thread must not watch the file
         try:
             if self._stop_requested:  # requested before the hub ran `_lead`
                 self._resign("stopped")
                 return True, None
-            leadership._deferred = self._announce
+            leadership._deferred = self
             if not leadership._takes_over:
                 leadership._run_deferred_and_watch()
-            elif not self._runner.in_own_thread:
-                self._runner.spawn(
-                    leadership._run_deferred_and_watch
-                )  # runs when the task first yields to the hub
+            elif not in_own_thread:
+                # Runs when the task first yields to the hub.
+                self._runner.spawn(leadership._run_deferred_and_watch)
             if self._settings.on_elected is not None:
                 self._settings.on_elected(leadership)
             result = self._runner.call(self._task, leadership)
@@ -288,6 +287,7 @@ class Candidate(Ending, OfThisProcess):
     def _announce(self, leadership: Leadership) -> None:
         leadership._tenure.record_start()
         if not self._settings.is_rehearsal:
+            self._runner.note_start()
             log().info("process %d leads %s, term %d", self._pid, self._engine.address, leadership.term)
             leadership._watch_for_loss(self._on_lost)
             leadership._tenure.request.accept()

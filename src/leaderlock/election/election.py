@@ -7,27 +7,26 @@ election by the URL of an engine covers all machines that reach the engine.
 
 from __future__ import annotations
 
-import _thread
 import functools
 import os
 
-from leaderlock.election.at_exit import candidates, stop_at_multiprocessing_exit
 from leaderlock.election.candidate import Candidate
 from leaderlock.election.place import find_engine
 from leaderlock.election.placement import find_place, stand_elsewhere, take_over
 from leaderlock.election.placement.forks import say_if_parent_leads, watch_forks
 from leaderlock.election.placement.place import Elsewhere
 from leaderlock.election.rehearsal import import_for_leader, rehearse_in_place
-from leaderlock.election.runners.choice import foreground_hub, runner_for
+from leaderlock.election.runners.choice import foreground_hub
 from leaderlock.election.runners.green import ForegroundRunner
-from leaderlock.election.runners.native import LATE, NATIVE
+from leaderlock.election.runners.native import NATIVE
 from leaderlock.election.settings import ElectionSettings
+from leaderlock.election.starting import start_candidate
 from leaderlock.election.task import require_task
 from leaderlock.errors import LeaderLockError, Unsupported
 from leaderlock.kernel.arguments import names_near_keyword
 from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.offload import in_native_thread
-from leaderlock.kernel.threads import no_thread, start_new_thread
+from leaderlock.kernel.threads import start_new_thread
 from leaderlock.lock.remedies import unusable
 from leaderlock.log import log
 
@@ -47,8 +46,6 @@ if TYPE_CHECKING:
 # Import `logging` here, before a server forks. Imported after the fork, it would cost 2 MiB in each
 # worker; a fork during an import leaves the child with half a module, for good.
 log()
-
-_BUILTIN: object = type(len)
 
 
 class Election:
@@ -130,6 +127,8 @@ class Election:
             address = self.settings.engine.address
             raise unusable(error, "import what a leader needs", address) from error
         self._kept: Candidate | None = None
+        # For speed: see "How it is built". `start_candidate`, without a method of ours.
+        self.start_unchecked = functools.partial(start_candidate, self.settings)
 
     @property
     def lock(self) -> LeaderLock:
@@ -236,29 +235,6 @@ class Election:
     def rehearse_before_parking(self) -> None:
         """Have candidates rehearse before they wait, if the parent process has not rehearsed."""
         self.settings.before_parking = rehearse_in_place
-
-    def start_unchecked(
-        self,
-        task: Callable[[Leadership], object],
-        runner: Runner | None = None,
-        candidate: Candidate | None = None,
-    ) -> Candidate:
-        """`start` for servers: a lock that cannot be used is logged, and tried again.
-
-        Keep this function short: each step in a worker copies pages that it shares with its parent.
-        """
-        if candidate is None:
-            if runner is None and type(_thread.start_new_thread) is _BUILTIN:  # not patched
-                runner = NATIVE if self.settings.thread == "native" else LATE
-            candidate = Candidate(self.settings, task, runner or runner_for(task, self.settings.thread))
-        candidates.add(candidate)
-        stop_at_multiprocessing_exit()
-        try:
-            start_new_thread(candidate.campaign, ())
-        except RuntimeError as error:
-            candidates.discard(candidate)
-            raise no_thread(error) from error.__cause__
-        return candidate
 
     def __reduce__(self) -> tuple[functools.partial[Election], tuple[()]]:
         """Pickle the settings: the process that unpickles them does not stand or lead by doing so."""

@@ -42,6 +42,13 @@ class Ending:
     _ended: bool
     _exits: bool
 
+    def note_exit(self) -> None:
+        """Have the history say that the process exited: the term may end without more code of ours."""
+        self._exits = True
+        leadership = self._leadership
+        if self._ended and leadership is not None:
+            leadership._tenure.record_end("exited")
+
     def _on_lost(self) -> None:
         """Resign if the task has returned, so a standby can lead; a running task was asked to stop."""
         if self._ended:

@@ -18,10 +18,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
-    from typing import NoReturn
+    from typing import NoReturn, Protocol
 
     from leaderlock.deadman import DeadManSwitch
     from leaderlock.engines.engine import Engine, Tenure, Watch
+
+    class Announcer(Protocol):
+        """A candidate, for a leadership."""
+
+        def _announce(self, leadership: Leadership) -> None:
+            """Record and log the term, and watch for its loss."""
 
 
 class OfThisProcess:
@@ -45,31 +51,23 @@ class Leadership(OfThisProcess):
     """
 
     def __init__(self, engine: Engine, tenure: Tenure, switch: DeadManSwitch | None = None) -> None:
-        self.term = 0
-        self.since = 0.0
+        """Make the leadership of a tenure, whose term has just begun, in the thread that leads."""
+        self.term = tenure.term
+        self.since = tenure.since
         self.lost = False
-        self._takes_over = False  # whether another process led until then
+        self._takes_over = tenure.takes_over  # whether another process led until then
         self._is_beaten_for = False  # an event loop or a hub beats, so the task may wait
         self._stopping = Stopping()
         # Put off until the task first waits, beats, looks at `stopping` or ends: a cold log call would
-        # delay the task by 0.25 ms. The deferred function may call `_watch_for_loss`.
-        self._deferred: Callable[[Leadership], None] | None = None
+        # delay the task by 0.25 ms. For speed (see "How it is built"), this is the candidate, whose
+        # `_announce` is called, and not its bound method. `_announce` may call `_watch_for_loss`.
+        self._deferred: Announcer | None = None
         self._watch: Watch | None = None
-        self._thread = 0
+        self._thread = get_ident()
         self._engine = engine
         self._tenure = tenure
         self._switch = switch
         self._pid = os.getpid()
-
-    def _begin(self, *, in_earnest: bool) -> None:
-        """Copy the term of the tenure, which has just begun."""
-        tenure = self._tenure
-        self.term = tenure.term
-        self.since = tenure.since
-        self._takes_over = tenure.takes_over
-        self._thread = get_ident()
-        if in_earnest:
-            of_this_process.append(self)
 
     def _end(self) -> None:
         """End the term; ask a task that still runs to stop."""
@@ -103,7 +101,7 @@ class Leadership(OfThisProcess):
         """Run the deferred function now."""
         deferred, self._deferred = self._deferred, None
         if deferred is not None:
-            deferred(self)
+            deferred._announce(self)
 
     def wait(self, seconds: float) -> bool:
         """Sleep for some seconds, or until the task is asked to stop; return whether it was asked.

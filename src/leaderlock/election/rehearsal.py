@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import sys
 
-from leaderlock.election.candidate import Candidate
 from leaderlock.election.settings import ElectionSettings
+from leaderlock.election.starting import start_candidate
 from leaderlock.engines.flock import FlockEngine
 from leaderlock.errors import LeaderLockError
 from leaderlock.lock.leader_lock import LeaderLock
@@ -61,18 +61,21 @@ def rehearse_before_fork() -> None:
         return
     os.close(fd)
     try:
-        _rehearse(lambda: LeaderLock(path))
+        _rehearse(lambda: LeaderLock(path), lambda leadership: leadership.beat())
     finally:
         os.unlink(path)
 
 
 def rehearse_in_place() -> None:
-    """Rehearse with a file in memory; the steps that look at a path are not rehearsed."""
+    """Rehearse with a file in memory: not the steps that look at a path, nor those after the begin.
+
+    Only this process profits, and it pays for each page of each step that it rehearses.
+    """
     if not is_learnt:
-        _rehearse(lambda: LeaderLock.anonymous(name="rehearsal"))
+        _rehearse(lambda: LeaderLock.anonymous(name="rehearsal"), lambda leadership: None)
 
 
-def _rehearse(make: Callable[[], LeaderLock]) -> None:
+def _rehearse(make: Callable[[], LeaderLock], task: Callable[[Leadership], object]) -> None:
     global is_learnt  # noqa: PLW0603
     is_learnt = True  # set even if the rehearsal fails: a second try would fail too
     try:
@@ -81,10 +84,10 @@ def _rehearse(make: Callable[[], LeaderLock]) -> None:
         settings.is_rehearsal = True
         for _ in range(_TIMES):
             engine.forget_what_is_known()
-            Candidate(settings, _lead).campaign(in_foreground=True)
+            start_candidate(settings, task, start=_in_this_thread)
     except LeaderLockError:  # not Linux, no descriptor left, a temporary directory on a network
         return
 
 
-def _lead(leadership: Leadership) -> None:
-    leadership.beat()
+def _in_this_thread(campaign: Callable[..., object], _: tuple[()]) -> None:
+    campaign(in_foreground=True)

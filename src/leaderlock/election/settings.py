@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from leaderlock.election.runners.choice import WHERE
+from leaderlock.election.runners.native import LATE, NATIVE
 from leaderlock.election.task import require_task
 from leaderlock.kernel.arguments import choice, number, yes_or_no
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from leaderlock.deadman import DeadManSwitch
     from leaderlock.election.leadership import Leadership
+    from leaderlock.election.runners.runner import Runner
     from leaderlock.engines.engine import Engine
 
     Callback = Callable[[Leadership], object] | None
@@ -38,6 +40,7 @@ class ElectionSettings:
 
     Attributes:
         switch: the `DeadManSwitch` of the lease; None without a lease.
+        runner: the runner of a candidate in the background, where `threading` is not patched.
         is_rehearsal: whether the terms only warm caches, and are therefore not logged.
         start_keeper: called when a task has begun; None without a keeper.
         before_parking: called by a candidate that finds the lock taken, before it waits.
@@ -73,6 +76,7 @@ class ElectionSettings:
         self.on_resigned = on_resigned
         self.thread = thread
         self.keeper = keeper
+        self.runner: Runner = NATIVE if thread == "native" else LATE
         # Set these in every instance: a rehearsal warms caches only for instances of one layout.
         self.is_rehearsal = False
         self.start_keeper: Callable[[], None] | None = None
@@ -97,7 +101,8 @@ def _as_backoff(backoff: tuple[float, float]) -> tuple[float, float]:
         first, most = backoff
     except (TypeError, ValueError):
         raise TypeError(f"backoff must be {wanted}, not {backoff!r}") from None
-    first, most = (number("each number of backoff", pause, "seconds") for pause in backoff)
+    what = "each number of backoff"
+    first, most = number(what, first, "seconds"), number(what, most, "seconds")
     if not 0 < first <= most < math.inf:
         raise ValueError(
             f"backoff must be {wanted}: positive, and the first not larger than the longest; not "

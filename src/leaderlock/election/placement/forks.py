@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from leaderlock.election.candidate import Candidate
     from leaderlock.lock.leader_lock import LeaderLock
 
+_IS_RELOADED = "true" in (os.environ.get("WERKZEUG_RUN_MAIN"), os.environ.get("RUN_MAIN"))
+"""Whether a reloader started this process: Werkzeug's or Django's, by the environment."""
+
 _watched: WeakSet[Candidate] = WeakSet()
 _is_registered = False
 _said_by = 0
@@ -65,7 +68,7 @@ def say_if_parent_leads(lock: LeaderLock) -> None:
 
     The reloader has imported the same program, and would lead with the code of its start while it runs.
     """
-    if "true" not in (os.environ.get("WERKZEUG_RUN_MAIN"), os.environ.get("RUN_MAIN")):
+    if not _IS_RELOADED:
         return
     try:
         holder = lock.holder()

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 class GreenRunner(NativeRunner):
     """Runs tasks in a hub while a native thread campaigns: for a candidate in the background."""
 
-    in_own_thread = False
-
     def __init__(self, hub: Hub) -> None:
+        self.in_own_thread = False
         self._hub = hub
 
     def run(self, function: Callable[[], Result]) -> Result:

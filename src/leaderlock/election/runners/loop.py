@@ -177,6 +177,7 @@ class LoopRunner(NativeRunner):
     def __init__(
         self, loop: asyncio.AbstractEventLoop, context: contextvars.Context | None = None
     ) -> None:
+        super().__init__()
         self._loop = loop
         self._work_context = context
         self._term: LoopTerm | None = None

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 class NativeRunner:
     """Runs both halves in the campaigning thread; see `Runner`. `NATIVE` is the only instance."""
 
-    in_own_thread = True
+    def __init__(self) -> None:
+        # In the instance: CPython 3.11 looks an attribute of the class up anew each time.
+        self.in_own_thread = True
 
     def wait(self, function: Callable[[], Result], call_off: Callable[[], object]) -> Result:
         """See `Runner.wait`."""
@@ -31,6 +33,9 @@ class NativeRunner:
     def call(self, task: Callable[[Leadership], Any], leadership: Leadership) -> Any:
         """See `Runner.call`."""
         return task(leadership)
+
+    def note_start(self) -> None:
+        """See `Runner.note_start`."""
 
     def spawn(self, function: Callable[[], object]) -> None:
         """See `Runner.spawn`."""
@@ -51,14 +56,13 @@ NATIVE = NativeRunner()
 class LateRunner(NativeRunner):
     """Runs natively: the candidate found no hub when it started. Warns if threads are green now."""
 
-    def run(self, function: Callable[[], Result]) -> Result:
-        """Run the function in the calling thread."""
+    def note_start(self) -> None:
+        """See `Runner.note_start`."""
         if threads_are_green():
             log().warning(
                 "the task runs in a native thread, and green threads that it starts never run: start "
                 "its candidate after gevent or eventlet has patched this process, in a green thread"
             )
-        return function()
 
 
 LATE = LateRunner()

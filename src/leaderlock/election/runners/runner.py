@@ -25,8 +25,13 @@ if TYPE_CHECKING:
         def wait(self, function: Callable[[], Result], call_off: Callable[[], object]) -> Result:
             """Run a function that blocks; if interrupted, cancel the call and await its end."""
 
+        def note_start(self) -> None:
+            """In a term, soon after the task has begun: log what is wrong with the place."""
+
         def run(self, function: Callable[[], Result]) -> Result:
             """Run a term, or a callback after the term; return the result or raise the exception.
+
+            The campaigning thread itself runs a term if `in_own_thread`, without a call of this.
 
             Raises:
                 HubIsGone: the hub ended before the function began.
