@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import sys
+from functools import partial
 
 from leaderlock.election.at_exit import stop_at_exit
 from leaderlock.election.placement import retiring
@@ -93,7 +93,7 @@ def when_ready(worker: Worker, begin: Callable[[], object]) -> None:
     log_to_server()
     if not type(worker).__module__.startswith("gunicorn."):
         after_init(worker, end_in_good_order)
-    after_init(worker, functools.partial(_heed, worker))
+    after_init(worker, partial(_heed, worker))
     after_init(worker, begin)
 
 
@@ -124,13 +124,13 @@ def after_init(worker: Worker, call: Callable[[], object]) -> None:
 
 def after(worker: Worker, method: str, call: Callable[[], object]) -> None:
     """Call something when the worker has called a method of its own."""
-    original = getattr(worker, method)
+    # For speed: see "How it is built". A function made here costs a worker four more pages.
+    setattr(worker, method, partial(_call_both, getattr(worker, method), call))
 
-    def method_and_call() -> None:
-        original()
-        call()
 
-    setattr(worker, method, method_and_call)
+def _call_both(method: Callable[[], object], call: Callable[[], object]) -> None:
+    method()
+    call()
 
 
 def end_in_good_order() -> None:

@@ -8,7 +8,7 @@ it ends as well.
 from __future__ import annotations
 
 import contextlib
-import functools
+from functools import partial
 
 from leaderlock.election.at_exit import end_notices, retire
 from leaderlock.election.placement.place import frames
@@ -64,7 +64,7 @@ class _Retiring:
 
 def heed_gunicorn(worker: Worker) -> None:
     """Notice the end of a gunicorn worker, also by ``max_requests``."""
-    end_notices.append(lambda: not worker.alive)
+    end_notices.append(partial(_has_ended, worker))
     if not type(worker).__module__.startswith("gunicorn."):
         end_notices.append(_uvicorn_ends)
 
@@ -82,7 +82,7 @@ def heeding_asgi() -> Iterator[None]:
             break
         worker = frame.f_locals.get("self")
         if module.startswith("gunicorn.workers.") and hasattr(worker, "alive"):
-            notices.append(functools.partial(_has_ended, worker))
+            notices.append(partial(_has_ended, worker))
             break
     end_notices.extend(notices)
     placed = retire_at_signals()
