@@ -79,6 +79,7 @@ def diagnose(path: str | os.PathLike[str] | None = None, also: Sequence[Finding]
         system.on_sharing(behind),
         *system.on_system(),
         *system.on_patching(),
+        *system.on_keeper(),
     ]
     can_try = os.path.isdir(directory) and os.access(directory, os.W_OK | os.X_OK)
     results = tuple(experiments(directory)) if can_try else ()

@@ -7,6 +7,7 @@ import platform
 import sys
 
 from leaderlock.diagnosis.finding import Finding
+from leaderlock.kernel import keeper
 from leaderlock.kernel.filesystems.mounted import Filesystem
 from leaderlock.kernel.proc.surroundings import container, hides_processes
 
@@ -68,6 +69,24 @@ def on_patching() -> list[Finding]:
         return []
     text = f"{', '.join(found)}: leaderlock waits in native threads, which no patch reaches."
     return [Finding("green threads", "good", text)]
+
+
+def on_keeper() -> list[Finding]:
+    """Whether a leader has a keeper here, and the reason if not; no finding without leaderlock-native.
+
+    A keeper is made for this process, and ended. Without one, leaderlock works as well, so that nothing
+    of this is doubtful.
+    """
+    if not keeper.is_installed():
+        return []
+    if keeper.is_forbidden():
+        text = f"{keeper.VARIABLE}=0 turns keepers off."
+    elif (why := keeper.try_to_start()) is not None:
+        text = f"No keeper can be made here ({why}): the next leader waits for the last one's memory."
+    else:
+        keeper.stop()
+        text = "A leader has one here: the next leader need not wait until its memory is freed."
+    return [Finding("keeper", "good", text)]
 
 
 def _has_patched(name: str) -> bool:

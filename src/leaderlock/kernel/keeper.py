@@ -73,6 +73,11 @@ def try_to_start() -> str | None:
     return None
 
 
+def stop() -> None:
+    """End this process's keeper, if it has one."""
+    native.stop()
+
+
 def _reap_those_of_an_earlier_program() -> None:
     """Wait for keepers that ended when this process executed its program: no plain wait sees them."""
     own = native.pid()

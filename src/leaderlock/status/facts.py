@@ -95,6 +95,7 @@ class TakerFacts(NamedTuple):
         started: its start time, in seconds since the epoch; None if that is not visible.
         is_frozen: whether its control group is frozen.
         is_stuck: whether it stays in one uninterruptible sleep (`STUCK`).
+        keeper: the process ID of its keeper; None without one.
     """
 
     process: ProcessStatus
@@ -103,6 +104,7 @@ class TakerFacts(NamedTuple):
     started: float | None
     is_frozen: bool
     is_stuck: bool
+    keeper: int | None = None
 
     def wrote(self, fields: dict[str, Any] | None) -> bool:
         """Whether the record is this process's."""

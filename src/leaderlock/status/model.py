@@ -63,6 +63,8 @@ class HolderStatus(NamedTuple):
         last_beat: the time of the last beat, in seconds since the epoch; None if there was none.
         frozen: whether the holder's control group is frozen.
         kept_by: the processes that keep the lock although the process that took it has ended.
+        keeper: the process ID of its keeper, a child that shares its memory (docs/keeper.md); None
+            without one.
     """
 
     pid: int
@@ -79,6 +81,7 @@ class HolderStatus(NamedTuple):
     last_beat: float | None
     frozen: bool
     kept_by: list[ProcessStatus]
+    keeper: int | None = None
 
 
 class LockWarning(NamedTuple):

@@ -54,6 +54,8 @@ def lines_about(lock: LockStatus, now: float) -> list[tuple[str, str]]:
         if holder.lease is not None:
             lines.append(("lease", f"{holder.lease:g} s, last beat {_moment(holder.last_beat, now)}"))
         lines += [("kept by", process_line(keeper)) for keeper in holder.kept_by]
+        if holder.keeper is not None:
+            lines.append(("keeper", f"{holder.keeper}, which shares the leader's memory"))
     filesystem = lock.filesystem
     where = "" if filesystem is None else f"{filesystem.type} on {filesystem.mount_point}, "
     lines.append(("file", f"{where}device {lock.device}, inode {lock.inode}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from leaderlock.kernel.proc.keepers import is_keeper
 from leaderlock.kernel.proc.processes import command_line
 from leaderlock.kernel.signals import signal
 from leaderlock.supervisor.schedule import Stopper
@@ -143,8 +144,12 @@ class Leftovers:
 
 
 def name_of(pids: set[int]) -> str:
-    """A text that names the living processes: the first one's command line, the others' number."""
-    lines = {pid: line for pid in sorted(pids) if (line := command_line(pid))}
+    """A text that names the living processes: the first one's command line, the others' number.
+
+    A keeper is not named: it ends by itself, some milliseconds after the leader that it belongs to.
+    """
+    named = [pid for pid in sorted(pids) if not is_keeper(pid)]
+    lines = {pid: line for pid in named if (line := command_line(pid))}
     if not lines:
         return ""
     first = min(lines)

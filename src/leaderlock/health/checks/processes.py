@@ -8,6 +8,7 @@ import time
 from leaderlock.errors import Unsupported
 from leaderlock.health.checks.check import Check, check
 from leaderlock.kernel.arguments import names_near_keyword
+from leaderlock.kernel.proc.keepers import children_of, is_keeper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,21 +146,14 @@ class _Worker:
 
 
 def _children(arbiter: int) -> list[int]:
+    """The arbiter's children, without the keepers: these share a leader's memory, and do no work."""
     try:
-        # Any thread of the arbiter may have forked. psutil would read the parent of every process.
-        tasks = os.listdir(f"/proc/{arbiter}/task")
-        children = []
-        for task in tasks:
-            with open(f"/proc/{arbiter}/task/{task}/children", "rb") as file:
-                children += [int(pid) for pid in file.read().split()]
-        return sorted(children)
-    except (
-        FileNotFoundError,
-        ProcessLookupError,
-    ):  # the thread ended; not Linux, or no CONFIG_PROC_CHILDREN
+        children = children_of(arbiter)  # psutil would read the parent of every process
+    except (FileNotFoundError, ProcessLookupError):  # not Linux; a thread ended meanwhile
         import psutil  # noqa: PLC0415
 
-        return [child.pid for child in psutil.Process(arbiter).children()]
+        children = [child.pid for child in psutil.Process(arbiter).children()]
+    return [pid for pid in children if not is_keeper(pid)]
 
 
 def _descriptors(process: psutil.Process) -> int | None:

@@ -49,7 +49,7 @@ def _holder(facts: LockFacts, taker: TakerFacts, asker: Asker) -> HolderStatus:
             seen = ProcessStatus(seen.pid, None, None, None, None, None, seen.state)
         # Otherwise only the first thread of the process has ended.
     if fields is None or not taker.wrote(fields):
-        return HolderStatus(*seen, None, None, None, None, None, taker.is_frozen, keepers)
+        return HolderStatus(*seen, None, None, None, None, None, taker.is_frozen, keepers, taker.keeper)
     lease, last_beat = None, None
     if facts.beat is not None and facts.beat.term == fields["term"]:
         _, lease, last_beat = facts.beat
@@ -62,4 +62,5 @@ def _holder(facts: LockFacts, taker: TakerFacts, asker: Asker) -> HolderStatus:
         last_beat,
         taker.is_frozen,
         keepers,
+        taker.keeper,
     )
