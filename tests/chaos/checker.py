@@ -41,12 +41,14 @@ class Bounds(NamedTuple):
 
     Attributes:
         lag: the longest that the machine itself had to wait for a processor.
+        start: what the first leader took, from the start of all candidates.
         window: after the lock file was deleted or replaced, until an old leader has noticed.
         leaderless: without anybody leading, while a candidate lives.
         command: after SIGKILL to `leaderlock run`, until its command has ended (docs/pid1.md, Limits).
     """
 
     lag: int = 0
+    start: int = 0
     window: int = SECOND // 2
     leaderless: int = 10 * SECOND
     command: int = SECOND // 10
@@ -168,7 +170,7 @@ def _was_cut(terms: Sequence[Slot], cuts: Sequence[Event], slot: Slot) -> bool:
 
 def leaderless(terms: Sequence[Slot], end: int, bounds: Bounds) -> list[str]:
     """Each time without anybody leading that was too long, until the end of the faults."""
-    limit = bounds.leaderless + 10 * bounds.lag
+    limit = bounds.leaderless + 10 * bounds.lag + 5 * bounds.start
     found = []
     covered = terms[0].entered if terms else 0
     for slot in terms:

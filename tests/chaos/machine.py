@@ -397,8 +397,10 @@ class Machine:
 
     def run(self) -> Result:
         with self._set_up():
+            begun = time.monotonic()
             self._see_deaths(0)
             self._until(lambda: self._leader() is not None, "no candidate has led at the beginning")
+            start = int((time.monotonic() - begun) * 1e9)
             for fault in self.schedule.faults:
                 self._pass(fault.wait / 1000)
                 self._strike(fault)
@@ -407,7 +409,7 @@ class Machine:
             if self._drains:
                 self._drain()
             slots = self.page.slots()
-            bounds = self.bounds._replace(lag=int(self.lag * 1e9))
+            bounds = self.bounds._replace(lag=int(self.lag * 1e9), start=start)
             wrong = checker.violations(slots, self.events, end, bounds) + self.problems
             terms = checker.terms_of(slots)
             return Result(dict(self.struck), wrong, len(terms), checker.gaps(terms), self.lag)

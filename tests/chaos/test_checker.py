@@ -61,6 +61,12 @@ def test_too_long_without_a_leader_is_wrong() -> None:
     assert found() == ["leaderless"]
 
 
+def test_a_slow_machine_has_a_wider_bound() -> None:
+    terms = [term(0, 1, 0, 100), term(1, 2, 10_200, 10_300)]
+    for slow in (Bounds(lag=SECOND // 10), Bounds(start=SECOND)):
+        assert violations(terms, [], START + 11 * SECOND, slow) == []
+
+
 @pytest.mark.parametrize("what", ["delete", "replace"])
 def test_two_lead_for_a_moment_after_the_file_has_gone(what: str) -> None:
     gone = (event(what, 300),)
