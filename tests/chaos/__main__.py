@@ -20,7 +20,7 @@ from tests.chaos.shrink import shrink
 def save(schedule: Schedule, path: Path, violations: Sequence[str]) -> None:
     """Write a script, with what came of it, and how to replay it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    head = [f"python -m tests.chaos --script {path}", *violations]
+    head = [f"python -m tests.chaos --script {path}", *violations[:5]]
     text = "".join(f"# {line}\n" for line in head)
     path.write_text(text + str(schedule), encoding="ascii", errors="backslashreplace")
     print(f"  {len(schedule.faults)} faults: {path}", flush=True)
@@ -65,8 +65,9 @@ def main() -> int:
                 schedule = schedule._replace(candidates=[arguments.variant] * 4)
             result: Result = Machine(schedule, may_mount=may_mount).run()
             took = time.monotonic() - began
+            name = arguments.script or f"seed {seed} {arena}"
             print(
-                f"seed {seed} {arena}: {sum(result.struck.values())} faults, {result.terms} terms,"
+                f"{name}: {sum(result.struck.values())} faults, {result.terms} terms,"
                 f" {took:.1f} s, lag {result.lag:.3f} s, {len(result.violations)} violations",
                 *result.violations,
                 sep="\n  ",
@@ -80,8 +81,8 @@ def main() -> int:
                     print(json.dumps(line), file=file)
             if result.violations:
                 failed = True
-                save(schedule, arguments.scripts / f"{seed}-{arena}.txt", result.violations)
                 if not arguments.script:
+                    save(schedule, arguments.scripts / f"{seed}-{arena}.txt", result.violations)
                     path = arguments.scripts / f"{seed}-{arena}-short.txt"
                     shrink_to(path, schedule, may_mount=may_mount, seconds=arguments.shrink)
             if arguments.script or time.monotonic() > until:

@@ -45,6 +45,7 @@ class Bounds(NamedTuple):
         window: after the lock file was deleted or replaced, until an old leader has noticed.
         leaderless: without anybody leading, while a candidate lives.
         command: after SIGKILL to `leaderlock run`, until its command has ended (docs/pid1.md, Limits).
+        grow: whether the machine sets `lag` and `start`.
     """
 
     lag: int = 0
@@ -52,6 +53,7 @@ class Bounds(NamedTuple):
     window: int = SECOND // 2
     leaderless: int = 10 * SECOND
     command: int = SECOND // 10
+    grow: bool = True
 
 
 FILE = ("delete", "replace")

@@ -38,7 +38,7 @@ PATIENCE = 90.0
 """Seconds until somebody leads in each election again, on the slowest machine."""
 
 WEIGHTS = {
-    "kill": 1.0,
+    "kill": 0.5,
     "stop": 2.0,
     "cut": 3.0,
     "hears nothing": 1.5,
@@ -136,7 +136,7 @@ class FleetMachine:
             stderr=None if "CHAOS_LOG" in os.environ else subprocess.DEVNULL,
         )
 
-    def _pass(self, seconds: float, *, starts: bool = True) -> None:
+    def _pass(self, seconds: float) -> None:
         """Let time pass; undo what is due, and start again who has died."""
         until = time.monotonic() + seconds
         while True:
@@ -144,7 +144,7 @@ class FleetMachine:
             while self._undo and self._undo[0][0] <= now:
                 heapq.heappop(self._undo)[2]()
             for who, worker in list(self._workers.items()):
-                if worker.poll() is not None and starts:
+                if worker.poll() is not None:
                     self._start(who)
             left = until - time.monotonic()
             if left <= 0:
@@ -206,10 +206,10 @@ class FleetMachine:
         """The elections in which somebody has led since a moment."""
         return {slot.inode for slot in self.page.slots() if slot.last > moment}
 
-    def _wait_for_leaders(self, problem: str, *, starts: bool = True) -> bool:
+    def _wait_for_leaders(self, problem: str) -> bool:
         since, until = time.monotonic_ns(), time.monotonic() + PATIENCE
         while len(self._led_since(since)) < ELECTIONS:
-            self._pass(0.05, starts=starts)
+            self._pass(0.05)
             if time.monotonic() > until:
                 led = sorted(self._led_since(since))
                 self.problems.append(f"{problem}: there are leaders in the elections {led} alone")
@@ -258,7 +258,7 @@ class FleetMachine:
             except subprocess.TimeoutExpired:
                 self.problems.append(f"hung: the process of container {who} at TERM")
                 return
-            if self._workers and not self._wait_for_leaders(f"after TERM to {who}", starts=False):
+            if self._workers and not self._wait_for_leaders(f"after TERM to {who}"):
                 return
 
 

@@ -409,7 +409,9 @@ class Machine:
             if self._drains:
                 self._drain()
             slots = self.page.slots()
-            bounds = self.bounds._replace(lag=int(self.lag * 1e9), start=start)
+            bounds = self.bounds
+            if bounds.grow:
+                bounds = bounds._replace(lag=int(self.lag * 1e9), start=start)
             wrong = checker.violations(slots, self.events, end, bounds) + self.problems
             terms = checker.terms_of(slots)
             return Result(dict(self.struck), wrong, len(terms), checker.gaps(terms), self.lag)

@@ -39,14 +39,18 @@ EXPECTED = {
 """What is wrong; the others let two lead at a time."""
 
 
-def run(kind: str, script: str, *, drains: bool = False) -> Result:
-    """A round of candidates of one kind; after 1.5 seconds, nobody leads for too long."""
+def run(kind: str, script: str, *, drains: bool = False, grow: bool = False) -> Result:
+    """A round of candidates of one kind; after 1.5 seconds, nobody leads for too long.
+
+    A slow machine may take longer: `grow` is for elections that are safe. The others let nobody lead
+    for longer in any case.
+    """
     candidates = [kind] * 3
     if script:
         schedule = Schedule(candidates, "disk", parse(script).faults)
     else:
         schedule = draw(1, "strict", 25, 20)._replace(candidates=candidates, place="disk")
-    bounds = Bounds(leaderless=3 * SECOND // 2)
+    bounds = Bounds(leaderless=3 * SECOND // 2, grow=grow)
     return Machine(schedule, may_mount=False, bounds=bounds, drains=drains).run()
 
 
@@ -58,7 +62,7 @@ def test_random_faults_break_nothing(arena: str, tmp_path: Path) -> None:
     command += ["--scripts", str(tmp_path), "--results", str(results)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert sum(json.loads(results.read_text())["struck"].values()) > 50
+    assert sum(json.loads(results.read_text())["struck"].values()) > 20
 
 
 @pytest.mark.parametrize(("variant", "script"), FAULTS.items())
@@ -68,10 +72,23 @@ def test_the_checker_catches_an_unsafe_election(variant: str, script: str) -> No
     assert any(text.startswith(wanted) for text in result.violations), result
 
 
+def test_a_round_that_fails_is_shrunk_to_a_script_that_fails_as_well(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.chaos", "--minutes", "0"]
+    failing = ["--arena", "strict", "--faults", "3", "--variant", "forgets-terms"]
+    first = subprocess.run([*command, *failing, "--scripts", str(tmp_path)], cwd=ROOT)
+    script = tmp_path / "1-strict-short.txt"
+    again = subprocess.run(
+        [*command, "--script", str(script)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (first.returncode, again.returncode) == (1, 1)
+    assert "terms: " in again.stdout
+    assert parse(script.read_text()).faults == []  # it needs none
+
+
 def test_the_checker_catches_a_leak() -> None:
     assert any("leak" in text for text in run("leaks", "400 pause", drains=True).violations)
 
 
 def test_the_same_faults_do_not_break_the_library() -> None:
     script = "".join(FAULTS[name] for name in ("kept-by-children", "no-dead-man", "parks-for-good"))
-    assert run("leased", script).violations == []
+    assert run("leased", script, grow=True).violations == []
