@@ -13,7 +13,6 @@ import collections
 import contextlib
 import heapq
 import json
-import os
 import random
 import signal
 import subprocess
@@ -105,6 +104,7 @@ class FleetMachine:
         self.struck: collections.Counter[str] = collections.Counter()
         self.problems: list[str] = []
         self._library = build(directory)
+        self._output = open(directory / "output", "w+b")  # noqa: SIM115  (closed by `close`)
         self._page_path = directory / "page"
         self.page = Page(self._page_path, self._library)
         self.server = KINDS[engine].make(network)
@@ -133,7 +133,7 @@ class FleetMachine:
             ],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
-            stderr=None if "CHAOS_LOG" in os.environ else subprocess.DEVNULL,
+            stderr=self._output,
         )
 
     def _pass(self, seconds: float) -> None:
@@ -248,6 +248,13 @@ class FleetMachine:
             ]
         return found + self.problems
 
+    def close(self) -> str:
+        """Close what was opened here; what the processes have said last."""
+        self._output.seek(0)
+        said = self._output.read()[-20000:].decode(errors="replace")
+        self._output.close()
+        return said
+
     def _end_in_turn(self) -> None:
         """Each process ends at TERM, and the others lead."""
         for who in range(CONTAINERS):
@@ -257,6 +264,8 @@ class FleetMachine:
                 worker.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 self.problems.append(f"hung: the process of container {who} at TERM")
+                worker.send_signal(signal.SIGUSR1)  # it prints its stacks
+                self._pass(5)
                 return
             if self._workers and not self._wait_for_leaders(f"after TERM to {who}"):
                 return
@@ -281,12 +290,14 @@ def main() -> int:
             machine = FleetMachine(arguments.engine, stack.enter_context(Network()), directory)
             violations = machine.run(draw(seed, arguments.faults))
             slots = machine.page.slots()
+            said = machine.close()
         took = time.monotonic() - began
         failed |= bool(violations)
         print(
             f"seed {seed} {arguments.engine}: {sum(machine.struck.values())} faults,"
             f" {len(slots)} terms, {took:.1f} s, {len(violations)} violations",
             *violations,
+            *([said] if violations else []),
             sep="\n  ",
             flush=True,
         )

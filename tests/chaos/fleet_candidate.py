@@ -7,6 +7,7 @@ The variant is one of `tests.fleet.unsafe`, or empty.
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import logging
 import os
@@ -35,6 +36,7 @@ def main(page_path: str, library: str, who: str, lease: str, variant: str, *urls
         finally:
             page.leave(slot)
 
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     elections = [Election(url, lease=float(lease), backoff=(0.1, 0.5)) for url in urls]
     candidates = [

@@ -24,7 +24,11 @@ FAULTS = [
 
 def run(faults: list[Fault], directory: Path, variant: str = "") -> list[str]:
     with Network() as network:
-        return FleetMachine("Redis", network, directory, lease=1.0, variant=variant).run(faults)
+        machine = FleetMachine("Redis", network, directory, lease=1.0, variant=variant)
+        try:
+            return machine.run(faults)
+        finally:
+            print(machine.close())
 
 
 def test_faults_of_links_server_and_processes_break_no_fleet(tmp_path: Path) -> None:
