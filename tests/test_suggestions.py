@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from leaderlock import Election, call_once, only_once
+from leaderlock import Candidate, Election, Inbox, Leadership, call_once, only_once
 from leaderlock.cli.variables import on_variables
 from leaderlock.integrations.flask import Leader
 from leaderlock.supervisor.schedule import Schedule
@@ -63,6 +63,25 @@ def test_a_hook_shows_its_own_parameters(room: str, name: str) -> None:
 def test_so_does_one_of_an_election(call: Callable[[], object], near: str) -> None:
     with pytest.raises(TypeError, match=rf"; did you mean {near}\?$"):
         call()
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong", "near"),
+    [
+        (Election.run, "tsak", "task"),
+        (Election.start, "taks", "task"),
+        (Candidate.stop, "timout", "timeout"),
+        (Candidate.wait, "timeuot", "timeout"),
+        (Leadership.every, "secs", "seconds"),
+        (Leadership.wait, "secnods", "seconds"),
+        (Inbox.receive, "leadreship", "leadership"),
+    ],
+    ids=lambda value: getattr(value, "__qualname__", value),
+)
+def test_so_does_one_of_a_method(method: Callable[..., object], wrong: str, near: str) -> None:
+    text = rf"^{method.__qualname__}\(\) got an unexpected .* '{wrong}'; did you mean {near}\?$"
+    with pytest.raises(TypeError, match=text):
+        method(None, **{wrong: 1})
 
 
 def test_a_keyword_near_to_nothing_gets_no_guess() -> None:

@@ -13,7 +13,7 @@ from leaderlock.election.ending import Ending
 from leaderlock.election.leadership import Leadership, OfThisProcess
 from leaderlock.election.runners.native import NATIVE
 from leaderlock.errors import LeaderLockError, LeadershipLost
-from leaderlock.kernel.arguments import longest_wait
+from leaderlock.kernel.arguments import longest_wait, names_near_keyword
 from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.green import HubIsGone, here
 from leaderlock.kernel.threads import RLock, get_ident
@@ -80,6 +80,7 @@ class Candidate(Ending, OfThisProcess):
         """Whether this candidate holds the leadership now."""
         return self.state == "leading"
 
+    @names_near_keyword
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the candidate leads. In a coroutine the wait would block: raise `BlocksEventLoop`.
 
@@ -95,6 +96,7 @@ class Candidate(Ending, OfThisProcess):
         is_known = self._watchers.until(lambda: self._outcome_known, timeout)
         return is_known and self.state in ("leading", "resigned")
 
+    @names_near_keyword
     def stop(self, timeout: float | None = None) -> bool:
         """Ask the task to stop, wait for its end, and resign; a standby leaves the queue.
 
@@ -127,8 +129,7 @@ class Candidate(Ending, OfThisProcess):
         self._request_stop()
         with self._mutex:
             leadership, wait = self._leadership, self._wait
-        # Outside the mutex: a signal handler that runs meanwhile may call stop() and wait for this
-        # candidate's thread, which needs the mutex.
+        # Outside the mutex: a signal handler that calls stop() waits for our thread, which needs it.
         if leadership is not None:
             leadership._stopping.set()
         elif wait is not None:

@@ -141,6 +141,7 @@ class Election:
             raise Unsupported(f"{self.settings.engine.address}: this election has no lock file")
         return self.place.lock
 
+    @names_near_keyword
     def run(self, task: Callable[[Leadership], Result]) -> Result:
         """Campaign in this thread, and return the task's result.
 
@@ -183,6 +184,7 @@ class Election:
                 raise
             raise
 
+    @names_near_keyword
     def start(self, task: Callable[[Leadership], object]) -> Candidate:
         """Campaign in a native background thread, and return at once.
 

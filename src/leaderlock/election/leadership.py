@@ -9,7 +9,7 @@ from leaderlock.election.current import of_this_process
 from leaderlock.election.stopping import Stopping
 from leaderlock.election.ticks import Ticks
 from leaderlock.errors import LeadershipLost, LockFileUnusable, NotHeld
-from leaderlock.kernel.arguments import number, positive_seconds
+from leaderlock.kernel.arguments import names_near_keyword, number, positive_seconds
 from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.threads import get_ident, start_new_thread
 from leaderlock.log import log
@@ -103,6 +103,7 @@ class Leadership(OfThisProcess):
         if deferred is not None:
             deferred._announce(self)
 
+    @names_near_keyword
     def wait(self, seconds: float) -> bool:
         """Sleep for some seconds, or until the task is asked to stop; return whether it was asked.
 
@@ -221,6 +222,7 @@ class Leadership(OfThisProcess):
                 f"process {os.getpid()} is a forked child of the leader {self._pid}, and does not lead"
             )
 
+    @names_near_keyword
     def every(self, seconds: float) -> Ticks:
         """Tick at once, then once every `seconds`, counted from 0, until the task is asked to stop.
 

@@ -115,6 +115,7 @@ class Inbox(OverFifo):
             here.sent += 1
             return True
 
+    @names_near_keyword
     def receive(self, leadership: Leadership | None = None) -> Iterator[object]:
         """Yield each message as it arrives; waits for the next one in native code, without wakeups.
 
