@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from leaderlock import LeaderLock, LockFileReplaced, LockFileUnusable, UnsafeLockFile
-from tests.processes import Child, ChildError, until_parked
+from tests.processes import Child, ChildError, flocks_of, until, until_parked
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 NOBODY = 65534
@@ -361,24 +362,42 @@ def test_a_directory_that_has_gone_is_made_again_at_the_next_try(
         lock.release()
 
 
+def exchange(one: Path, other: Path) -> None:
+    """Rename two directories in one step (renameat2(2)): there is never none of the name."""
+    names = os.fsencode(one), os.fsencode(other)
+    if ctypes.CDLL(None, use_errno=True).renameat2(-100, names[0], -100, names[1], 2) < 0:
+        raise OSError(ctypes.get_errno(), "renameat2")
+
+
+@pytest.mark.parametrize("way", ["removed", "renamed", "parent renamed"])
 def test_a_leader_whose_directory_has_gone_leads_again_in_the_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runtime = tmp_path / "runtime"
-    runtime.mkdir(mode=0o755)
+    runtime, other = tmp_path / "parent" / "runtime", tmp_path / "other" / "runtime"
+    for directory in (runtime, other):
+        directory.mkdir(mode=0o755, parents=True)
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(runtime))
-    with Child() as leader:
-        leader.tell(
-            "def task(leadership):\n"
-            "    print('leads', flush=True)\n"
-            "    while not leadership.wait(60): pass\n"
-            "leaderlock.Election(name='x', backoff=(0.01, 0.01)).start(task)"
-        )
-        assert leader.line() == "leads"
-        shutil.rmtree(runtime)
-        runtime.mkdir(mode=0o755)
-        assert leader.line() == "leads"
-        assert (runtime / "leaderlock" / "x.lock").exists()
+    file = runtime / "leaderlock" / "moved.lock"
+    with Child() as leader, Child() as standby:
+        for child in (leader, standby):
+            child.tell(
+                "def task(leadership):\n"
+                "    print('leads', flush=True)\n"
+                "    while not leadership.wait(1000): pass\n"
+                "leaderlock.Election(name='moved', backoff=(0.01, 0.01)).start(task)"
+            )
+            if child is leader:
+                assert leader.line() == "leads"
+        until_parked(file, standby.pid)
+        if way == "removed":
+            shutil.rmtree(runtime)
+            runtime.mkdir(mode=0o755)
+        elif way == "renamed":
+            exchange(runtime, other)
+        else:
+            exchange(runtime.parent, other.parent)
+        # The leader is told at once, and lets go; whoever waited for it finds the new file.
+        until(lambda: file.exists() and len(flocks_of(file)) == 2, "both to stand by the new file")
 
 
 @pytest.mark.parametrize("held_at", ["the users place", "an old place"])

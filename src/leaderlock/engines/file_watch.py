@@ -64,7 +64,7 @@ class ReplacementWatch:
         """
         self._fd = fd = self._lock.fileno()
         try:
-            self._watch.open(fd)
+            self._open_watch(fd)
             if self._watch.fileno() > fd:  # see `Descriptor.move_up`
                 raise OSError(errno.EMFILE, "its end would hold up the next leader")
             self._bell.open_by(os.eventfd, 0)
@@ -72,6 +72,11 @@ class ReplacementWatch:
         except OSError:
             self.end()
             raise
+
+    def _open_watch(self, fd: int) -> None:
+        self._watch.open(fd)
+        if os.path.isabs(self._lock.path):  # a file in memory has no directory
+            self._watch.watch_directories(self._lock.path)
 
     def fileno(self) -> int:
         """See `Watch.fileno`."""
@@ -156,7 +161,7 @@ class ReplacementWatch:
         self._watch = FileWatch()
         self._bell = bell = Descriptor()
         try:
-            self._watch.open(self._fd)
+            self._open_watch(self._fd)
             self._is_rung = False
             bell.open_by(os.eventfd, 0)
             bell.move_up(FOR_WATCHES)

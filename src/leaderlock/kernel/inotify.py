@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -108,6 +109,8 @@ class Inotify:
 class FileWatch:
     """Reports that an open file was deleted, renamed or written; follows the file, not its path.
 
+    A directory that is renamed is no event of the files in it: `watch_directories` is for that.
+
     An event also comes when the last descriptor of a writable open file description of the file is
     closed: perhaps the caller's own, by other code of the process. That event wakes a thread in poll(2)
     even if the same code has closed this watch's descriptor first, as the poll call still holds the
@@ -131,6 +134,18 @@ class FileWatch:
         """Begin a watch made without a file; the caller must call `close` in the end."""
         self._inotify.open()
         self._inotify.add(f"/proc/self/fd/{fd}", ATTRIB | GONE | CLOSE_WRITE)
+
+    def watch_directories(self, path: str) -> None:
+        """Report also when one of the directories in a file's path is renamed or removed.
+
+        One that the kernel does not watch is left out (EACCES: this user may not read it; ENOSPC: the
+        user's limit of watches).
+        """
+        directory = os.path.dirname(path)
+        while len(directory) > 1:
+            with contextlib.suppress(OSError):
+                self._inotify.add(directory, GONE)
+            directory = os.path.dirname(directory)
 
     def fileno(self) -> int:
         """The descriptor to poll."""
