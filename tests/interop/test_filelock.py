@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import fcntl
+import logging
 import os
 import pickle
 import signal
@@ -23,6 +24,7 @@ import pytest
 
 from leaderlock import LeaderLock
 from leaderlock.interop import FileLock
+from leaderlock.interop.filelock import MAKES_DIRECTORY_ONCE
 from tests.filesystems import made
 from tests.interop.waiting import after, at_rest
 from tests.processes import (
@@ -32,6 +34,7 @@ from tests.processes import (
     flocks_of,
     forked,
     handling,
+    holder,
     until,
     until_parked,
     wakeups_of,
@@ -295,6 +298,24 @@ def test_a_file_that_is_replaced_while_one_waits(locks: Locks, path: Path, held:
     lock = locks(path)
     with after(0.2, replace), lock:
         assert holds(path)  # the file that the path names now
+
+
+@pytest.mark.skipif(not MAKES_DIRECTORY_ONCE, reason="this filelock makes the directory anew")
+def test_a_directory_that_is_renamed_while_one_waits_is_missed(
+    locks: Locks, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "filelock")
+    path = tmp_path / "old" / "leader.lock"
+    path.parent.mkdir()
+    with holder(path) as held:
+        with (
+            after(0.2, lambda: path.parent.rename(tmp_path / "new")),
+            pytest.raises(FileNotFoundError, match="old"),
+        ):
+            locks(path).acquire(timeout=2)
+        assert not path.parent.exists()
+        assert held.tell("lock.locked()")
+    assert "waiting" in caplog.text  # as the log of a wait says
 
 
 def test_the_directory_may_change_while_one_waits_on_a_relative_path(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -13,11 +14,13 @@ import filelock
 import pytest
 
 from leaderlock.interop import AsyncFileLock
+from leaderlock.interop.filelock import MAKES_DIRECTORY_ONCE
 from tests.filesystems import made
 from tests.interop.waiting import at_rest
 from tests.processes import (
     Child,
     flocks_of,
+    holder,
     until,
     until_parked,
     wakeups_of,
@@ -196,6 +199,26 @@ def test_a_file_that_is_replaced_while_one_waits(locks: Locks, path: Path, held:
             assert holds(path)
 
     asyncio.run(main())
+
+
+@pytest.mark.skipif(not MAKES_DIRECTORY_ONCE, reason="this filelock makes the directory anew")
+def test_a_directory_that_is_renamed_while_one_waits_is_missed(
+    locks: Locks, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "filelock")
+    path = tmp_path / "old" / "leader.lock"
+    path.parent.mkdir()
+
+    async def main() -> None:
+        change = asyncio.create_task(soon(lambda: path.parent.rename(tmp_path / "new")))
+        with pytest.raises(FileNotFoundError, match="old"):
+            await locks(path).acquire(timeout=2)
+        await change
+
+    with holder(path):
+        asyncio.run(main())
+    assert not path.parent.exists()
+    assert "waiting" in caplog.text
 
 
 def test_on_a_file_system_without_flock_it_becomes_a_soft_lock(locks: Locks, tmp_path: Path) -> None:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from leaderlock.kernel.descriptors import Descriptor
 
 
+MAKES_DIRECTORY_ONCE = tuple(map(int, filelock.__version__.split(".")[:2])) >= (4, 3)
+"""Whether a directory that is removed during a wait is missed, and not made anew by the next try."""
+
+
 class _Granted:
     """Locked descriptors, from the thread that waited to filelock's next try."""
 
@@ -148,6 +152,8 @@ class FileLock(TakesGranted):
             descriptor = patience.wait()
             if descriptor is not None:
                 self._granted().append(descriptor)
+            elif MAKES_DIRECTORY_ONCE and not patience.was_cancelled:
+                patience.require_directory()
             return patience.was_cancelled
 
         try:

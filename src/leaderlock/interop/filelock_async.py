@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import filelock
 import filelock.asyncio
 
-from leaderlock.interop.filelock import TakesGranted, is_soft
+from leaderlock.interop.filelock import MAKES_DIRECTORY_ONCE, TakesGranted, is_soft
 from leaderlock.interop.patience import BoundedWait
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class AsyncFileLock(TakesGranted, filelock.AsyncUnixFileLock):
         if patience is None or self.is_locked or is_soft(self):
             return
         descriptor = await patience.wait_async()
+        if MAKES_DIRECTORY_ONCE and descriptor is None and not patience.was_cancelled:
+            patience.require_directory()
         if descriptor is not None:
             self._granted().append(descriptor)
             try:

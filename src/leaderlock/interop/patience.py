@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import math
 import os
 import time
@@ -67,11 +69,29 @@ class BoundedWait:
     def _is_over(self) -> bool:
         return self.is_cancelled() or self._remaining() == 0
 
+    def require_directory(self) -> None:
+        """Raise if the file's directory is gone: no later try could succeed.
+
+        filelock finds this out at its next try. A wait in the kernel is for the file itself, which may
+        have moved along with its directory, so this is found out when the wait ends.
+
+        Raises:
+            FileNotFoundError: the directory is gone.
+        """
+        if not os.path.isdir(os.path.dirname(self._path)):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._path)
+
+    def _log(self) -> None:
+        """Log the wait as filelock does, in its words and with its logger."""
+        logger = logging.getLogger("filelock")
+        logger.debug("Lock on %s not acquired, waiting for it in the kernel", self._path)
+
     def wait(self) -> Descriptor | None:
         """Wait in this thread for the file's lock; None if the wait is over, or the file is gone."""
         descriptor = None if self._is_over() else self._open()
         if descriptor is None:
             return None
+        self._log()
         locked = False
         try:
             locked = self._lock(descriptor.fd) and self._leads_to(descriptor)
@@ -85,6 +105,7 @@ class BoundedWait:
         descriptor = None if self._is_over() else self._open()
         if descriptor is None:
             return None
+        self._log()
         locked = False
         try:
             locked = await self._lock_async(descriptor.fd) and self._leads_to(descriptor)
