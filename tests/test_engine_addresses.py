@@ -25,6 +25,32 @@ def test_people_see_no_password_and_no_secret_parameter() -> None:
     assert address.hide("no hunter3 for hunter2") == f"no {HIDDEN} for {HIDDEN}"
 
 
+def test_a_secret_is_hidden_as_the_url_has_it_too() -> None:
+    url = "redis://me:zz%40top@h/0?ssl_password=a+b%2Fc&timeout=2"
+    address = Address(url)
+    assert (address.password, address.parameters["ssl_password"]) == ("zz@top", "a b/c")
+    said = f"{url}: zz%40top, zz@top; a+b%2Fc, a b/c; 2"
+    assert address.hide(said) == f"{address.shown}: {HIDDEN}, {HIDDEN}; {HIDDEN}, {HIDDEN}; 2"
+
+
+def test_of_secrets_that_hold_each_other_nothing_is_left() -> None:
+    address = Address("redis://me:sesame@h/0?ssl_password=sesame-open")
+    assert address.hide("sesame-open sesame") == f"{HIDDEN} {HIDDEN}"
+
+
+def test_without_secrets_nothing_is_hidden() -> None:
+    address = Address("redis://h/0?password=&empty=&x=1")
+    assert address.parameters == {"password": "", "empty": "", "x": "1"}
+    assert address.hide("a text") == "a text"
+
+
+def test_ports_end_at_65535() -> None:
+    assert Address("etcd://h:65535/x").hosts == [("h", 65535)]
+    assert Address("etcd://h:0/x").hosts == [("h", 0)]
+    with pytest.raises(ValueError, match="no host:port"):
+        Address("etcd://h:65536/x")
+
+
 @given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), min_size=9))
 def test_no_part_of_a_password_is_shown(password: str) -> None:
     quoted = "".join(f"%{ord(c):02x}" for c in password)

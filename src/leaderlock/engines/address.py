@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, unquote_plus, urlencode, urlsplit
 
 from leaderlock.wording import printable
 
@@ -65,6 +65,7 @@ class Address:
         credentials, _, hosts = parts.netloc.rpartition("@")
         user, _, password = credentials.partition(":")
         self.user, self.password = unquote(user), unquote(password)
+        self._secrets = self._all_secrets(parts.query, password)
         self.shown = self._without_secrets(parts, user, hosts, has_password=bool(password))
         if "@" in f"{parts.path}{parts.query}{parts.fragment}" and not _are_hosts(hosts):
             raise ValueError(  # the hosts end within the password, which is not shown
@@ -90,11 +91,19 @@ class Address:
 
     def hide(self, text: str) -> str:
         """The text of a client's error, with each secret of the URL replaced by ``***``."""
-        secrets = [v for k, v in self.parameters.items() if _SECRET.search(k)]
-        for secret in (self.url, self.password, *secrets):
-            if secret:
-                text = text.replace(secret, self.shown if secret is self.url else HIDDEN)
+        text = text.replace(self.url, self.shown)
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
         return text
+
+    def _all_secrets(self, query: str, quoted_password: str) -> list[str]:
+        """Each secret, decoded and as the URL has it; the longest first, since one may hold another."""
+        secrets = {self.password, quoted_password}
+        for pair in query.split("&"):
+            key, _, quoted = pair.partition("=")
+            if _SECRET.search(unquote(key)):
+                secrets |= {quoted, unquote_plus(quoted)}
+        return sorted(secrets - {""}, key=len, reverse=True)
 
     def __repr__(self) -> str:
         return f"<Address {self.shown}>"
