@@ -226,6 +226,8 @@ def test_a_schedule_that_cannot_be_read_is_refused_at_the_start(text: str) -> No
         ("SIGTERM/0.5/sigkill", [(15, 0.5), (9, None)]),
         ("INT/TERM/KILL", [(2, 0), (15, 0), (9, None)]),
         ("RTMIN+3/4/KILL", [(37, 4), (9, None)]),
+        ("TERM/1.023456789/KILL", [(15, 1.023456789), (9, None)]),
+        ("TERM/0/KILL/0", [(15, 0), (9, 0)]),
     ],
 )
 def test_schedules_are_read_as_start_stop_daemon_reads_them(

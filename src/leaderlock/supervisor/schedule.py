@@ -90,6 +90,7 @@ class Stopper:
 
     def step(self) -> None:
         """Begin the next stage, and all stages that follow without a wait."""
+        self._timer = None  # otherwise `extend` would end a last stage that waits without end
         while self._rest:
             stage = self._rest.pop(0)
             self.last_signal = stage.signal
