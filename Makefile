@@ -27,6 +27,10 @@ NATIVE := $(if $(filter Linux-x86_64 Linux-aarch64,$(shell uname -s)-$(shell una
 PEERS := .cache/fleet-peers
 PINNED_PEERS := benchmarks/fleet-peers.txt
 
+# What the suites of other libraries of locks need, and the tool of mutation testing, each in a place of its own.
+SUITES := .cache/suites
+MUTATION := .cache/mutation
+
 # The tools of `make audit` and `make sbom`, in a place of their own.
 AUDIT := .cache/audit
 
@@ -34,7 +38,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 OLD_GUNICORN := .cache/gunicorn-25
-.PHONY: help venv native lock audit sbom packages check lint types format test test-slow test-pythons fuzz matrix fleet fleet-peers chaos demo demo-fleet bench docs docs-serve man build clean
+.PHONY: help venv native lock audit sbom peers mutation packages check lint types format test test-slow test-pythons fuzz matrix fleet fleet-peers chaos demo demo-fleet bench docs docs-serve man build clean
 
 help:
 	@echo "make native     build leaderlock-native, the keeper, into .venv; make venv does so too"
@@ -48,6 +52,8 @@ help:
 	@echo "make fleet      docs/fleet-results.md: fleets under faults, ROUNDS=20; ONLY=Redis: a part of them"
 	@echo "make fleet-peers  docs/comparison.md: the same faults for other libraries (as root)"
 	@echo "make chaos      strike real processes with random faults: SEED=1 MINUTES=5 (as root)"
+	@echo "make peers      docs/comparison.md: filelock's, portalocker's, CPython's and tini's tests; ONLY=init"
+	@echo "make mutation   docs/proof.md: which changes of the code the tests notice; ONLY=lock/record.py"
 	@echo "make bench      the benchmarks, side by side"
 	@echo "make docs       the documentation, in site/; make docs-serve: look at it"
 	@echo "make audit      ask osv.dev about the pinned versions; SERVICE=pypi: ask PyPI"
@@ -106,6 +112,14 @@ lock:
 		--generate-hashes --no-emit-index-url \
 		--custom-compile-command 'make lock' $(if $(LATEST),--upgrade) \
 		--output-file scripts/audit.txt scripts/audit.in
+	@.cache/lock/bin/python -m uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url \
+		--custom-compile-command 'make lock' $(if $(LATEST),--upgrade) \
+		--output-file benchmarks/peers-suites.txt benchmarks/peers-suites.in
+	@.cache/lock/bin/python -m uv pip compile --quiet --universal --python-version 3.10 \
+		--generate-hashes --no-emit-index-url \
+		--custom-compile-command 'make lock' $(if $(LATEST),--upgrade) \
+		--output-file scripts/mutation.txt scripts/mutation.in
 
 $(AUDIT)/.installed: scripts/audit.txt
 	@scripts/debian-packages python3-venv
@@ -221,6 +235,26 @@ $(PEERS)/.installed: $(PINNED_PEERS)
 # The same faults strike leaderlock and other libraries, in six minutes; only for root.
 fleet-peers: venv packages $(PEERS)/.installed
 	$(RUN) -m benchmarks.fleet_peers $(PEERS)/bin/python
+
+$(SUITES)/.installed: benchmarks/peers-suites.txt
+	@scripts/debian-packages python3-venv
+	@$(SUITES)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(SUITES)
+	@$(SUITES)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# Other projects' own tests, with the originals and with leaderlock: 15 minutes.
+peers: venv packages $(SUITES)/.installed
+	$(RUN) -m benchmarks.peers $(SUITES)/bin/python $(ONLY)
+
+$(MUTATION)/.installed: scripts/mutation.txt
+	@scripts/debian-packages python3-venv
+	@$(MUTATION)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(MUTATION)
+	@$(MUTATION)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# Hours for all; ONLY=deadman.py: one file. A run that is broken off goes on where it stopped.
+mutation: venv packages $(MUTATION)/.installed
+	$(MUTATION)/bin/python scripts/mutation.py $(RUN) $(ONLY)
 
 demo-fleet: venv
 	@scripts/debian-packages util-linux postgresql-15 iproute2 iptables
