@@ -150,7 +150,7 @@ $(OLD_GUNICORN): tests/integrations/gunicorn-25.txt $(STAMP)
 packages: $(OLD_GUNICORN)
 	@scripts/debian-packages util-linux procps openssl tini dumb-init systemd docker-compose netdata-core prometheus chromium fonts-dejavu-core qemu-system-x86 e2fsprogs xfsprogs btrfs-progs fuse3 bash-completion zsh fish mandoc logrotate
 	@# Not apache2, whose package starts a service.
-	@scripts/debian-packages postgresql-15 pgbouncer zookeeper etcd-server redis-server iproute2 iptables gcc
+	@scripts/debian-packages postgresql-15 pgbouncer zookeeper etcd-server redis-server iproute2 iptables gcc gdb strace
 	@scripts/debian-packages redis-tools apache2-bin libapache2-mod-wsgi-py3
 	@scripts/debian-packages uwsgi-core uwsgi-plugin-python3 uwsgi-plugin-gevent-python3 python3-uwsgidecorators
 	@# What the machine of tests/nfs is made of: unpacked, since nothing of it is to run here.

@@ -16,6 +16,7 @@ MEASURES = [
     "memory",
     "failover",
     "failover_gunicorn",
+    "failover_keeper",
     "history",
     "wakeups",
     "cycle",

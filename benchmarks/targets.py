@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from benchmarks.cycle import RAW
+from benchmarks.failover_keeper import KEPT, SPREAD
+from benchmarks.failover_keeper import RAW as RAW_THREAD
 from benchmarks.figure import Figure, Interval
 from benchmarks.lease import HANGS
 from benchmarks.memory import PREPARED
@@ -71,6 +73,23 @@ TARGETS = [
         "failover-gunicorn",
         _ratio("leaderlock's hook", "bare flock thread"),
         1.25,
+        "×",
+    ),
+    *(
+        Target(
+            f"failover with a keeper, a leader of {megabytes} MB, against a raw flock thread",
+            f"failover-keeper-{megabytes}",
+            _ratio(KEPT, RAW_THREAD),
+            limit,
+            "×",
+        )
+        for megabytes, limit in ((10, 0.7), (100, 0.12), (500, 0.03), (1500, 0.01))
+    ),
+    Target(
+        "failover with a keeper, a leader of 1,500 MB against one of 10 MB",
+        "failover-keeper",
+        _ratio(SPREAD[-1], SPREAD[0]),
+        1.6,
         "×",
     ),
     Target(

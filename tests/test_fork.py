@@ -323,7 +323,10 @@ def test_waiting_for_a_candidate_of_the_parent_ends_at_once_in_the_child(path: P
 
 def states_of_threads(pid: int) -> list[str]:
     stats = Path(f"/proc/{pid}/task").glob("*/stat")
-    return [stat.read_text(encoding="ascii").rpartition(") ")[2][0] for stat in stats]
+    try:
+        return [stat.read_text(encoding="ascii").rpartition(") ")[2][0] for stat in stats]
+    except FileNotFoundError:  # a thread has ended meanwhile
+        return []
 
 
 @forks
