@@ -247,8 +247,15 @@ def main() -> None:
     slowest_first = sorted(names or CONTENDERS, key=lambda name: -CONTENDERS[name].lease)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         runs = {name: pool.submit(measure, name, python) for name in slowest_first}
-    found = {name: runs[name].result() for name in names or CONTENDERS}
-    earlier = json.loads(RESULTS.read_text(encoding="utf-8"))["contenders"] if names else {}
+    found: dict[str, Any] = {}
+    failed = []
+    for name in names or CONTENDERS:
+        try:
+            found[name] = runs[name].result()
+        except Exception as error:  # noqa: BLE001  (one that fails must not cost the results of the others)
+            failed.append(f"{name}: {error}")
+    are_all_new = not names and not failed
+    earlier = {} if are_all_new else json.loads(RESULTS.read_text(encoding="utf-8"))["contenders"]
     document = {
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
@@ -258,6 +265,8 @@ def main() -> None:
     }
     RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), document), encoding="utf-8")
+    if failed:
+        sys.exit("not measured, so their earlier results stand: " + "; ".join(failed))
 
 
 if __name__ == "__main__":
