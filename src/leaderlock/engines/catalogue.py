@@ -24,6 +24,7 @@ ENGINES = {
     "postgresql": "postgresql",
     "postgres": "postgresql",
     "zookeeper": "zookeeper",
+    "zookeepers": "zookeeper",
     "etcd": "etcd",
     "etcds": "etcd",
     "redis": "redis",

@@ -82,6 +82,8 @@ def engine(address: Address, lease: float | None) -> LeasedEngine:
 def _connection(address: Address) -> Callable[[str], Connection]:
     if address.scheme != "etcds":
         return lambda _host: Connection()
-    from leaderlock.engines.etcd import tls  # noqa: PLC0415  (3 MB for OpenSSL, before any fork)
+    # 3 MB for OpenSSL, before any fork.
+    from leaderlock.engines.certificates import context_of  # noqa: PLC0415
+    from leaderlock.engines.etcd.tls import TlsConnection  # noqa: PLC0415
 
-    return functools.partial(tls.TlsConnection, tls.context_of(address))
+    return functools.partial(TlsConnection, context_of(address))

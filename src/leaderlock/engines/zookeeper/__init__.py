@@ -1,5 +1,7 @@
 """Elections in ZooKeeper, through kazoo: ``zookeeper://user:password@host:2181,host/path``.
 
+``zookeepers://`` encrypts the connections (TLS), with the parameters ``ca``, ``cert`` and ``key``.
+
 Each candidate makes an ephemeral sequential node below the path, and watches only its predecessor. The
 candidate of the first node leads. Only a write confirms a leader: a follower that is cut off from its
 quorum still answers reads.
@@ -43,10 +45,17 @@ def engine(address: Address, lease: float | None) -> LeasedEngine:
     """
     require_native_threads(address)
     nodes = Nodes(address)
+    tls = None
+    if address.scheme == "zookeepers":
+        from leaderlock.engines.certificates import context_of  # noqa: PLC0415  (only with TLS)
+        from leaderlock.engines.zookeeper.handler import TlsWire  # noqa: PLC0415
+
+        tls = context_of(address)
+        tls.sslsocket_class = TlsWire
     return LeasedEngine(
         address,
         lease,
         name=nodes.path,
-        connect=lambda leased: ZooKeeperSession(leased, nodes),
+        connect=lambda leased: ZooKeeperSession(leased, nodes, tls),
         traits=TRAITS,
     )

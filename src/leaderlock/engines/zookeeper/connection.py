@@ -24,6 +24,7 @@ from leaderlock.kernel.threads import start_thread_without_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
     from typing import Any
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from leaderlock.engines.leased.waiting import Waiting
     from leaderlock.engines.zookeeper.handler import Wire
 
-PORT = 2181
+PORT, TLS_PORT = 2181, 2281
 
 _LONGEST_PAUSE = 0.5
 """Seconds between two tries of all servers; a short lease needs shorter pauses."""
@@ -47,6 +48,7 @@ class Connection:
         timeout: the session's timeout to ask for, in seconds.
         patience: seconds for a server to accept a connection, and for its first answer.
         identity: number and password of a session to go on with.
+        tls: the certificates; None without TLS.
 
     Attributes:
         is_lost: whether the session has expired, or cannot be used any more.
@@ -58,16 +60,18 @@ class Connection:
         timeout: float,
         patience: float,
         identity: tuple[int, bytes] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         require_native_threads(address)
         self.is_lost = False
         self._address = address
         self._pid = os.getpid()
         self._changes, self._answers = Bell(), Bell()
-        self._handler = Handler(patience)
+        self._handler = Handler(patience, tls)
+        usual_port = PORT if tls is None else TLS_PORT
         credentials = [("digest", f"{address.user}:{address.password}")] if address.user else []
         self._client = KazooClient(
-            ",".join(_host(*host) for host in address.hosts),
+            ",".join(_host(host, port or usual_port) for host, port in address.hosts),
             timeout=timeout,
             client_id=identity,
             handler=self._handler,
@@ -282,8 +286,8 @@ class Connection:
             stopped.set()
 
 
-def _host(host: str, port: int | None) -> str:
-    return f"[{host}]:{port or PORT}" if ":" in host else f"{host}:{port or PORT}"
+def _host(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _logger() -> logging.Logger:

@@ -7,6 +7,7 @@ import contextlib
 import encodings.idna  # noqa: F401  (looking up a host name needs it, maybe after an upgrade on disk)
 import errno
 import socket
+import ssl
 import struct
 import time
 from collections import deque
@@ -45,17 +46,17 @@ def require_native_threads(address: Address) -> None:
 class Wire(socket.socket):
     """A connection to a server, which notes the times of our requests, and the session's timeout.
 
-    Args:
-        connected: the socket to take over.
-        where: the server's address.
-
     Attributes:
         opened: CLOCK_MONOTONIC when the first request, which opens the session, was sent; 0 before.
         sends: the same of the latest requests.
     """
 
-    def __init__(self, connected: socket.socket, where: str) -> None:
-        super().__init__(fileno=connected.detach())
+    def begin(self, where: str) -> None:
+        """Begin the notes, before any request.
+
+        Args:
+            where: the server's address.
+        """
         self.opened = 0.0
         self.sends: deque[float] = deque(maxlen=_REQUESTS)
         self._where = where
@@ -64,14 +65,21 @@ class Wire(socket.socket):
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """See `socket.socket.send`."""
-        now = time.monotonic()
-        self.opened = self.opened or now
-        self.sends.append(now)
+        self.note_request()
         return super().send(data, flags)
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """See `socket.socket.recv`."""
-        data = super().recv(size, flags)
+        return self.note_answer(super().recv(size, flags))
+
+    def note_request(self) -> None:
+        """Note the time: a request is about to be sent."""
+        now = time.monotonic()
+        self.opened = self.opened or now
+        self.sends.append(now)
+
+    def note_answer(self, data: bytes) -> bytes:
+        """Note what has come, and return it."""
         if len(self._begin) < _ANSWER.size:
             self._begin += data[: _ANSWER.size]
         self._is_ended = self._is_ended or not data
@@ -105,7 +113,21 @@ class Wire(socket.socket):
     def break_off(self) -> None:
         """End the connection at once, from any thread: kazoo's thread sees its end."""
         with contextlib.suppress(OSError):  # ENOTCONN, EBADF: it has ended
-            self.shutdown(socket.SHUT_RDWR)
+            # Of TLS, too, the socket alone: kazoo's thread uses the encryption.
+            socket.socket.shutdown(self, socket.SHUT_RDWR)
+
+
+class TlsWire(ssl.SSLSocket, Wire):
+    """A `Wire` with TLS; made by an `ssl.SSLContext`."""
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        """See `Wire.send`."""
+        self.note_request()
+        return super().send(data, flags)
+
+    def recv(self, size: int = 1024, flags: int = 0, /) -> bytes:
+        """See `Wire.recv`."""
+        return self.note_answer(super().recv(size, flags))
 
 
 class Handler(SequentialThreadingHandler):  # type: ignore[misc]
@@ -116,13 +138,15 @@ class Handler(SequentialThreadingHandler):  # type: ignore[misc]
 
     Args:
         patience: seconds for each of these steps.
+        tls: the certificates; None without TLS.
 
     Attributes:
         wire: the latest connection.
     """
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: float, tls: ssl.SSLContext | None = None) -> None:
         super().__init__()
+        self._tls = tls
         self.wire: Wire | None = None
         self._failure = ""
         self._patience = patience
@@ -140,14 +164,27 @@ class Handler(SequentialThreadingHandler):  # type: ignore[misc]
         where = f"{address[0]}:{address[1]}"
         try:
             connected = super().create_connection(address, **{**options, "timeout": self._patience})
-        except OSError as error:
+            wire = self._wire(connected, str(options.get("hostname") or address[0]))
+        except OSError as error:  # with TLS, also a certificate that is not trusted
             self._failure = f"{where}: {error}"
             raise
         self._failure = ""
-        self.wire = Wire(connected, where)
+        wire.begin(where)
+        self.wire = wire
         if self._is_closed:  # `close` may not have seen this connection
             self.wire.break_off()
         return self.wire
+
+    def _wire(self, connected: socket.socket, host: str) -> Wire:
+        if self._tls is None:
+            return Wire(fileno=connected.detach())
+        try:
+            wire = self._tls.wrap_socket(connected, server_hostname=host)
+        except BaseException:
+            connected.close()
+            raise
+        assert isinstance(wire, TlsWire)
+        return wire
 
     def select(
         self, readers: Sequence[Any], writers: Sequence[Any], others: Sequence[Any], timeout: Any = None
@@ -155,6 +192,9 @@ class Handler(SequentialThreadingHandler):  # type: ignore[misc]
         """Wait for sockets; called by kazoo's thread, for one socket while it awaits an answer."""
         if len(readers) + len(writers) == 1:
             timeout = self._patience
+        # What OpenSSL has decrypted already makes no socket readable.
+        if waiting := [each for each in readers if isinstance(each, TlsWire) and each.pending()]:
+            return waiting, [], []
         return super().select(readers, writers, others, timeout)
 
     @property

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from leaderlock.errors import EngineUnusable
 from leaderlock.kernel.foreign_json import parsed
+from leaderlock.wording import suggestion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 MARK = b"leaderlock"
 """The data of an election's own node."""
+
+PARAMETERS = ("ca", "cert", "key")
+"""Of ``zookeepers://``: see `leaderlock.engines.certificates`, which imports OpenSSL."""
 
 _CANDIDATE = re.compile(r"candidate-\d{10}")
 _NOTE = re.compile(r"note-[a-z0-9-]+")
@@ -79,9 +83,17 @@ class Nodes:
             raise ValueError(f"{self._shown}: ZooKeeper takes no empty part, '.' or '..' in a path")
         if parts[0] == "zookeeper":
             raise ValueError(f"{self._shown}: ZooKeeper keeps /zookeeper for itself: use another path")
-        if address.name or address.parameters:
+        known = PARAMETERS if address.scheme == "zookeepers" else ()
+        for name in address.parameters:
+            if name not in known:
+                hint = suggestion(name, known) or (f"; known: {', '.join(known)}" if known else "")
+                raise ValueError(
+                    f"{self._shown}: {address.scheme}:// has no parameter {name!r}{hint}"
+                    + ("" if known else " (zookeepers:// has ca, cert and key)")
+                )
+        if address.name:
             raise ValueError(
-                f"{self._shown}: the path names an election in ZooKeeper; '?' and '#' have no meaning"
+                f"{self._shown}: the path names an election in ZooKeeper; '#' has no meaning"
             )
         if bool(address.user) != bool(address.password) or ":" in address.user:
             raise ValueError(f"{self._shown}: ZooKeeper's digest needs a user and a password")

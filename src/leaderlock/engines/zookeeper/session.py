@@ -16,6 +16,7 @@ from leaderlock.errors import EngineUnreachable, EngineUnusable, LeadershipLost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
     from typing import Any
 
@@ -36,8 +37,8 @@ class ZooKeeperSession(Visitor):
         nodes: the paths of the election.
     """
 
-    def __init__(self, engine: LeasedEngine, nodes: Nodes) -> None:
-        super().__init__(engine, nodes)
+    def __init__(self, engine: LeasedEngine, nodes: Nodes, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(engine, nodes, tls)
         self._tick = USUAL_TICK
         self._candidate = Candidate(uuid.uuid4().hex, engine.who())
         self._node = ""
@@ -87,7 +88,7 @@ class ZooKeeperSession(Visitor):
 
     def _ask_tick(self) -> float:
         """The servers' tick: half of the shortest session, which is what a session of 1 ms becomes."""
-        connection = Connection(self._engine.location, 0.001, self._patience / 2)
+        connection = Connection(self._engine.location, 0.001, self._patience / 2, tls=self._tls)
         try:
             connection.open(time.monotonic() + self._engine.session / 2, self._waiting)
             return connection.granted().granted / 2

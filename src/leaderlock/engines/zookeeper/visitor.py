@@ -13,6 +13,7 @@ from leaderlock.engines.zookeeper.nodes import decode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
     from typing import Any
 
@@ -30,10 +31,12 @@ class Visitor:
     Args:
         engine: the engine, for its lease and address.
         nodes: the paths of the election.
+        tls: the certificates; None without TLS.
     """
 
-    def __init__(self, engine: LeasedEngine, nodes: Nodes) -> None:
+    def __init__(self, engine: LeasedEngine, nodes: Nodes, tls: ssl.SSLContext | None = None) -> None:
         self._engine = engine
+        self._tls = tls
         self._nodes = nodes
         self._patience = engine.session / 3
         self._timeout = timing.session_for(engine.session, USUAL_TICK)
@@ -42,7 +45,9 @@ class Visitor:
         self._waiting: Waiting | None = None  # of `acquire`, while that runs
 
     def _connect(self, until: float, identity: tuple[int, bytes] | None = None) -> Connection:
-        connection = Connection(self._engine.location, self._timeout, self._patience / 2, identity)
+        connection = Connection(
+            self._engine.location, self._timeout, self._patience / 2, identity, self._tls
+        )
         self._connection = connection
         connection.open(until, self._waiting)
         return connection
