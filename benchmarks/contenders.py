@@ -39,6 +39,10 @@ class Contender(NamedTuple):
     def load(self) -> None:
         """Import its library, and so before the fork of workers."""
         importlib.import_module(self.library)
+        if self.library.startswith("leaderlock."):
+            # What `Election.start` imports, and a server's hook before the fork: ctypes, above all.
+            importlib.import_module("leaderlock.election.election")
+            importlib.import_module("leaderlock.kernel.handlers")
 
 
 def start_election(path: str, lead: Lead) -> None:
@@ -97,7 +101,6 @@ def _portalocker(path: str) -> Callable[[], object]:
 
 
 CONTENDERS = [
-    # What `Election.start` imports, and a server's hook before the fork: ctypes, above all.
     Contender("leaderlock", start_election, queues=True, library="leaderlock.engines.file_watch"),
     Contender("raw fcntl.flock", start_raw, queues=True),
     Contender("fasteners", _with(_fasteners), queues=False, library="fasteners"),

@@ -40,9 +40,10 @@ def _known(names: tuple[str, ...]) -> list[Any]:
 
 
 def _import_before_fork() -> None:
-    """Import what a leader needs, above all ctypes."""
-    from leaderlock import Election  # noqa: F401
+    """Import what a leader needs, above all ctypes; an `Election` imports the rest when it is made."""
+    from leaderlock import Election
 
+    Election("imports.lock")
     _known(_NEEDS)
 
 

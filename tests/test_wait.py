@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import random
 import signal
@@ -483,7 +482,7 @@ def test_a_wait_that_was_broken_off_twice_disturbs_no_later_descriptor_of_its_nu
         until_parked(path, os.getpid())
         with wait._mutex:  # as a canceller that is half way
             assert wait._interrupt is not None
-            interrupts.append(functools.partial(wait._interrupt, *wait._arguments))
+            interrupts.append(wait._interrupt)
             signal.pthread_kill(main, signal.SIGUSR1)
             until(lambda: len(hits) == 1, "the handler to raise")
             signal.pthread_kill(main, signal.SIGUSR1)

@@ -12,6 +12,7 @@ the last reference to the real description, which the interrupted call holds.
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import sys
 
@@ -48,7 +49,7 @@ def flock(fd: int, wait: Wait, timeout: float | None = None) -> bool:
         _open_decoy()
         _import_handlers()
     wait.is_by_signal = True
-    waiter = (fd, descriptors.registered.get(fd), get_ident())
+    interrupt = functools.partial(_interrupt, fd, descriptors.registered.get(fd), get_ident())
     stopped = None
     if timeout is not None:
         stopped = allocate_lock()
@@ -68,8 +69,7 @@ def flock(fd: int, wait: Wait, timeout: float | None = None) -> bool:
         with wait._mutex:
             if wait.cancelled:
                 return False
-            wait._arguments = waiter
-            wait._interrupt = _interrupt
+            wait._interrupt = interrupt
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
         except OSError:

@@ -40,7 +40,6 @@ class Wait:
     """
 
     __slots__ = (
-        "_arguments",
         "_interrupt",
         "_mutex",
         "before_parking",
@@ -52,8 +51,7 @@ class Wait:
         self.cancelled = False
         self.before_parking = before_parking
         self._mutex = RLock()  # a signal handler may call `cancel` while its thread is inside `cancel`
-        self._interrupt: Callable[..., object] | None = None
-        self._arguments: tuple[object, ...] = ()
+        self._interrupt: Callable[[], object] | None = None
         self.is_by_signal = False
 
     def cancel(self) -> None:
@@ -73,14 +71,13 @@ class Wait:
         self.cancelled = True
         with self._mutex:
             if self._interrupt is not None:
-                self._interrupt(*self._arguments)
+                self._interrupt()
 
     def blocking(self, call: Callable[[], object], interrupt: Callable[[], None]) -> bool:
         """Run `call`, which `cancel` ends by calling `interrupt`; False if the wait was cancelled."""
         with self._mutex:
             if self.cancelled:
                 return False
-            self._arguments = ()
             self._interrupt = interrupt
         try:
             call()
