@@ -127,8 +127,6 @@ class Election:
             address = self.settings.engine.address
             raise unusable(error, "import what a leader needs", address) from error
         self._kept: Candidate | None = None
-        # For speed: see "How it is built". `start_candidate`, without a method of ours.
-        self.start_unchecked = functools.partial(start_candidate, self.settings)
 
     @property
     def lock(self) -> LeaderLock:
@@ -237,6 +235,15 @@ class Election:
     def rehearse_before_parking(self) -> None:
         """Have candidates rehearse before they wait, if the parent process has not rehearsed."""
         self.settings.before_parking = rehearse_in_place
+
+    def start_unchecked(
+        self,
+        task: Callable[[Leadership], object],
+        runner: Runner | None = None,
+        candidate: Candidate | None = None,
+    ) -> Candidate:
+        """`start` for servers: see `start_candidate`."""
+        return start_candidate(self.settings, task, runner, candidate)
 
     def __reduce__(self) -> tuple[functools.partial[Election], tuple[()]]:
         """Pickle the settings: the process that unpickles them does not stand or lead by doing so."""

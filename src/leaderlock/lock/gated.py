@@ -82,14 +82,9 @@ class Gated:
         if hold is None:
             hold = Hold(self._file)
         try:
-            # For speed: see "How it is built". These are the steps of `Gate.try_enter`.
-            with gate.mutex:
-                enters = gate.inside is None
-                if enters:
-                    gate.inside = hold
-            if not enters:
+            if not gate.try_enter(hold):
                 begin = time.monotonic()
-                if not (gate.try_enter(hold) if limit == 0 else gate.enter(hold, limit, wait)):
+                if limit == 0 or not gate.enter(hold, limit, wait):
                     gate.leave(hold)
                     return False
                 if limit is not None:
