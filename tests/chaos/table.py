@@ -16,8 +16,7 @@ NAMES = {
     "kill": "SIGKILL to a process",
     "kill-command": "SIGKILL to the command of `leaderlock run`",
     "kill-master": "SIGKILL to gunicorn's or uWSGI's master",
-    "stop": "SIGSTOP, and SIGCONT up to 200 ms later",
-    "stop-long": "SIGSTOP for longer than the lease",
+    "stop": "SIGSTOP, and SIGCONT up to 200 ms later, or longer than the lease",
     "fork": "fork from a thread, the child outlives its leader",
     "exec": "exec of another program",
     "fork-exec": "fork from a thread and exec",
@@ -36,6 +35,13 @@ NAMES = {
     "garbage": "lock file overwritten with garbage",
     "closerange": "`os.closerange(3, 4096)`",
     "reload": "HUP to gunicorn or uWSGI",
+    "removed by the operator": "garbage that nobody could mend: the file was removed",
+    "cut": "link cut",
+    "hears nothing": "link cut, one way: hears nothing",
+    "heard by nobody": "link cut, one way: heard by nobody",
+    "server crash": "server killed, and started again",
+    "server restart": "server stopped in good order, and started again",
+    "server pause": "server stopped (SIGSTOP)",
 }
 
 
@@ -53,6 +59,7 @@ def table(rounds: list[dict[str, Any]]) -> str:
     struck: collections.Counter[str] = collections.Counter()
     for entry in rounds:
         struck.update(entry["struck"])
+    struck["stop"] += struck.pop("stop-long", 0)
     gaps = sorted(gap / 1e6 for entry in rounds for gap in entry["gaps"])
     lines = ["| fault | struck |", "| --- | --- |"]
     lines += [f"| {text} | {struck.pop(name):,} |" for name, text in NAMES.items() if name in struck]
