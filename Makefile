@@ -253,6 +253,7 @@ $(MUTATION)/.installed: scripts/mutation.txt
 	@touch $@
 
 # Hours for all; ONLY=deadman.py: one file. A run that is broken off goes on where it stopped.
+# SECONDS_EACH=600 breaks each file off after that time.
 mutation: venv packages $(MUTATION)/.installed
 	$(MUTATION)/bin/python scripts/mutation.py $(RUN) $(ONLY)
 

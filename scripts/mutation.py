@@ -168,7 +168,14 @@ def run_part(part: str, python: str) -> dict[str, object]:
                     if not is_wanted(item, regions):
                         db.set_result(item.job_id, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
             session.with_suffix(".py").write_bytes(source.read_bytes())
-        subprocess.run([*program, "exec", str(config), str(session)], check=True)
+        limit = os.environ.get("SECONDS_EACH")
+        with contextlib.suppress(subprocess.TimeoutExpired):  # the page says how many are left
+            subprocess.run(
+                [*program, "exec", str(config), str(session)],
+                check=True,
+                timeout=float(limit) if limit else None,
+            )
+        shutil.copy2(source, target)  # a run that was broken off leaves its last change there
         # If the tests fail without a change, too, nothing was killed by a change.
         if subprocess.run([*ask.split(), *words], check=False).returncode:
             session.unlink()
@@ -184,10 +191,11 @@ def is_of(session: Path, source: Path) -> bool:
 
 def score(session: Path, part: str) -> dict[str, object]:
     """How many mutants were killed; the diffs of the others are printed."""
-    counts = {"killed": 0, "survived": 0}
+    counts = {"killed": 0, "survived": 0, "left": 0}
     survivors = []
     reasons = json.loads(REASONS.read_text()) if REASONS.exists() else {}
     with use_db(session, WorkDB.Mode.open) as db:
+        counts["left"] = len(list(db.pending_work_items))
         for _, result in db.completed_work_items:
             if result.worker_outcome == WorkerOutcome.SKIPPED:
                 continue
@@ -205,8 +213,8 @@ def score(session: Path, part: str) -> dict[str, object]:
 def write_page(results: dict[str, dict[str, object]]) -> None:
     """Put the scores between the marks of the page."""
     rows = [
-        "| file | mutants | killed | survived with a reason | survived without |",
-        "| --- | --- | --- | --- | --- |",
+        "| file | mutants tried | killed | survived with a reason | survived without | not tried yet |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for part, found in sorted(results.items()):
         killed, survived = int(str(found["killed"])), int(str(found["survived"]))
@@ -214,8 +222,10 @@ def write_page(results: dict[str, dict[str, object]]) -> None:
         assert isinstance(survivors, list)
         known = sum(bool(each["reason"]) for each in survivors)
         total = killed + survived
-        share = f"{killed} ({100 * killed / total:.0f} %)"
-        rows.append(f"| {part} | {total} | {share} | {known} | {survived - known} |")
+        share = f"{killed} ({100 * killed / max(total, 1):.0f} %)"
+        rows.append(
+            f"| {part} | {total} | {share} | {known} | {survived - known} | {found.get('left', 0)} |"
+        )
     table = "\n".join(rows)
     text = PAGE.read_text(encoding="utf-8")
     text = re.sub(

@@ -22,6 +22,7 @@ import pytest
 def run(words: list[str]) -> None:
     """In the fork: run the tests in a session of its own, and end."""
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     quiet = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(quiet, fd)
@@ -40,14 +41,15 @@ def serve(client: socket.socket) -> None:
     if pid == 0:
         run(words)
     end = os.pidfd_open(pid)
+    ready = []
     try:
         ready = select.select([client.fileno(), end], [], [])[0]
+    finally:  # also when this server is to end
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
         if end not in ready:
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
-    finally:
         os.close(end)
     if end in ready:
         client.sendall(str(os.waitstatus_to_exitcode(status)).encode())
@@ -55,6 +57,7 @@ def serve(client: socket.socket) -> None:
 
 def main(address: str) -> None:
     """Serve one client after the other."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with contextlib.suppress(FileNotFoundError):
         os.unlink(address)
     with socket.socket(socket.AF_UNIX) as listener:
