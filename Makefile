@@ -38,7 +38,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 OLD_GUNICORN := .cache/gunicorn-25
-.PHONY: help venv native lock audit sbom peers mutation packages check lint types format test test-slow test-pythons fuzz matrix fleet fleet-peers chaos demo demo-fleet bench docs docs-serve man build clean
+.PHONY: help venv native wheels lock audit sbom peers mutation packages check lint types format test test-slow test-pythons fuzz matrix fleet fleet-peers chaos demo demo-fleet bench docs docs-serve man build clean
 
 help:
 	@echo "make native     build leaderlock-native, the keeper, into .venv; make venv does so too"
@@ -62,6 +62,7 @@ help:
 	@echo "make format     format the code and fix what ruff can fix"
 	@echo "make man        write the manual pages anew, in docs/man"
 	@echo "make build      wheel and sdist, in dist/"
+	@echo "make wheels     the wheels of leaderlock-native for x86-64 and aarch64, in dist/"
 	@echo "make clean      remove everything that make has made"
 
 venv: $(STAMP) $(NATIVE)
@@ -112,6 +113,10 @@ lock:
 		--generate-hashes --no-emit-index-url \
 		--custom-compile-command 'make lock' $(if $(LATEST),--upgrade) \
 		--output-file scripts/audit.txt scripts/audit.in
+	@.cache/lock/bin/python -m uv pip compile --quiet --universal --python-version 3.10 \
+		--generate-hashes --no-emit-index-url \
+		--custom-compile-command 'make lock' $(if $(LATEST),--upgrade) \
+		--output-file scripts/wheels.txt scripts/wheels.in
 	@.cache/lock/bin/python -m uv pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url \
 		--custom-compile-command 'make lock' $(if $(LATEST),--upgrade) \
@@ -275,6 +280,17 @@ docs-serve: docs
 
 man: venv
 	$(RUN) -m leaderlock.cli.manual docs/man
+
+WHEELS := .cache/wheels
+
+$(WHEELS)/.installed: scripts/wheels.txt
+	@scripts/debian-packages python3-venv
+	@$(WHEELS)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(WHEELS)
+	@$(WHEELS)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+wheels: $(WHEELS)/.installed
+	@scripts/native-wheels $(WHEELS)/bin/python
 
 build: venv
 	rm -rf dist

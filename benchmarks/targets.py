@@ -86,6 +86,13 @@ TARGETS = [
         for megabytes, limit in ((10, 0.7), (100, 0.12), (500, 0.03), (1500, 0.01))
     ),
     Target(
+        "failover in gunicorn with keepers, workers of 200 MB, against a bare flock thread",
+        "failover-gunicorn-keeper",
+        _ratio("leaderlock's hook", "bare flock thread"),
+        0.15,
+        "×",
+    ),
+    Target(
         "failover with a keeper, a leader of 1,500 MB against one of 10 MB",
         "failover-keeper",
         _ratio(SPREAD[-1], SPREAD[0]),

@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
-FILES = ("tests/test_fork.py", "tests/test_late_imports.py", "tests/test_lease.py")
+FILES = ("tests/test_fork.py", "tests/test_late_imports.py")
 
 
 @pytest.mark.parametrize("file", FILES)
