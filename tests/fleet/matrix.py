@@ -32,6 +32,8 @@ class Kind(NamedTuple):
         apart: whether the first container knows node 1 alone, and the other one knows the rest.
         factor: what a lease comes to in this engine.
         more: seconds until the nodes agree again.
+        heard: leases more after a fault in which a cut-off candidate is heard: anything that it sends
+            prolongs its session.
     """
 
     make: Callable[[Place], Server]
@@ -40,12 +42,14 @@ class Kind(NamedTuple):
     apart: bool = False
     factor: float = 1.0
     more: float = 0.0
+    heard: float = 0.0
 
     def bound(self, fault: Fault, lease: float) -> float:
         """Seconds within which the next leader must come after a fault, on a machine without load."""
         if fault.leases == 0 or (self.tiers == 2 and fault.strike is faults.kill_worker):
             return LOCAL
-        return fault.leases * lease * self.factor + self.more
+        leases = fault.leases + (self.heard if fault.strike is faults.hear_nothing else 0.0)
+        return leases * lease * self.factor + self.more
 
 
 _TIERED = [
@@ -73,7 +77,7 @@ KINDS = {
     "PostgreSQL": Kind(PostgreSQL, 1, _ALONE),
     "PostgreSQL, two tiers": Kind(PostgreSQL, 2, _TIERED),
     "PostgreSQL, synchronous pair": Kind(pair, 1, faults.OF_PAIRS),
-    "ZooKeeper": Kind(ZooKeeper, 1, _ALONE, factor=_SESSION),
+    "ZooKeeper": Kind(ZooKeeper, 1, _ALONE, factor=_SESSION, heard=0.4),
     "ZooKeeper, two tiers": Kind(ZooKeeper, 2, _TIERED, factor=_SESSION),
     "ZooKeeper, three nodes": Kind(ensemble, 1, faults.OF_NODES, factor=_SESSION, more=_AGREEMENT),
     "ZooKeeper, a node of one's own": Kind(

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "fleet-results.md"
 RESULTS = ROOT / ".cache" / "fleet"
 LEASE = 3.0
-JOBS = 8
+JOBS = 6
 PART = 5
 """Faults of one process."""
 TIME_LIMIT = 20 * 60.0
