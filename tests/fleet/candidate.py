@@ -2,6 +2,9 @@
 
 candidate.py DIRECTORY URL LEASE [WITHIN [VARIANT]]
 
+It says that it is ready once it waits in the engine, or leads: a fault must not strike a fleet whose
+next leader has only begun to import. A candidate that waits for a local lock is not ready.
+
 A variant is a function of `tests.fleet.unsafe`, which is called before the election is made.
 """
 
@@ -12,10 +15,24 @@ import sys
 from pathlib import Path
 
 import leaderlock
+from leaderlock.engines import Waiting
 from tests.fleet import unsafe
 from tests.fleet.witness import Witness
 
 TICK = 0.02
+
+
+def say_when_waiting(witness: Witness) -> None:
+    """Let the candidate's first wait for its engine say that it is ready."""
+    wait = Waiting.readable
+
+    def readable(self: Waiting, fd: int, seconds: float | None = None) -> bool:
+        if fd >= 0:  # no pause between two tries
+            unsafe.replace(Waiting, "readable", wait)
+            witness.ready()
+        return wait(self, fd, seconds)
+
+    unsafe.replace(Waiting, "readable", readable)
 
 
 def main(directory: str, url: str, lease: str, within: str = "", variant: str = "") -> None:
@@ -25,6 +42,7 @@ def main(directory: str, url: str, lease: str, within: str = "", variant: str = 
 
     def task(leadership: leaderlock.Leadership) -> None:
         witness.begin(leadership.term)
+        witness.ready()
         try:
             for _ in leadership.every(TICK):
                 witness.work(leadership.term)
@@ -33,7 +51,7 @@ def main(directory: str, url: str, lease: str, within: str = "", variant: str = 
 
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     election = leaderlock.Election(url, lease=float(lease), within=within or None)
-    witness.ready()
+    say_when_waiting(witness)
     candidate = election.start(task)
     signal.sigwait({signal.SIGTERM})
     candidate.stop()

@@ -17,7 +17,7 @@ from typing import Any
 from tests.fleet.network import Network, remove_leftovers
 from tests.fleet.servers import Server
 from tests.fleet.witness import Resource, Verdict, Work, judge
-from tests.processes import PATIENCE, until
+from tests.processes import PATIENCE, flocks_of, until
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -172,15 +172,23 @@ class Fleet:
         for container, url in zip(self.containers, self._urls, strict=True):
             container.workers = [w for w in container.workers if w.poll() is None]
             for _ in range(self._workers - len(container.workers)):
-                within = self.directory / f"{container.name}.lock" if self.tiers == 2 else ""
+                within = self._lock_of(container) if self.tiers == 2 else ""
                 container.start(
                     *(sys.executable, "-m", "tests.fleet.candidate", self.directory, url),
                     *(str(self.lease), within, self._variant),
                     output=self.directory / f"{container.name}.output",
                 )
         expected = {worker.pid for container in self.containers for worker in container.workers}
-        until(lambda: expected <= self.verdict.ready, "the candidates to stand")
+        until(lambda: expected <= self.verdict.ready | self._waiting(), "the candidates to wait")
         self.wait(lambda work: work.accepted and work.pid in expected)
+
+    def _waiting(self) -> set[int]:
+        """The workers that wait for the lock of their container."""
+        locks = [self._lock_of(container) for container in self.containers]
+        return {pid for lock in locks if lock.exists() for pid, waits in flocks_of(lock) if waits}
+
+    def _lock_of(self, container: Container) -> Path:
+        return self.directory / f"{container.name}.lock"
 
     def wait(self, wanted: Callable[[Work], bool], timeout: float = PATIENCE) -> Work:
         """The next write of a leader that is wanted."""

@@ -221,7 +221,7 @@ class Verdict(NamedTuple):
     """What the ledger and the resource show.
 
     Attributes:
-        ready: the PIDs of the candidates that stand, or have stood.
+        ready: the PIDs of the candidates that wait in the engine, or lead, or have done so.
         overlaps: a leader began while an earlier one's process existed.
         terms: those that began, in this order.
         refused: writes of an older term after those of a newer one.
