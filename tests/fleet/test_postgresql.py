@@ -229,6 +229,31 @@ def test_a_leader_without_the_lock_gets_it_from_the_next_leader(
     assert standby.at < resigned + 0.5
 
 
+def test_a_leader_that_dies_without_the_lock_is_followed_after_its_lease(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[tuple[float, float]] = []
+    wait = candidacy.Candidacy._is_notified
+
+    def recorded(self: candidacy.Candidacy, seconds: float) -> bool:
+        waits.append((time.monotonic(), seconds))
+        return wait(self, seconds)
+
+    monkeypatch.setattr(candidacy.Candidacy, "_is_notified", recorded)
+    first, claim = sessions.lead()
+    first.leave()
+    first.close()
+    second, _ = sessions.lead(claim.proof)
+    standby = sessions.standby()
+    until(lambda: waits, "the standby to have the lock, and to wait for the end of the lease")
+    second.renew()  # so it finds a leader at the end of the wait
+    renewed = time.monotonic()
+    assert standby.claim().takes_over
+    assert standby.at > renewed + LEASE * 0.99
+    for moment, seconds in waits[1:]:
+        assert moment + seconds < renewed + LEASE * 1.03 + 0.1
+
+
 def test_a_resignation_wakes_the_next_that_waits_for_the_end_of_a_lease(make: Make) -> None:
     sessions = make(lease=30.0)
     leader, claim = sessions.lead()
@@ -335,10 +360,11 @@ def test_a_waiting_candidate_needs_no_wakeups_and_no_queries(
 
 
 def test_a_wait_ends_in_slices_and_goes_on_without_a_line_in_the_servers_log(
-    sessions: Sessions, local_postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+    make: Make, local_postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (candidacy, connecting):
         monkeypatch.setattr(module, "SLICE", 0.05)
+    sessions = make(lease=60.0)  # the server drops a leader that is silent
     leader, claim = sessions.lead()
     log = local_postgresql.directory() / "output"
     before = log.stat().st_size
@@ -482,10 +508,13 @@ def test_the_next_leader_gives_one_with_a_longer_lease_the_time_for_a_renewal(
     standby = short.standby()
     until(lambda: local_postgresql.sql(seats) == [(True,)], "the candidate to have the seat")
     successor, taken = long.lead(claim.proof)
-    until(lambda: not local_postgresql.sql(seats), "the candidate to give the seat back")
-    time.sleep(1.0)  # a quarter of the leader's lease
-    assert successor.renew() > taken.confirmed
-    until(lambda: set(local_postgresql.sql(seats)) == {(True,), (False,)}, "a queue for the seat")
+
+    def has_seat() -> bool:
+        time.sleep(1.0)  # a quarter of the leader's lease
+        assert successor.renew() > taken.confirmed
+        return set(local_postgresql.sql(seats)) == {(True,), (False,)}
+
+    until(has_seat, "the leader to have the seat, and the candidate to wait for it")
     assert not standby.has_ended
 
 

@@ -49,10 +49,10 @@ def lock_only() -> None:
     from leaderlock.engines.postgresql import statements
     from leaderlock.engines.postgresql.candidacy import Candidacy
 
-    def do_not_wait(self: Candidacy) -> tuple[str | None, float]:
+    def do_not_wait(self: Candidacy) -> str | None:
         """In place of `Candidacy._wait_for_end`."""
-        [(changes, _, _, lease, *_)] = self._link.query(statements.INSPECT, self._names.row, "0")
-        return changes, float(lease or 0)
+        [(changes, *_)] = self._link.query(statements.INSPECT, self._names.row, "0")
+        return changes
 
     replace(Candidacy, "_wait_for_end", do_not_wait)
 

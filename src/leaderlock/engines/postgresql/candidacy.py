@@ -8,12 +8,14 @@ until the lease has ended, and leads if the row is unchanged.
 
 A leader may be without the seat: after a restart of the server, or if it took over from another process
 of its machine. Then the next leader finds the row renewed. It gives the seat back and waits for half a
-lease, in which the leader takes the seat at its next renewal.
+lease, in which the leader takes the seat at its next renewal; or until the end of the lease, if that is
+sooner, since the leader may have died meanwhile.
 """
 
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 from leaderlock.engines.postgresql import statements
 from leaderlock.engines.postgresql.connecting import SLICE, milliseconds
@@ -34,7 +36,27 @@ _PROMPT = 0.2
 """The part of a lease within which a candidate must go on after the server has given it a lock."""
 
 _PATIENT = 3.0
-"""Leases for which a candidate may be silent while it waits for the end of a term."""
+"""Leases for which a candidate may be silent after it has given the seat back."""
+
+_SILENT = 0.05
+"""The part of a lease for which a candidate with the seat may be silent after the end of a term: it may
+be cut off together with the leader, and the others wait behind it."""
+
+
+class _Row(NamedTuple):
+    """The row of an election.
+
+    Attributes:
+        changes: how often it was changed.
+        ended: whether the last term was resigned.
+        lease: the leader's, in seconds.
+        left: seconds until the last term has ended for certain, unless the leader renews.
+    """
+
+    changes: str | None
+    ended: bool
+    lease: float
+    left: float
 
 
 class Candidacy:
@@ -78,12 +100,15 @@ class Candidacy:
         self._link.query(f"LISTEN {self._names.channel}")
         while True:
             self._lock(self._names.seat)
-            changes, leaders_lease = self._wait_for_end()
+            changes = self._wait_for_end()
             rows = self._lead(changes, token, who, idle)
             if rows:
                 return rows[0][0] or ""
             self._link.query(statements.UNLOCK, self._names.seat)
-            self._is_notified(leaders_lease / 2)  # the leader renews every quarter
+            row = self._inspect()
+            pause = min(row.lease / 2, row.left)  # the leader renews every quarter
+            self._may_be_silent(pause + self._lease * _PATIENT)
+            self._is_notified(pause)
 
     def _lead(self, changes: str | None, token: str, who: str, idle: int) -> list[Row]:
         """Lead unless the row has changed."""
@@ -115,35 +140,44 @@ class Candidacy:
                 return
             self._note_time()
 
-    def _wait_for_end(self) -> tuple[str | None, float]:
-        """Wait until the last term has ended; return the row's number of changes, and its lease."""
+    def _wait_for_end(self) -> str | None:
+        """Wait until the last term has ended; return the row's number of changes."""
         while True:
-            idle = str(milliseconds(self._lease * _PATIENT))
-            rows = self._link.query(statements.INSPECT, self._names.row, idle)
-            if not rows:
-                raise EngineUnreachable(f"{self._address}: the election's row was deleted")
-            [(changes, ended, is_same_server, lease, age, now, _)] = rows
-            seconds = float(lease or 0)
-            if ended == "t":
-                return changes, seconds
+            row = self._inspect()
+            if row.ended:
+                return row.changes
             self.takes_over = True
-            left = longest = seconds * _MARGIN
-            if is_same_server == "t":
-                gained = self._clock.gained(float(now or 0), longest)
-                left = min(longest - float(age or 0) + gained, longest)
-            if left <= 0 or not self._is_notified(left):
-                return changes, seconds
+            if row.left > 0:
+                self._may_be_silent(row.left + self._lease * _SILENT)
+            if row.left <= 0 or not self._is_notified(row.left):
+                return row.changes
+
+    def _inspect(self) -> _Row:
+        """The election's row, and the time until its term ends."""
+        idle = str(milliseconds(self._lease * _PATIENT))
+        rows = self._link.query(statements.INSPECT, self._names.row, idle)
+        if not rows:
+            raise EngineUnreachable(f"{self._address}: the election's row was deleted")
+        [(changes, ended, is_same_server, lease, age, now, _)] = rows
+        seconds = float(lease or 0)
+        left = longest = seconds * _MARGIN
+        if is_same_server == "t":
+            gained = self._clock.gained(float(now or 0), longest)
+            left = min(longest - float(age or 0) + gained, longest)
+        return _Row(changes, ended == "t", seconds, 0.0 if ended == "t" else max(left, 0.0))
 
     def _is_notified(self, seconds: float) -> bool:
         """Wait for a leader's resignation, for some seconds."""
-        if seconds > self._lease:  # the leader's lease is longer than the candidate's
-            idle = str(milliseconds(seconds + self._lease))
-            self._link.query("SELECT set_config('idle_session_timeout', $1, false)", idle)
         until = time.monotonic() + seconds
         while not self._link.is_notified():
             if not self._waiting.readable(self._link.fd, max(until - time.monotonic(), 0)):
                 return False
         return True
+
+    def _may_be_silent(self, seconds: float) -> None:
+        """Let the server end this session after some seconds without a statement."""
+        idle = str(milliseconds(seconds))
+        self._link.query("SELECT set_config('idle_session_timeout', $1, false)", idle)
 
     def _note_time(self) -> None:
         [(now,)] = self._link.query(statements.NOW)
