@@ -249,7 +249,7 @@ def test_waiters_send_no_queries(sessions: Sessions, local_etcd: Etcd) -> None:
 
 
 def test_a_waiter_counts_the_lease_itself(make: Callable[..., Sessions], local_etcd: Etcd) -> None:
-    lease = 2.0
+    lease = 1.0
     sessions = make(lease)
     leader, _ = sessions.lead()
     standby = sessions.standby()
@@ -264,7 +264,7 @@ def test_a_waiter_counts_the_lease_itself(make: Callable[..., Sessions], local_e
 
 
 def test_each_renewal_moves_the_end_of_the_count(make: Callable[..., Sessions]) -> None:
-    lease = 2.0
+    lease = 1.0
     sessions = make(lease)
     leader, _ = sessions.lead()
     standby = sessions.standby()

@@ -74,7 +74,10 @@ class Session(Protocol):
     """
 
     def acquire(self, waiting: Waiting, previous: Mapping[str, str | int] | None) -> Claim:
-        """Wait until elected. The wait costs the engine no queries, and the process no wakeups.
+        """Wait until elected. The wait costs the engine no queries.
+
+        It costs the process no wakeups either, where the engine itself knows when a leader's time is
+        over; otherwise one for each renewal of the leader.
 
         Args:
             waiting: every pause and every wait for a descriptor goes through this object.
