@@ -62,8 +62,12 @@ counts.
 - **none, longest**: the longest time between two works of any leader, in seconds.
 - **wrong**: how often the election was wrong, or nobody led again within a minute.
 
+A fault strikes when all candidates wait and one leads. The last renewal was then up to a quarter of a
+lease ago, and the lease counts from that renewal: so the next leader often leads sooner than a lease
+after the fault. A fault strikes the next one in the queue too, if that is in the same container.
+
 {jobs} fleets at a time ran on one machine of {processors} processors, with their servers: so a
-process often waited for a processor, and ZooKeeper's Java for seconds when it started.
+process often waited for a processor.
 """
 
 UNSAFE = """\
