@@ -38,7 +38,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 OLD_GUNICORN := .cache/gunicorn-25
-.PHONY: help venv native wheels lock audit sbom peers mutation packages check lint types format test test-slow test-pythons fuzz matrix fleet fleet-peers chaos demo demo-fleet bench docs docs-serve man build clean
+.PHONY: help venv native wheels lock audit sbom peers mutation packages check lint types format test test-slow test-pythons fuzz model matrix fleet fleet-peers chaos demo demo-fleet bench docs docs-serve man build clean
 
 help:
 	@echo "make native     build leaderlock-native, the keeper, into .venv; make venv does so too"
@@ -48,6 +48,7 @@ help:
 	@echo "make test       the tests; make test-slow: the ones that take long"
 	@echo "make test-pythons  a part of the tests with Python 3.13, or OTHERS='3.10 3.12'"
 	@echo "make fuzz       hostile input for all that parses, MINUTES=10; FUZZ_SEED=1 repeats a run"
+	@echo "make model      docs/model-results.md: every state of the lock's protocol, by Spin"
 	@echo "make matrix     docs/matrix.md: what each server can do, by its tests"
 	@echo "make fleet      docs/fleet-results.md: fleets under faults, ROUNDS=20; ONLY=Redis: a part of them"
 	@echo "make fleet-peers  docs/comparison.md: the same faults for other libraries (as root)"
@@ -155,7 +156,7 @@ $(OLD_GUNICORN): tests/integrations/gunicorn-25.txt $(STAMP)
 packages: $(OLD_GUNICORN)
 	@scripts/debian-packages util-linux procps openssl tini dumb-init systemd docker-compose netdata-core prometheus chromium fonts-dejavu-core qemu-system-x86 e2fsprogs xfsprogs btrfs-progs fuse3 bash-completion zsh fish mandoc logrotate
 	@# Not apache2, whose package starts a service.
-	@scripts/debian-packages postgresql-15 pgbouncer zookeeper etcd-server redis-server iproute2 iptables gcc gdb strace
+	@scripts/debian-packages postgresql-15 pgbouncer zookeeper etcd-server redis-server iproute2 iptables gcc spin gdb strace
 	@scripts/debian-packages redis-tools apache2-bin libapache2-mod-wsgi-py3
 	@scripts/debian-packages uwsgi-core uwsgi-plugin-python3 uwsgi-plugin-gevent-python3 python3-uwsgidecorators
 	@# What the machine of tests/nfs is made of: unpacked, since nothing of it is to run here.
@@ -206,6 +207,10 @@ MINUTES ?= 10
 
 fuzz: venv
 	@$(RUN) -m tests.fuzz --minutes $(MINUTES) --only "$(ONLY)"
+
+model: venv
+	@scripts/debian-packages spin gcc
+	@$(RUN) -m tests.model
 
 # One at a time: failover is measured.
 matrix: venv packages
