@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 
 from benchmarks.surfaces import SURFACES
+from leaderlock import LeaderLock, LockTimeout
 from leaderlock.kernel.event import NativeEvent
 from leaderlock.kernel.threads import allocate_lock
 from leaderlock.kernel.watchers import Watchers
@@ -92,3 +94,19 @@ def test_watchers_whom_nobody_could_tell_are_told_again() -> None:
             watchers.tell()
         watchers.tell()
         assert waiter.releases == 2
+
+
+def test_the_end_of_a_block_is_used_again_and_keeps_no_lock_alive(tmp_path: Path) -> None:
+    ended, refused, holder = (LeaderLock(tmp_path / "a", timeout=0) for _ in range(3))
+    with ended:
+        ends = LeaderLock.__dict__["__exit__"]._spare
+        assert not ends, "in use"
+    [end] = ends.values()
+    with holder:
+        assert not ends
+        with pytest.raises(LockTimeout), refused:
+            pass
+    assert list(ends.values()) == [end]
+    locks = [weakref.ref(ended), weakref.ref(refused)]
+    del ended, refused
+    assert [lock() for lock in locks] == [None, None]

@@ -275,13 +275,13 @@ def test_an_import_that_comes_too_late_is_noticed(path: Path, tmp_path: Path) ->
 
 @given(
     st.integers(1, 2**64 - 1),
-    st.floats(0, 4e9),
+    st.integers(10**9, 4 * 10**18),
     st.text(max_size=40),
     st.none() | st.floats(0, 1e6),
     st.none() | st.integers(1, 3600),
 )
 def test_a_record_without_escapes_is_read_as_json_reads_it(
-    term: int, since: float, name: str, waited: float | None, lease: float | None
+    term: int, since: int, name: str, waited: float | None, lease: float | None
 ) -> None:
     content = record.encode(term, since, record.host_and_name(name), waited, lease)
     text = content[record.COPY_SIZE - len(content) :][len(b"leaderlock 1 00000000") :]

@@ -109,14 +109,15 @@ def test_the_term_is_the_same_for_as_long_as_the_lock_is_held(path: Path) -> Non
 
 terms = st.integers(1, 2**63)
 labels = st.text(max_size=200).map(record.host_and_name)
-times = st.floats(0, 4e9)
+SECOND = 10**9
+times = st.integers(SECOND, 4 * 10**9 * SECOND)
 waits = st.none() | st.floats(0, 9e6)
 leases = st.none() | st.floats(0.001, 1e9)
 
 
 @given(term=terms, since=times, label=labels, waited=waits, lease=leases)
 def test_a_record_is_two_equal_copies_whatever_is_in_it(
-    term: int, since: float, label: bytes, waited: float | None, lease: float | None
+    term: int, since: int, label: bytes, waited: float | None, lease: float | None
 ) -> None:
     content = record.encode(term, since, label, waited, lease)
     assert len(content) == record.SIZE
@@ -125,13 +126,14 @@ def test_a_record_is_two_equal_copies_whatever_is_in_it(
     fields = record.decode(content)
     assert fields is not None
     assert (fields["term"], fields["pid"]) == (term, os.getpid())
+    assert fields["since"] == pytest.approx(since / SECOND, abs=1e-6)
     assert (fields.get("waited") or 0) == pytest.approx(waited or 0, abs=0.001)
     assert (fields.get("lease") or 0) == pytest.approx(lease or 0, rel=1e-5)
 
 
 def test_the_longest_names_leave_room_for_the_largest_numbers() -> None:
     longest = f'"host":"{"h" * 64}","name":"{"n" * (record._NAMES_LENGTH - 66 - 2)}"'.encode()
-    content = record.encode(2**63, 4e9, longest, 9e6, 1.23456e-07)
+    content = record.encode(2**63, 4 * 10**9 * SECOND, longest, 9e6, 1.23456e-07)
     assert len(content) == record.SIZE
     fields = record.decode(content)
     assert fields is not None
@@ -139,7 +141,7 @@ def test_the_longest_names_leave_room_for_the_largest_numbers() -> None:
 
 
 def test_a_long_name_is_cut_and_the_hosts_is_not() -> None:
-    fields = record.decode(record.encode(1, 1.0, record.host_and_name("n" * 200)))
+    fields = record.decode(record.encode(1, SECOND, record.host_and_name("n" * 200)))
     assert fields is not None
     assert fields["host"] == os.uname().nodename
     assert fields["name"] == "n" * (record._NAMES_LENGTH - len(fields["host"]) - 4)  # 4 quotes
@@ -148,12 +150,12 @@ def test_a_long_name_is_cut_and_the_hosts_is_not() -> None:
 @pytest.mark.parametrize("field", ['"waited":"long"', '"lease":[]', '"term":1.5', '"host":7'])
 def test_what_is_of_another_form_is_no_record_though_its_checksum_is_right(field: str) -> None:
     label = record.host_and_name("x") + b"," + field.encode()
-    assert record.decode(record.encode(1, 1.0, label)) is None
+    assert record.decode(record.encode(1, SECOND, label)) is None
 
 
 @given(term=terms, data=st.data())
 def test_one_damaged_copy_changes_nothing(term: int, data: st.DataObject) -> None:
-    content = bytearray(record.encode(term, 1.0, record.host_and_name("x")))
+    content = bytearray(record.encode(term, SECOND, record.host_and_name("x")))
     copy = data.draw(st.integers(0, 1)) * record.COPY_SIZE
     begin = data.draw(st.integers(0, record.COPY_SIZE - 1))
     rubbish = data.draw(st.binary(min_size=1, max_size=record.COPY_SIZE - begin))
@@ -164,14 +166,14 @@ def test_one_damaged_copy_changes_nothing(term: int, data: st.DataObject) -> Non
 @given(term=terms, kept=st.integers(0, record.SIZE))
 def test_a_write_that_breaks_off_anywhere_never_repeats_a_term(term: int, kept: int) -> None:
     label = record.host_and_name("x")
-    before, after = record.encode(term, 1.0, label), record.encode(term + 1, 2.0, label)
+    before, after = record.encode(term, SECOND, label), record.encode(term + 1, 2 * SECOND, label)
     # term + 1 was not used yet, since the write had not returned; it may be used or skipped.
     assert record.last_term(after[:kept] + before[kept:], "x") in (term, term + 1)
 
 
 @given(term=terms, kept=st.integers(0, record.SIZE))
 def test_a_file_that_was_cut_short_is_read_right_or_not_at_all(term: int, kept: int) -> None:
-    content = record.encode(term, 1.0, record.host_and_name("x"))[:kept]
+    content = record.encode(term, SECOND, record.host_and_name("x"))[:kept]
     if kept == 0:
         assert record.last_term(content, "x") == 0
     elif kept < record.COPY_SIZE:

@@ -108,7 +108,9 @@ def _as_record(fields: dict[str, object]) -> bytes:
 
 
 def _ours(term: int, since: float, name: str, waited: float | None) -> bytes:
-    return record.encode(term, since, record.host_and_name(name), waited)[: record.COPY_SIZE]
+    return record.encode(term, int(max(since, 1) * 1e9), record.host_and_name(name), waited)[
+        : record.COPY_SIZE
+    ]
 
 
 COPIES = (

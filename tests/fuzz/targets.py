@@ -146,7 +146,7 @@ def _record(content: bytes) -> None:
 )
 def _encoded(given: tuple[int, float, str, float | None, float | None]) -> None:
     term, since, name, waited, lease = given
-    content = record.encode(term, since, record.host_and_name(name), waited, lease)
+    content = record.encode(term, int(max(since, 1) * 1e9), record.host_and_name(name), waited, lease)
     assert len(content) == record.SIZE
     fields = record.decode(content)
     assert fields is not None, content

@@ -36,14 +36,14 @@ _HIGH = 960
 FOR_WATCHES = 512
 """Descriptors of file watches are numbered from here, below those of locks: see `move_up`."""
 
-_MARKS = os.O_RDWR | os.O_WRONLY
+MARKS = os.O_RDWR | os.O_WRONLY
 """The flags that open(2) sets and fcntl(2) returns: a part of a descriptor's identity."""
 for _flag in ("O_NONBLOCK", "O_NOATIME", "O_NOFOLLOW", "O_APPEND", "O_PATH"):
-    _MARKS |= getattr(os, _flag, 0)
+    MARKS |= getattr(os, _flag, 0)
 
 _HAS_FLAGS = hasattr(fcntl, "F_GETFL")
 _GET_FLAGS = fcntl.F_GETFL if _HAS_FLAGS else 0
-_NOT_KNOWN = os.stat_result((0,) * 10)
+NOT_KNOWN = os.stat_result((0,) * 10)
 
 _mutex = RLock()  # reentrant: a signal handler may fork while its thread is inside
 registered: dict[int, Descriptor] = {}
@@ -72,18 +72,18 @@ class Descriptor:
 
     Attributes:
         fd: the descriptor's number; -1 when it is closed.
-        status: fstat(2) of the opened file.
+        status, marks: fstat(2) of the opened file, and its flags in `MARKS` (-1: not known).
     """
 
-    __slots__ = ("_marks", "fd", "inherited", "status")
+    __slots__ = ("fd", "inherited", "marks", "status")
 
     def __init__(
         self, path: str = "", flags: int = 0, mode: int = 0o777, *, inherited: bool = False
     ) -> None:
         self.fd = -1
         self.inherited = inherited
-        self.status = _NOT_KNOWN
-        self._marks = -1  # not known
+        self.status = NOT_KNOWN
+        self.marks = -1  # not known
         if path:
             try:
                 self.open(path, flags, mode)
@@ -105,7 +105,7 @@ class Descriptor:
             self.status = status = os.fstat(fd)
             if flags not in _told_flags:
                 _told_flags[flags] = _flags_of(fd)
-            self._marks = _told_flags[flags]
+            self.marks = _told_flags[flags]
         return status
 
     def open_by(self, make: Callable[..., int], *arguments: object) -> None:
@@ -116,7 +116,7 @@ class Descriptor:
             if self.fd >= 0:
                 registered[self.fd] = self
                 self.status = os.fstat(self.fd)
-                self._marks = _marked(self.fd)
+                self.marks = _marked(self.fd)
 
     def move_up(self, least: int = _HIGH) -> None:
         """Move the descriptor to a high number, if the limit of open files allows one.
@@ -158,7 +158,7 @@ class Descriptor:
         """
         # For speed: see "How it is built". Every release runs this line, the same as `_flags_of`.
         return registered.get(self.fd) is self and (
-            self._marks < 0 or fcntl.fcntl(self.fd, _GET_FLAGS) & _MARKS == self._marks
+            self.marks < 0 or fcntl.fcntl(self.fd, _GET_FLAGS) & MARKS == self.marks
         )
 
     def close(self) -> None:
@@ -177,11 +177,11 @@ class Descriptor:
 
     def has_rare_flags(self) -> bool:
         """Whether the descriptor's flags alone distinguish it from most files of other code."""
-        return self._marks > 0 and bool(self._marks & getattr(os, "O_NOFOLLOW", 0))
+        return self.marks > 0 and bool(self.marks & getattr(os, "O_NOFOLLOW", 0))
 
     def close_if_open(self, *, on_network: bool = False) -> None:
         """Close the descriptor, unless other code has closed it: the number may have a new owner."""
-        if self.status is _NOT_KNOWN or self.is_open(on_network=on_network):  # or just opened
+        if self.status is NOT_KNOWN or self.is_open(on_network=on_network):  # or just opened
             self.close()
         else:
             self.forget()
@@ -226,7 +226,7 @@ def _close(fd: int) -> None:
 
 
 def _flags_of(fd: int) -> int:
-    return fcntl.fcntl(fd, _GET_FLAGS) & _MARKS if _HAS_FLAGS else -1
+    return fcntl.fcntl(fd, _GET_FLAGS) & MARKS if _HAS_FLAGS else -1
 
 
 def openings(path: str, flags: int, mode: int = 0o777) -> Iterator[int]:
@@ -269,7 +269,7 @@ def adopt() -> None:
     for fd, descriptor in list(registered.items()):
         if descriptor.inherited:
             continue
-        if descriptor.status is _NOT_KNOWN or descriptor.is_open():
+        if descriptor.status is NOT_KNOWN or descriptor.is_open():
             _close(fd)  # a daemoniser has not closed or reused the number before us
         del registered[fd]
 

@@ -7,16 +7,15 @@ import fcntl
 import os
 import time
 
-from leaderlock.errors import NotHeld
 from leaderlock.kernel import descriptors
-from leaderlock.kernel.descriptors import Descriptor
+from leaderlock.kernel.descriptors import MARKS, NOT_KNOWN, Descriptor, registered
 from leaderlock.kernel.flock import close_unlocked, flock, forget_lost, wait_here
 from leaderlock.lock import journal
 from leaderlock.lock.file import write_record
+from leaderlock.lock.holding import Holding
 from leaderlock.lock.journal import AT_ONCE, SLOT_SIZE, TERMS
 from leaderlock.lock.record import COPY_SIZE, SIZE, encode, greatest_term, last_term, term_of
 from leaderlock.lock.remedies import refusal, unusable
-from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +25,11 @@ if TYPE_CHECKING:
     from leaderlock.lock.file import LockFile
     from leaderlock.lock.memory_file import MemoryFile
 
+_new = object.__new__
+_GET_FLAGS = fcntl.F_GETFL
 
-class Hold:
+
+class Hold(Holding):
     """One acquisition of a file's lock by one acquirer, from its beginning to its end.
 
     The maker of a hold must call `close` in the end, in every case: a signal handler may raise
@@ -47,28 +49,17 @@ class Hold:
         wake: called when the gate has granted a place; set before the hold queues up there.
     """
 
-    __slots__ = (
-        "_can_journal",
-        "_content",
-        "_file",
-        "_is_locked",
-        "_last_beat",
-        "descriptor",
-        "is_held",
-        "is_journalled",
-        "since",
-        "term",
-        "waited",
-        "wake",
-    )
+    __slots__ = ("_is_locked", "is_held", "since", "wake")
     wake: Callable[[], object]
-    term: int
     since: float
-    _content: bytes
 
     def __init__(self, file: LockFile | MemoryFile) -> None:
         self._file = file
-        self.descriptor = Descriptor()
+        # For speed: see "How it is built". The steps of `Descriptor.__init__`, without the call.
+        self.descriptor = descriptor = _new(Descriptor)
+        descriptor.fd = descriptor.marks = -1
+        descriptor.inherited = False
+        descriptor.status = NOT_KNOWN
         self._is_locked = False
         self.waited = 0.0
         self._can_journal = True
@@ -88,7 +79,15 @@ class Hold:
             if wait is not None:  # of an election or a supervisor: its leader will watch the file
                 descriptor.move_up()
             try:
-                locked = self._lock(descriptor.fd, timeout, wait)
+                # For speed: see "How it is built". A lock that is free needs no call.
+                if wait is None and timeout is None:
+                    try:
+                        fcntl.flock(descriptor.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        locked = True
+                    except BlockingIOError:
+                        locked = self._lock(descriptor.fd, None, None)
+                else:
+                    locked = self._lock(descriptor.fd, timeout, wait)
             except OSError as error:
                 if error.errno != errno.EBADF or not self.waited or self.is_open():
                     raise refusal(error, file.path) from error
@@ -106,7 +105,8 @@ class Hold:
         self._is_locked = True
         fd = descriptor.fd
         content, term = file.last_written
-        term = max(term, file.last_seen)
+        if term < file.last_seen:  # noqa: PLR1730  (`max` takes as long as the call of a function)
+            term = file.last_seen
         try:
             before = os.pread(fd, SIZE, 0)
             if file.last_read and before != file.last_read:
@@ -124,11 +124,12 @@ class Hold:
             ):  # archive the last term if its holder died before writing its slot
                 self._archive(fd, before, term)
             term += 1
-            self.since = time.time()
+            moment = time.time_ns()
+            self.since = moment / 1e9
             waited = self.waited
             reported = waited if waited > AT_ONCE else None
             self._content = content = encode(
-                term, self.since, file.label, reported, file.lease, descriptors.owner_pid
+                term, moment, file.label, reported, file.lease, descriptors.owner_pid
             )
             self.term = term
             if os.pwrite(fd, content, 0) != len(content):
@@ -165,82 +166,11 @@ class Hold:
         finally:
             self.waited += time.monotonic() - began
 
-    @property
-    def fd(self) -> int:
-        """The locked descriptor."""
-        return self.require_open().fd
-
-    def is_current(self) -> bool:
-        """Whether the path still names the file that is locked.
-
-        Raises:
-            NotHeld: other code has closed the descriptor.
-        """
-        return self._file.is_current(self.require_open().status)
-
-    def beat(self) -> None:
-        """Record in the history that the leader lives; `NotHeld` if a file server dropped the lock."""
-        self._last_beat = time.time()
-        self.journal()
-        if self._file.is_network:
-            self._require_kept()
-
-    def _require_kept(self) -> None:
-        """Write a byte: on NFS only a write fails after the server drops the lock (nfs(5))."""
-        descriptor = self.require_open()
-        try:
-            os.pwrite(descriptor.fd, self._content[:1], journal.place_of(self.term))
-            os.fsync(descriptor.fd)
-        except OSError as error:
-            raise NotHeld(
-                f"{self._file.path} is no longer held: its server has not heard from this machine "
-                f"for too long, and has given the lock up ({error.strerror})"
-            ) from error
-
-    def mend(self) -> None:
-        """Write the record again if others have overwritten it; raises `NotHeld` as `require_open`."""
-        fd = self.require_open().fd
-        try:
-            if os.pread(fd, SIZE, 0) == self._content:
-                return
-            write_record(fd, self._content, self._file.path)
-            log().warning("%s was overwritten while it was held; its record is mended", self._file.path)
-        except OSError as error:  # the release tries again
-            log().warning("%s cannot be mended: %s", self._file.path, error.strerror)
-
-    def journal(self, until: float = 0, ended: str = "") -> None:
-        """Write the whole slot of the term into the history: others may have overwritten parts of it.
-
-        Args:
-            until: the end of the term, in seconds since the epoch; 0 while the term lasts.
-            ended: the reason for the end.
-        """
-        if self.descriptor.is_open():
-            self._journal(until, ended)
-
-    def _journal(self, until: float, ended: str) -> None:
-        descriptor = self.descriptor
-        self.is_journalled = True
-        if self._can_journal:
-            slot = journal.slot(
-                self._content, self.waited, self._file.lease, self._last_beat, until, ended
-            )
-            try:
-                os.pwrite(descriptor.fd, slot, journal.place_of(self.term))
-            except OSError as error:
-                self._cannot_journal(error)
-        if until:
-            self._file.journalled = self.term
-
     def _archive(self, fd: int, before: bytes, term: int) -> None:
         try:
             journal.archive(fd, before, term)
         except OSError as error:
             self._cannot_journal(error)
-
-    def _cannot_journal(self, error: OSError) -> None:
-        self._can_journal = False
-        log().warning("the history in %s has a gap: %s", self._file.path, error.strerror)
 
     def release(self, how: str = "released") -> None:
         """Release the lock.
@@ -254,9 +184,15 @@ class Hold:
         Raises:
             NotHeld: other code has closed the descriptor, and so dropped the lock.
         """
-        descriptor = self.descriptor
+        descriptor, file = self.descriptor, self._file
+        fd, marks = descriptor.fd, descriptor.marks
         try:  # does the descriptor lead to this term's record, and so to the locked file?
-            intact = descriptor.is_ours() and os.pread(descriptor.fd, SIZE, 0) == self._content
+            # For speed: see "How it is built". These are the steps of `Descriptor.is_ours`.
+            intact = (
+                registered.get(fd) is descriptor
+                and (marks < 0 or fcntl.fcntl(fd, _GET_FLAGS) & MARKS == marks)
+                and os.pread(fd, SIZE, 0) == self._content
+            )
         except OSError:  # EBADF; ESPIPE, EISDIR: the number was reused
             intact = False
         if not intact:
@@ -264,10 +200,20 @@ class Hold:
         try:
             # Others can overwrite the record at any time: see `mend`.
             if not intact:
-                write_record(descriptor.fd, self._content, self._file.path)
-            self._journal(time.time(), how)
+                write_record(fd, self._content, file.path)
+            # For speed: see "How it is built". These are the steps of `_journal`.
+            if self._can_journal:
+                slot = journal.slot(
+                    self._content, self.waited, file.lease, self._last_beat, time.time(), how
+                )
+                try:
+                    os.pwrite(fd, slot, SIZE + self.term % TERMS * SLOT_SIZE)
+                except OSError as error:
+                    self._cannot_journal(error)
+            self.is_journalled = True
+            file.journalled = self.term
         finally:
-            fcntl.flock(descriptor.fd, fcntl.LOCK_UN)
+            fcntl.flock(fd, fcntl.LOCK_UN)
             descriptor.close()
 
     def close(self) -> None:
@@ -280,19 +226,3 @@ class Hold:
             descriptor.close()
         else:
             descriptor.forget()
-
-    def is_open(self) -> bool:
-        """Whether the descriptor is open. If other code has closed it, the lock is lost."""
-        return self.descriptor.is_open(on_network=self._file.is_network)
-
-    def require_open(self) -> Descriptor:
-        """The descriptor; `NotHeld` if other code has closed it: its number may be reused by now."""
-        descriptor = self.descriptor
-        if not descriptor.is_open(on_network=self._file.is_network):
-            descriptor.forget()
-            raise NotHeld(
-                f"{self._file.path} is no longer held: other code in process {os.getpid()} has closed "
-                f"its descriptor (os.closerange, a daemoniser), and the lock went with it; acquire it "
-                f"after that"
-            )
-        return descriptor

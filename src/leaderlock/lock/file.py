@@ -135,7 +135,7 @@ class LockFile(LockedFile):
         reach = reach or path
         status = descriptor.status
         try:
-            while descriptor.fd < 0:
+            while True:
                 try:
                     # lstat before the first open, since opening a device may act on the device. Open
                     # without O_CREAT, which fs.protected_regular refuses in /tmp on others' files.
@@ -147,8 +147,11 @@ class LockFile(LockedFile):
                         status = descriptor.open_next(self._opens, self._flags)
                     else:
                         status = descriptor.open(reach, self._flags)
+                    break
                 except FileNotFoundError:
                     status = self._create(reach, descriptor)
+                    if descriptor.fd >= 0:
+                        break
                 except PermissionError as error:
                     if error.errno != errno.EPERM or self._flags == _FLAGS:
                         raise

@@ -26,6 +26,7 @@ AS_RECORDED = -1.0
 
 _TAIL = Struct("<dddd16s")
 _CHECKSUM_SIZE = 4
+_SLOT = b"%%.%db%%b\n" % record.COPY_SIZE
 _TAIL_END = record.COPY_SIZE + 2 * (_TAIL.size + _CHECKSUM_SIZE)
 SLOT_SIZE = 512
 """Bytes: no slot crosses a page boundary, at which SIGKILL can interrupt a write(2)."""
@@ -59,8 +60,7 @@ def slot(
     """
     tail = _TAIL.pack(waited, lease or 0, beat, until, ended.encode())
     # Hexadecimal digits keep the file a text.
-    whole = hexlify(tail + crc32(tail).to_bytes(_CHECKSUM_SIZE, "little"))
-    return content[: record.COPY_SIZE] + whole + b"\n"
+    return _SLOT % (content, hexlify(tail + crc32(tail).to_bytes(_CHECKSUM_SIZE, "little")))
 
 
 def read_tail(content: bytes) -> tuple[float, float | None, float, float, str] | None:

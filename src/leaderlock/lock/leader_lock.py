@@ -16,7 +16,7 @@ from leaderlock.kernel.arguments import names_near_keyword
 from leaderlock.kernel.threads import start_new_thread
 from leaderlock.lock.gated import Gated, Hold
 from leaderlock.lock.holder import standing_of
-from leaderlock.lock.leaving import Leaving, Nothing
+from leaderlock.lock.leaving import LeavingLock, Nothing
 from leaderlock.lock.limit import limit_of, timed_out
 from leaderlock.lock.memory_file import MemoryFile
 from leaderlock.lock.named_file import lock_file
@@ -191,7 +191,7 @@ class LeaderLock(Gated):
             raise
         raise timed_out(self.path, self._limit)
 
-    __exit__ = Leaving()
+    __exit__ = LeavingLock()
 
     async def __aenter__(self) -> LeaderLock:
         """Like `__enter__`, without blocking the event loop; cancelling leaves nothing behind."""
@@ -208,7 +208,7 @@ class LeaderLock(Gated):
             raise
         raise timed_out(self.path, self._limit)
 
-    __aexit__ = Leaving(Nothing())
+    __aexit__ = LeavingLock(Nothing())
 
     def __getstate__(self) -> tuple[Settings, float]:
         if isinstance(self._file, MemoryFile):

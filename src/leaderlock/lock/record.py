@@ -22,6 +22,8 @@ SIZE = 2 * COPY_SIZE
 _HEAD = b"leaderlock 1 %08x"
 _TITLE_END = _HEAD.index(b"%")
 _CRC_END = len(_HEAD % 0)
+_TEXT = b' {"term":%d,"pid":%d,"since":%b.%b,%b}'
+_BODY = b"%%-%db\n" % (COPY_SIZE - _CRC_END - 1)
 _TERM_START = _CRC_END + len(b' {"term":')
 _FORM = ("term", "pid", "since", "host", "name")
 _FORM_OF_MORE = ("waited", "lease")
@@ -77,7 +79,7 @@ class Record:
 
 def encode(
     term: int,
-    since: float,
+    since: int,
     label: bytes,
     waited: float | None = None,
     lease: float | None = None,
@@ -86,7 +88,8 @@ def encode(
     """The content of the file for this process.
 
     Args:
-        term, since: as in a `Record`.
+        term: as in a `Record`.
+        since: the time of the acquisition in nanoseconds since the epoch, later than its first second.
         label: from `host_and_name`.
         waited: seconds for which this process waited for the lock; None if it did not wait.
         lease: seconds; None without a lease.
@@ -96,8 +99,9 @@ def encode(
         label = b'"lease":%g,%b' % (lease, label)
     if waited is not None:
         label = b'"waited":%.3f,%b' % (waited, label)
-    text = b' {"term":%d,"pid":%d,"since":%.6f,%b}' % (term, pid or os.getpid(), since, label)
-    body = text.ljust(COPY_SIZE - _CRC_END - 1) + b"\n"
+    # For speed: see "How it is built". An integer's digits take a third of the time of a float's.
+    digits = b"%d" % since
+    body = _BODY % (_TEXT % (term, pid or os.getpid(), digits[:-9], digits[-9:-3], label))
     return (_HEAD % crc32(body) + body) * 2
 
 

@@ -89,7 +89,7 @@ class Lead(contextlib.AbstractAsyncContextManager["Leadership"]):
                     await stay.until_ended()
             raise
 
-    __aexit__ = Leaving(leave=_leave)
+    __aexit__ = Leaving(_leave)
 
 
 class _LeadBlock:
