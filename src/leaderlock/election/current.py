@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextvars import ContextVar
+from _contextvars import ContextVar  # what `contextvars.ContextVar` is: 0.6 ms less
 
 from leaderlock.errors import LeadershipLost, LockFileUnusable
 from leaderlock.kernel.arguments import path_text

@@ -28,7 +28,6 @@ from leaderlock.kernel.eventloop import refuse_to_block
 from leaderlock.kernel.offload import in_native_thread
 from leaderlock.kernel.threads import start_new_thread
 from leaderlock.lock.remedies import unusable
-from leaderlock.log import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,11 +40,6 @@ if TYPE_CHECKING:
     from leaderlock.lock.leader_lock import LeaderLock
 
     Result = TypeVar("Result")
-
-
-# Import `logging` here, before a server forks. Imported after the fork, it would cost 2 MiB in each
-# worker; a fork during an import leaves the child with half a module, for good.
-log()
 
 
 class Election:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from leaderlock.engines.flock import FlockEngine
 from leaderlock.engines.urls import is_url
 from leaderlock.lock.leader_lock import LeaderLock
@@ -16,16 +14,17 @@ if TYPE_CHECKING:
     from leaderlock.engines.engine import Engine
 
 
-class Place(NamedTuple):
+class Place:
     """An engine, and the lock's file on this machine, if the election has one.
 
     Attributes:
         keywords: the arguments of `Election` that name the place again.
     """
 
-    engine: Engine
-    lock: LeaderLock | None
-    keywords: dict[str, Any]
+    def __init__(self, engine: Engine, lock: LeaderLock | None, keywords: dict[str, Any]) -> None:
+        self.engine = engine
+        self.lock = lock
+        self.keywords = keywords
 
 
 def find_engine(

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
-
 from leaderlock.kernel.green import hub_here
 from leaderlock.kernel.native_thread import NativeThread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, TypeVar
 
     from leaderlock.kernel.event import Waiter
     from leaderlock.kernel.green import Hub
 
-Result = TypeVar("Result")
+    Result = TypeVar("Result")
 
 
 def in_native_thread(
@@ -39,15 +38,16 @@ def in_native_thread(
         call_off()
         thread.wait()
         raise
-    return outcome.get()
+    result: Result = outcome.get()
+    return result
 
 
-class Outcome(Generic[Result]):
+class Outcome:
     """The result or the exception of a function in another thread; `ended` is released at its end."""
 
-    _result: Result
+    _result: object
 
-    def __init__(self, function: Callable[[], Result], ended: Waiter) -> None:
+    def __init__(self, function: Callable[[], object], ended: Waiter) -> None:
         self._function = function
         self._ended = ended
         self._error: BaseException | None = None
@@ -63,7 +63,7 @@ class Outcome(Generic[Result]):
         finally:
             self._ended.release()
 
-    def get(self) -> Result:
+    def get(self) -> Any:
         """The function's result.
 
         Raises:

@@ -9,7 +9,7 @@ fence effects that may outlive the process by `term`.
 from __future__ import annotations
 
 import os
-import warnings
+from _warnings import warn  # what `warnings.warn` is, without the import of `warnings`
 
 from leaderlock.errors import LockFileReplaced
 from leaderlock.kernel.arguments import names_near_keyword
@@ -232,4 +232,4 @@ class LeaderLock(Gated):
         if hasattr(self, "_gate") and self.locked():
             text = f"{self!r} was never released"
             self.release()  # first, since the warning may be an error
-            warnings.warn(text, ResourceWarning, 2, source=self)
+            warn(text, ResourceWarning, 2, source=self)

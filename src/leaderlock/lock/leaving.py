@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import io
-from weakref import ref
+from _weakref import ref  # what `weakref.ref` is, without the rest of its module
 
 from leaderlock.kernel.threads import start_new_thread
 

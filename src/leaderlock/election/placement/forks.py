@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from weakref import WeakSet
+from _weakrefset import WeakSet  # what `weakref.WeakSet` is: 0.3 ms less
 
 from leaderlock.election.at_exit import candidates
 from leaderlock.errors import LeaderLockError

@@ -35,7 +35,8 @@ class GreenRunner(NativeRunner):
         outcome = Outcome(function, ended)
         self._hub.spawn(outcome.find)
         ended.acquire()
-        return outcome.get()
+        result: Result = outcome.get()
+        return result
 
     def spawn(self, function: Callable[[], object]) -> None:
         """Run the function in a new green thread."""
