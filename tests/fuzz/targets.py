@@ -145,8 +145,9 @@ def _record(content: bytes) -> None:
     ),
 )
 def _encoded(given: tuple[int, float, str, float | None, float | None]) -> None:
-    term, since, name, waited, lease = given
-    content = record.encode(term, int(max(since, 1) * 1e9), record.host_and_name(name), waited, lease)
+    term, given_since, name, waited, lease = given
+    since = max(given_since, 1)  # the first second of 1970 has no record
+    content = record.encode(term, int(since * 1e9), record.host_and_name(name), waited, lease)
     assert len(content) == record.SIZE
     fields = record.decode(content)
     assert fields is not None, content
