@@ -22,9 +22,9 @@ def face(
     def get(name: str) -> object:
         if name not in module_of:
             raise AttributeError(f"module {room!r} has no attribute {name!r}")
-        path = f"{room}.{module_of[name]}"
-        __import__(path)  # not importlib, which imports `warnings`
-        module = sys.modules[path]
+        import importlib  # noqa: PLC0415  (not needed where every name is imported from its own module)
+
+        module = importlib.import_module(f"{room}.{module_of[name]}")
         value: object = module if module_of[name] == name else getattr(module, name)
         setattr(sys.modules[room], name, value)
         return value
