@@ -75,7 +75,10 @@ def keepalive_confirms() -> None:
     """etcd: an answer to LeaseKeepAlive confirms a leader, and the key keeps its first lease."""
     from leaderlock.engines.etcd import candidacy
     from leaderlock.engines.etcd.session import EtcdSession
+    from leaderlock.engines.leased.notes import Request
 
+    # What a leader asks before each renewal needs the majority, and would tell it of its loss.
+    replace(Request, "heed", lambda *_: False)
     # Such a leader does not change its key, so its candidates wait for etcd to delete it.
     replace(candidacy, "_MARGIN", math.inf)
 
