@@ -388,7 +388,7 @@ def test_the_kernel_s_tables_are_read_as_often_for_many_locks_as_for_a_few(
         "    locks = [LeaderLock(f'{directory}/{count}-{number}.lock') for number in range(count)]\n"
         "    for lock in locks: lock.acquire(); held or lock.release()\n"
         "    paths = [lock.path for lock in locks]\n"
-        "    for ask in (survey_of, lambda paths: list(map(history_or_why_not, Facts(paths, None)"
+        "    for ask in (survey_of, lambda paths: list(map(history_or_why_not, Facts(paths, None, None)"
         ".survey.locks))):\n"
         "        opened.clear(); assert ask(paths)\n"
         "        shared = [p for p in map(str, opened) if '.lock' not in p and '/fd' not in p]\n"
