@@ -219,7 +219,8 @@ def test_what_looks_out_for_a_lock_takes_no_other_file_for_its_own(path: Path, k
         child.tell(
             "from leaderlock.engines.file_watch import ReplacementWatch\n"
             "lock = LeaderLock(argv[0]); lock.acquire()\n"
-            "held = type('Held', (), {'path': lock.path, 'fileno': lambda _: os.dup2(lock.fileno(), 1003)})()\n"
+            "number = os.dup2(lock.fileno(), 1003)\n"
+            "held = type('Held', (), {'path': lock.path, 'fileno': lambda _: number})()\n"
             "watch = ReplacementWatch(lambda: None, held); watch.open()\n"
             f"close_all(); strangers = take_numbers({kind!r}); watch.release(); watch.end()"
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 
-from leaderlock.kernel.proc.keepers import keeper_of
 from leaderlock.kernel.proc.processes import is_there, wait_for_end
 from leaderlock.lock import record
 from leaderlock.status.facts import (
@@ -101,7 +100,7 @@ def _taker(pid: int, view: View) -> TakerFacts:
         None if seen.state is None else view.start_of(pid),
         is_frozen,
         seen.state == "D" and not is_frozen and view.is_stuck(pid, STUCK),
-        keeper_of(pid) if pid else None,
+        view.keeper_of(pid) if pid else None,
     )
 
 

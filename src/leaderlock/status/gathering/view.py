@@ -7,6 +7,7 @@ from functools import cached_property
 
 from leaderlock.errors import Unsupported
 from leaderlock.kernel.proc.containers import Freezers
+from leaderlock.kernel.proc.keepers import keeper_of
 from leaderlock.kernel.proc.mounts import mounts_by_id
 from leaderlock.kernel.proc.open_files import (
     descriptors_with_flocks,
@@ -42,6 +43,7 @@ class View:
         self._started: dict[int, float | None] = {}
         self._stuck: dict[tuple[int, float], bool] = {}
         self._own_pids: dict[int, int | None] = {}
+        self._keepers: dict[int, int | None] = {}
 
     def look_again(self) -> None:
         """Read the lock table again on its next use."""
@@ -105,6 +107,12 @@ class View:
             self._own_pids[pid] = None if identity is None else identity.pids[-1]
         return self._own_pids[pid]
 
+    def keeper_of(self, pid: int) -> int | None:
+        """The living keeper of a process."""
+        if pid not in self._keepers:
+            self._keepers[pid] = keeper_of(pid)
+        return self._keepers[pid]
+
     def is_stuck(self, pid: int, seconds: float) -> bool:
         """Whether the process has been in one uninterruptible sleep for this many seconds."""
         if (pid, seconds) not in self._stuck:
@@ -113,10 +121,10 @@ class View:
 
     def processes_with_flock(self, place: Place) -> list[int]:
         """Every visible process that has a descriptor which carries the lock."""
-        return self._keepers.get(place, [])
+        return self._carriers.get(place, [])
 
     @cached_property
-    def _keepers(self) -> dict[Place, list[int]]:
+    def _carriers(self) -> dict[Place, list[int]]:
         found: dict[Place, list[int]] = {}
         for pid in processes():
             for place in descriptors_with_flocks(pid) or {}:
