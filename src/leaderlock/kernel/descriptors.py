@@ -137,7 +137,10 @@ class Descriptor:
             registered[high] = self
             self.fd = high
             del registered[low]
-            _close(low)
+            try:  # written out: a handler could raise where a function of ours begins
+                os.close(low)
+            except OSError:  # EBADF: other code closes it in the same moment (os.closerange)
+                pass
 
     def is_open(self, *, on_network: bool = False) -> bool:
         """Whether the number still leads to the file: no other code has closed or reused the number.
@@ -213,16 +216,11 @@ def replace(fd: int, owner: Descriptor | None, other_fd: int) -> bool:
         try:
             os.dup2(other_fd, fd, inheritable=False)
         except OSError:  # EBADF: the limit is below the number now, so nobody can get the number again
-            _close(fd)
+            try:
+                os.close(fd)
+            except OSError:  # EBADF: other code closes it in the same moment
+                pass
         return True
-
-
-def _close(fd: int) -> None:
-    """Close a number that other code may close in the same moment (os.closerange in another thread)."""
-    try:
-        os.close(fd)
-    except OSError:  # EBADF
-        pass
 
 
 def _flags_of(fd: int) -> int:
@@ -270,7 +268,10 @@ def adopt() -> None:
         if descriptor.inherited:
             continue
         if descriptor.status is NOT_KNOWN or descriptor.is_open():
-            _close(fd)  # a daemoniser has not closed or reused the number before us
+            try:
+                os.close(fd)  # a daemoniser has not closed or reused the number before us
+            except OSError:  # EBADF: it does so now
+                pass
         del registered[fd]
 
 
