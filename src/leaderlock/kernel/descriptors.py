@@ -133,9 +133,8 @@ class Descriptor:
                 (high,) = map(fcntl.fcntl, (self.fd,), (fcntl.F_DUPFD_CLOEXEC,), (least,))
             except OSError:  # EINVAL: RLIMIT_NOFILE is lower; EMFILE
                 return
-            low = self.fd
             registered[high] = self
-            self.fd = high
+            low, self.fd = self.fd, high
             del registered[low]
             try:  # written out: a handler could raise where a function of ours begins
                 os.close(low)
@@ -218,7 +217,7 @@ def replace(fd: int, owner: Descriptor | None, other_fd: int) -> bool:
         except OSError:  # EBADF: the limit is below the number now, so nobody can get the number again
             try:
                 os.close(fd)
-            except OSError:  # EBADF: other code closes it in the same moment
+            except OSError:  # EBADF
                 pass
         return True
 
@@ -268,9 +267,9 @@ def adopt() -> None:
         if descriptor.inherited:
             continue
         if descriptor.status is NOT_KNOWN or descriptor.is_open():
-            try:
-                os.close(fd)  # a daemoniser has not closed or reused the number before us
-            except OSError:  # EBADF: it does so now
+            try:  # a daemoniser has not closed or reused the number before us
+                os.close(fd)
+            except OSError:  # EBADF
                 pass
         del registered[fd]
 
