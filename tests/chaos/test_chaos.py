@@ -39,6 +39,9 @@ EXPECTED = {
 """What is wrong; the others let two lead at a time."""
 
 
+TRIES = 5
+
+
 def run(kind: str, script: str, *, drains: bool = False, grow: bool = False) -> Result:
     """A round of candidates of one kind; after 1.5 seconds, nobody leads for too long.
 
@@ -67,9 +70,12 @@ def test_random_faults_break_nothing(arena: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("variant", "script"), FAULTS.items())
 def test_the_checker_catches_an_unsafe_election(variant: str, script: str) -> None:
-    result = run(variant, script)
     wanted = EXPECTED.get(variant, "two at a time")
-    assert any(text.startswith(wanted) for text in result.violations), result
+    for _ in range(TRIES):  # a stop may strike a leader that has just left
+        result = run(variant, script)
+        if any(text.startswith(wanted) for text in result.violations):
+            return
+    pytest.fail(f"never caught: {result}")
 
 
 def test_a_round_that_fails_is_shrunk_to_a_script_that_fails_as_well(tmp_path: Path) -> None:
