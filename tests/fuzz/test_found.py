@@ -75,6 +75,7 @@ def test_a_mount_of_any_users_file_system_does_not_break_all_locks(path: Path) -
         "redis://me:hunter2?3@host/0#x",
         "redis://me:hunter2#3@host/0",
         "redis:///me:hunter2@host/0#x",
+        "redis://me/x:hunter2@host/0#x",
     ],
 )
 def test_a_password_that_was_not_quoted_is_not_shown_by_the_error(url: str) -> None:

@@ -67,10 +67,11 @@ class Address:
         self.user, self.password = unquote(user), unquote(password)
         self._secrets = self._all_secrets(parts.query, password)
         self.shown = self._without_secrets(parts, user, hosts, has_password=bool(password))
-        if "@" in f"{parts.path}{parts.query}{parts.fragment}" and not (hosts and _are_hosts(hosts)):
+        name, at, _ = f"{parts.path}{parts.query}{parts.fragment}".partition("@")
+        if at and (":" in name or not hosts or not _are_hosts(hosts)):
             raise ValueError(  # the hosts end before or within the password, which is not shown
                 f"{_scheme_of(url)}: the hosts end before the '@': begin with two slashes, and write "
-                f"/ ? # and @ in a password as %2F %3F %23 and %40"
+                f"/ ? # and @ in a password as %2F %3F %23 and %40 (and @ in a path as %40)"
             )
         self.hosts = [self._host(host) for host in hosts.split(",") if host]
         if not self.hosts:
