@@ -11,19 +11,18 @@ from leaderlock.cli.history_text import columns, fill, table
 from leaderlock.cli.names import NAME, NOTES, chosen_one, chosen_url
 from leaderlock.cli.options import HELP, Option, UsageError
 from leaderlock.errors import LeaderLockError, Unsupported
-from leaderlock.history.phrases import ending_of, gap_before, leader_of, length_of
+from leaderlock.history.phrases import row_of
 from leaderlock.history.reading import History, history_of
 from leaderlock.history.summary import Summary, leaderless_since
 from leaderlock.kernel.arguments import whole_number
 from leaderlock.kernel.replacement import replace_file
-from leaderlock.wording import json_text, moment, printable
+from leaderlock.wording import json_text, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from leaderlock.cli.options import Parsed
-    from leaderlock.history.reading import Term
 
 
 def _number(text: str) -> int:
@@ -123,7 +122,7 @@ def _checked(path: str) -> str:
 
 
 def _show(history: History, now: float) -> None:
-    rows = [_row(term, now) for term in history.terms]
+    rows = [row_of(term, now) for term in history.terms]
     if sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb"):
         try:
             _show_with_rich(history, rows, now)
@@ -135,17 +134,6 @@ def _show(history: History, now: float) -> None:
     if rows:
         print(*table(rows, width), sep="\n")
     print(*(fill(line, width) for line in _below(history, now)), sep="\n")
-
-
-def _row(term: Term, now: float) -> tuple[str, ...]:
-    return (
-        str(term.term),
-        leader_of(term),
-        moment(term.since),
-        length_of(term, now),
-        ending_of(term),
-        gap_before(term),
-    )
 
 
 def _below(history: History, now: float) -> list[str]:

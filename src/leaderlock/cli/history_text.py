@@ -6,11 +6,12 @@ import os
 import sys
 import textwrap
 
+from leaderlock.history.phrases import HEADINGS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-HEADINGS = ("term", "leader", "start", "length", "ended", "gap before")
 NUMBERS = ("term", "length", "gap before")
 """The right-aligned columns."""
 

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from leaderlock.wording import duration, printable
+from leaderlock.wording import duration, moment, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from leaderlock.history.reading import Term
+
+HEADINGS = ("term", "leader", "start", "length", "ended", "gap before")
+"""Of a table of terms, whose rows are those of `row_of`."""
+
+
+def row_of(term: Term, now: float) -> tuple[str, ...]:
+    """The cells of a term, one for each of `HEADINGS`."""
+    return (
+        str(term.term),
+        leader_of(term),
+        moment(term.since),
+        length_of(term, now),
+        ending_of(term),
+        gap_before(term),
+    )
 
 
 def leader_of(term: Term) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from leaderlock.history import drawing as timeline
-from leaderlock.history.phrases import ending_of, gap_before, leader_of, length_of
+from leaderlock.history.phrases import HEADINGS, row_of
 from leaderlock.history.reading import History
 from leaderlock.history.summary import Summary, leaderless_since
 from leaderlock.web.markup import Markup, element, join
 from leaderlock.web.tables import table_of
-from leaderlock.wording import moment
 
 _TERMS = 50
 """The most terms in the table."""
@@ -20,23 +19,12 @@ def terms_of(history: History | str, key: str, now: float) -> Markup:
         return element("p", f"There is no history to see: {history}", class_="faint")
     since = leaderless_since(history, now)
     damaged = f"Damaged entries, which are left out: {history.damaged}." if history.damaged else ""
-    rows = [
-        (
-            str(term.term),
-            leader_of(term),
-            moment(term.since),
-            length_of(term, now),
-            ending_of(term),
-            gap_before(term),
-        )
-        for term in reversed(history.terms[-_TERMS:])
-    ]
+    rows = [row_of(term, now) for term in reversed(history.terms[-_TERMS:])]
     drawings = [
         timeline.draw(history, now=now, style=False, key=f"timeline-{key}-{layout.kind}", layout=layout)
         for layout in (timeline.WIDE, timeline.NARROW)
     ]
-    headings = ("term", "leader", "start", "length", "ended", "gap before")
-    table = table_of("The terms, newest first", headings, rows)
+    table = table_of("The terms, newest first", HEADINGS, rows)
     return join(
         [
             element("p", f"{Summary(history, now).as_text()}."),
