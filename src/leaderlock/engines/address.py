@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import SplitResult, parse_qsl, unquote, unquote_plus, urlencode, urlsplit
 
-from leaderlock.wording import printable
+from leaderlock.wording import printable, suggestion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ _SECRET = re.compile("pass|secret|token|auth|credential", re.IGNORECASE)
 """Parameters of a query whose values are not shown."""
 
 HIDDEN = "***"
+
+CERTIFICATES = ("ca", "cert", "key")
+"""Parameters: the files of the authority, of the client's certificate and of its key."""
 
 _HOST = re.compile(r"(\[[^\]]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
 
@@ -89,6 +92,21 @@ class Address:
         shown = {k: HIDDEN if _SECRET.search(k) else v for k, v in self.parameters.items()}
         netloc = f"{user}@{hosts}" if user else hosts
         return printable(parts._replace(netloc=netloc, query=urlencode(shown, safe="*/:,")).geturl())
+
+    def require_known_parameters(self, with_tls: str) -> None:
+        """Refuse all parameters but `CERTIFICATES`, which the engine's scheme `with_tls` has.
+
+        Raises:
+            ValueError: the engine has no parameter of this name.
+        """
+        known = CERTIFICATES if self.scheme == with_tls else ()
+        for name in self.parameters:
+            if name not in known:
+                hint = suggestion(name, known) or (f"; known: {', '.join(known)}" if known else "")
+                raise ValueError(
+                    f"{self.shown}: {self.scheme}:// has no parameter {name!r}{hint}"
+                    + ("" if known else f" ({with_tls}:// has ca, cert and key)")
+                )
 
     def hide(self, text: str) -> str:
         """The text of a client's error, with each secret of the URL replaced by ``***``."""

@@ -1,4 +1,4 @@
-"""The certificates that a URL names: its parameters ``ca``, ``cert`` and ``key``, each a file (PEM)."""
+"""The certificates that a URL names: its parameters `address.CERTIFICATES`, each a file (PEM)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from leaderlock.engines.address import Address
-
-PARAMETERS = ("ca", "cert", "key")
-"""The files of the authority, of the client's certificate and of its key."""
 
 
 def context_of(address: Address) -> ssl.SSLContext:

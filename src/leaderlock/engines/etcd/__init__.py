@@ -15,7 +15,7 @@ from leaderlock.engines.etcd.names import encoded
 from leaderlock.engines.etcd.session import EtcdSession
 from leaderlock.engines.leased.engine import LeasedEngine
 from leaderlock.engines.leased.session import Traits
-from leaderlock.wording import printable, suggestion
+from leaderlock.wording import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,9 +35,6 @@ TRAITS = Traits(
     "leader ends with its lease, and nobody leads until the majority is back",
 )
 
-PARAMETERS = ("ca", "cert", "key")
-"""Of ``etcds://``: the files of the authority, of the client's certificate and of its key."""
-
 
 def engine(address: Address, lease: float | None) -> LeasedEngine:
     """The engine of a URL.
@@ -56,14 +53,7 @@ def engine(address: Address, lease: float | None) -> LeasedEngine:
         raise ValueError(
             f"{address.shown}: the path names the election here, and no #{printable(address.name)}"
         )
-    known = PARAMETERS if address.scheme == "etcds" else ()
-    for name in address.parameters:
-        if name not in known:
-            hint = suggestion(name, known) or (f"; known: {', '.join(known)}" if known else "")
-            raise ValueError(
-                f"{address.shown}: {address.scheme}:// has no parameter {name!r}{hint}"
-                + ("" if known else " (etcds:// has ca, cert and key)")
-            )
+    address.require_known_parameters("etcds")
     for host, _ in address.hosts:
         try:
             encoded(host)  # now, since a name that is not ASCII imports a codec

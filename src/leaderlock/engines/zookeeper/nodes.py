@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from leaderlock.errors import EngineUnusable
 from leaderlock.kernel.foreign_json import parsed
-from leaderlock.wording import suggestion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
 
 MARK = b"leaderlock"
 """The data of an election's own node."""
-
-PARAMETERS = ("ca", "cert", "key")
-"""Of ``zookeepers://``: see `leaderlock.engines.certificates`, which imports OpenSSL."""
 
 _CANDIDATE = re.compile(r"candidate-\d{10}")
 _NOTE = re.compile(r"note-[a-z0-9-]+")
@@ -83,14 +79,7 @@ class Nodes:
             raise ValueError(f"{self._shown}: ZooKeeper takes no empty part, '.' or '..' in a path")
         if parts[0] == "zookeeper":
             raise ValueError(f"{self._shown}: ZooKeeper keeps /zookeeper for itself: use another path")
-        known = PARAMETERS if address.scheme == "zookeepers" else ()
-        for name in address.parameters:
-            if name not in known:
-                hint = suggestion(name, known) or (f"; known: {', '.join(known)}" if known else "")
-                raise ValueError(
-                    f"{self._shown}: {address.scheme}:// has no parameter {name!r}{hint}"
-                    + ("" if known else " (zookeepers:// has ca, cert and key)")
-                )
+        address.require_known_parameters("zookeepers")
         if address.name:
             raise ValueError(
                 f"{self._shown}: the path names an election in ZooKeeper; '#' has no meaning"
