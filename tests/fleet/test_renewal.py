@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from threading import Event, Lock
 
 import pytest
+import redis
 
-from leaderlock import EngineUnreachable, EngineUnusable
+from leaderlock import Election, EngineUnreachable, EngineUnusable
 from leaderlock.engines import LeasedEngine, engine_of
+from leaderlock.engines.leased.notes import REQUEST, holds
 from leaderlock.engines.leased.renewal import Renewal
 from leaderlock.engines.leased.session import Session
+from tests.fleet.servers import Redis
 from tests.processes import PATIENCE, until
 
 LEASE = 1.0
@@ -76,3 +80,27 @@ def test_an_answer_of_any_kind_lets_the_leader_renew(error: Exception) -> None:
         until(lambda: len(session.calls) >= 2, "renewals")
     finally:
         renewal.end()
+
+
+def test_a_leader_whose_task_has_returned_asks_before_each_renewal_too(local_redis: Redis) -> None:
+    url = local_redis.url("holds")
+    engine = engine_of(url, LEASE)
+    assert isinstance(engine, LeasedEngine)
+    candidate = Election(url, lease=LEASE).start(lambda leadership: None)
+    session = engine.connect()
+    try:
+        assert candidate.wait(PATIENCE)
+        term = session.look().term
+        until(lambda: holds(session, term), "the leader to write that it holds")
+        client = redis.Redis(local_redis.address(), local_redis.port, socket_timeout=PATIENCE)
+        with contextlib.closing(client), client.monitor() as monitor:  # type: ignore[no-untyped-call]
+            commands = [monitor.next_command()["command"] for _ in range(60)]
+        assert sum(map(is_question, commands)) >= 3  # a renewal is some of these commands
+    finally:
+        session.close()
+        candidate.stop()
+
+
+def is_question(command: str) -> bool:
+    """Whether a command reads the note of a request."""
+    return command.startswith("GET ") and command.endswith(f":{REQUEST}")

@@ -154,10 +154,10 @@ class LeasedTenure:
 
     def _look_for_request(self) -> None:
         session, claim = self._session, self._claim
+        if session is not None and claim is not None and self.request.heed(session, claim.term):
+            self._tell()
         if self.request.holds and self._history is not None:
             self._history.record_holding()
-        elif session is not None and claim is not None and self.request.heed(session, claim.term):
-            self._tell()
 
     def _tell(self) -> None:
         """In the renewal's thread: the term was lost, or an operator has asked for its end."""
