@@ -11,15 +11,14 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
-import heapq
 import json
+import math
 import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +26,7 @@ from tests.chaos import checker
 from tests.chaos.checker import SECOND, Bounds
 from tests.chaos.page import Page, build
 from tests.chaos.programs import ROOT
+from tests.chaos.undoing import Undoing
 from tests.fleet.matrix import KINDS
 from tests.fleet.network import Network
 
@@ -109,7 +109,7 @@ class FleetMachine:
         self.page = Page(self._page_path, self._library)
         self.server = KINDS[engine].make(network)
         self._workers: dict[int, subprocess.Popen[Any]] = {}
-        self._undo: list[tuple[float, int, Callable[[], object]]] = []
+        self._undoing = Undoing()
         self._faults_of: collections.Counter[int] = collections.Counter()
         self._paused_until = 0.0
 
@@ -140,9 +140,7 @@ class FleetMachine:
         """Let time pass; undo what is due, and start again who has died."""
         until = time.monotonic() + seconds
         while True:
-            now = time.monotonic()
-            while self._undo and self._undo[0][0] <= now:
-                heapq.heappop(self._undo)[2]()
+            self._undoing.run_due(time.monotonic())
             for who, worker in list(self._workers.items()):
                 if worker.poll() is not None:
                     self._start(who)
@@ -151,10 +149,6 @@ class FleetMachine:
                 return
             time.sleep(min(left, 0.02))
 
-    def _later(self, milliseconds: int, undo: Callable[[], object]) -> None:
-        count = sum(self.struck.values())
-        heapq.heappush(self._undo, (time.monotonic() + milliseconds / 1000, count, undo))
-
     def _strike(self, fault: Fault) -> None:
         who = fault.target if fault.target >= 0 else self._leader(-fault.target)
         worker, host = self._workers[who], self._host(who)
@@ -162,7 +156,7 @@ class FleetMachine:
             worker.kill()
         elif fault.name == "stop":
             worker.send_signal(signal.SIGSTOP)
-            self._later(fault.lasts, lambda: self._continue(worker))
+            self._undoing.later(fault.lasts, lambda: self._continue(worker))
         elif fault.name.startswith("server"):
             if time.monotonic() < self._paused_until:
                 return
@@ -173,7 +167,7 @@ class FleetMachine:
             else:
                 self.network.one_way(host, "in" if fault.name == "hears nothing" else "out")
             self._faults_of[who] += 1
-            self._later(fault.lasts, lambda: self._heal(who))
+            self._undoing.later(fault.lasts, lambda: self._heal(who))
         self.struck[fault.name] += 1
 
     def _leader(self, election: int) -> int:
@@ -200,7 +194,7 @@ class FleetMachine:
         else:
             self.server.pause()
             self._paused_until = time.monotonic() + fault.lasts / 1000
-            self._later(fault.lasts, self.server.resume)
+            self._undoing.later(fault.lasts, self.server.resume)
 
     def _led_since(self, moment: int) -> set[int]:
         """The elections in which somebody has led since a moment."""
@@ -225,8 +219,7 @@ class FleetMachine:
             for fault in faults:
                 self._pass(fault.wait / 1000)
                 self._strike(fault)
-            while self._undo:
-                heapq.heappop(self._undo)[2]()
+            self._undoing.run_due(math.inf)
             self.network.heal()
             self.server.repair()
             self._wait_for_leaders("when all was healed")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import heapq
+import math
 import os
 import select
 import signal
@@ -26,6 +26,7 @@ from tests.chaos.laboratory import MemoryGroup, SmallDisk, kill
 from tests.chaos.orders import Order
 from tests.chaos.page import LEADS, LEAK, Page, Slot, build
 from tests.chaos.programs import COMMANDS, ROOT, children, processes_of, start_time
+from tests.chaos.undoing import Undoing
 
 PATIENCE = 60.0
 """Seconds after which a candidate that should lead hangs, on the slowest machine."""
@@ -94,8 +95,7 @@ class Machine:
         self.lag = 0.0
         self.problems: list[str] = []
         self._sessions: set[int] = set()
-        self._undo: list[tuple[float, int, Callable[[], object]]] = []
-        self._count = 0
+        self._undoing = Undoing()
         self._garbage_since = 0.0
         self._watched: dict[int, tuple[int, int]] = {}  # pidfd: candidate, PID
         self._poll = select.poll()
@@ -226,10 +226,8 @@ class Machine:
         """Let time pass; meanwhile undo what is due, and start again who has died."""
         until = time.monotonic() + seconds
         while True:
-            now = time.monotonic()
-            while self._undo and self._undo[0][0] <= now:
-                heapq.heappop(self._undo)[2]()
-            due = min([until, *(entry[0] for entry in self._undo[:1])])
+            self._undoing.run_due(time.monotonic())
+            due = min(until, self._undoing.next_due())
             before = time.monotonic()
             wait = max(due - before, 0)
             self._see_deaths(wait)
@@ -237,14 +235,6 @@ class Machine:
             self._mend_garbage()
             if time.monotonic() >= until:
                 return
-
-    def _later(self, milliseconds: int, undo: Callable[[], object]) -> None:
-        self._count += 1
-        heapq.heappush(self._undo, (time.monotonic() + milliseconds / 1000, self._count, undo))
-
-    def _undo_all(self) -> None:
-        while self._undo:
-            heapq.heappop(self._undo)[2]()
 
     # who leads
 
@@ -320,7 +310,7 @@ class Machine:
             done = kill(pid, signal.SIGSTOP)
             started = start_time(pid)
             self._log("stop", who, pid, begun)
-            self._later(fault.lasts, lambda: self._continue(who, pid, started))
+            self._undoing.later(fault.lasts, lambda: self._continue(who, pid, started))
         elif name == "reload":
             done = kill(self.pids[who], signal.SIGHUP) if who in self.pids else False
         elif name in SIGNALS:
@@ -344,13 +334,13 @@ class Machine:
             if self.disk is None:
                 return False
             self.disk.fill()
-            self._later(fault.lasts, self.disk.empty)
+            self._undoing.later(fault.lasts, self.disk.empty)
         elif fault.name == "memory":
             if self.group.path is None:
                 return False
             self.group.squeeze(HOG // 2)
             self._ask("plain", f"greedy {HOG}")
-            self._later(fault.lasts, self.group.release)
+            self._undoing.later(fault.lasts, self.group.release)
         elif fault.name == "starve":
             for _ in range(os.cpu_count() or 1):
                 self._ask("plain", f"busy {fault.lasts}")
@@ -404,7 +394,7 @@ class Machine:
             for fault in self.schedule.faults:
                 self._pass(fault.wait / 1000)
                 self._strike(fault)
-            self._undo_all()
+            self._undoing.run_due(math.inf)
             end = time.monotonic_ns()
             if self._drains:
                 self._drain()
