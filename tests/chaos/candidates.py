@@ -19,31 +19,17 @@ from collections.abc import Callable
 from types import FrameType
 
 import leaderlock
-from leaderlock import Election, LeaderLock, LeaderLockError, Leadership
+from leaderlock import Election, LeaderLock, LeaderLockError
+from tests.chaos.marking import TICK, task_of
 from tests.chaos.orders import Order
 from tests.chaos.page import LEAK, Page
 
-TICK = 0.004
 BACKOFF = (0.02, 0.1)
 LEASE = 1.0
 
 
 class Interrupted(Exception):
     """What the handler of SIGALRM raises, as a timeout does."""
-
-
-def task_of(page: Page, who: int) -> Callable[[Leadership], None]:
-    """A task that marks its terms."""
-
-    def task(leadership: Leadership) -> None:
-        slot = page.enter(who, leadership.term)
-        try:
-            for _ in leadership.every(TICK):
-                page.stamp(slot)
-        finally:
-            page.leave(slot)
-
-    return task
 
 
 class Candidate:

@@ -6,25 +6,16 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tests.chaos.marking import TICK, task_of
 from tests.chaos.page import Page
 
-if TYPE_CHECKING:
-    from leaderlock import Leadership
-
-TICK = 0.004
 WHO = int(os.environ["CHAOS_WHO"])
 page = Page(Path(os.environ["CHAOS_PAGE"]), Path(os.environ["CHAOS_LIBRARY"]))
 
 
-def task(leadership: Leadership) -> None:
-    slot = page.enter(WHO, leadership.term)
-    try:
-        for _ in leadership.every(TICK):
-            page.stamp(slot)
-    finally:
-        page.leave(slot)
+task = task_of(page, WHO)
 
 
 def application(
