@@ -45,18 +45,28 @@ class _Homemade(Candidate):
         return False
 
 
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[int]:
+    fd = _open(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
 class UnlinksItsFile(_Homemade):
     """flock, and the file is removed at the release: a waiter locks a file without a name."""
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
+        with _opened(self.path) as fd:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
             os.unlink(self.path)
-        finally:
-            os.close(fd)
 
 
 class PidFile(_Homemade):
@@ -81,13 +91,10 @@ class RecordLock(_Homemade):
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
+        with _opened(self.path) as fd:
             fcntl.lockf(fd, fcntl.LOCK_EX)
             Path(self.path).read_text(encoding="ascii")
             yield
-        finally:
-            os.close(fd)
 
 
 class KeptByChildren(_Homemade):
@@ -97,13 +104,10 @@ class KeptByChildren(_Homemade):
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        os.set_inheritable(fd, True)
-        try:
+        with _opened(self.path) as fd:
+            os.set_inheritable(fd, True)
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
-        finally:
-            os.close(fd)
 
 
 class ForgetsTerms(_Homemade):
@@ -117,12 +121,9 @@ class ForgetsTerms(_Homemade):
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
+        with _opened(self.path) as fd:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
-        finally:
-            os.close(fd)
 
 
 class LeaksDescriptors(ForgetsTerms):
@@ -132,7 +133,7 @@ class LeaksDescriptors(ForgetsTerms):
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = _open(self.path)
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
         fcntl.flock(fd, fcntl.LOCK_UN)
@@ -147,7 +148,7 @@ class ParksForGood(ForgetsTerms):
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
         if self.fd < 0:
-            self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self.fd = _open(self.path)
         fcntl.flock(self.fd, fcntl.LOCK_EX)
         yield
         fcntl.flock(self.fd, fcntl.LOCK_UN)
@@ -160,8 +161,7 @@ class LeaseWithoutDeadMan(_Homemade):
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        guard = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
+        with _opened(self.path) as guard:
             while True:
                 fcntl.flock(guard, fcntl.LOCK_EX)
                 if time.monotonic() - float(os.pread(guard, 30, 0) or 0) > self.lease:
@@ -171,8 +171,6 @@ class LeaseWithoutDeadMan(_Homemade):
                 time.sleep(0.005)
             fcntl.flock(guard, fcntl.LOCK_UN)
             yield
-        finally:
-            os.close(guard)
 
 
 class NoDeadMan(Leased):
