@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -19,9 +18,7 @@ from tests.supervisor.test_terminal import (
     AS_PID1,
     CTRL_BACKSLASH,
     CTRL_C,
-    CTRL_D,
-    CTRL_Z,
-    states_under,
+    stop_by_ctrl_z_and_continue,
     terminal,
 )
 
@@ -125,17 +122,7 @@ def test_in_an_interactive_container_a_terminal_signals_the_command_once(words: 
 @pytest.mark.slow
 def test_in_an_interactive_container_ctrl_z_stops_the_command_alone(words: list[str]) -> None:
     with terminal([*AS_PID1, *words, "sh", "-c", ANSWERING]) as shown:
-        shown.type("one\n")
-        shown.until("got:one")
-        shown.type(CTRL_Z)
-        (pid1,) = children_of(shown.pid)
-        (supervisor,) = children_of(pid1)
-        until(lambda: "T" in states_under(supervisor), "the command to stop")
-        os.kill(pid1, signal.SIGCONT)
-        shown.type("two\n")
-        shown.until("got:two")
-        shown.type(CTRL_D)
-        assert shown.wait() == 0
+        stop_by_ctrl_z_and_continue(shown, below_pid1=True)
 
 
 def test_a_program_of_ones_own_as_pid_1_is_told_to_run_below_an_init(local_redis: Redis) -> None:

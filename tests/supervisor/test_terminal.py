@@ -21,6 +21,7 @@ from tests.supervisor.pid1 import (
     CATCHER,
     IN_NAMESPACE,
     LEADERLOCK,
+    children_of,
     in_session,
     needs_namespaces,
     state_of,
@@ -310,16 +311,27 @@ def test_in_an_interactive_container_a_shell_has_job_control(subcommand: str) ->
 def test_in_an_interactive_container_ctrl_z_stops_the_command_and_cont_continues_it() -> None:
     """PID 1 does not stop with it: nobody could continue that."""
     with terminal([*AS_PID1, "run", "--", "sh", "-c", ANSWERING]) as shown:
-        shown.type("one\n")
-        shown.until("got:one")
-        shown.type(CTRL_Z)
-        leaderlock = int(Path(f"/proc/{shown.pid}/task/{shown.pid}/children").read_text())
-        until(lambda: "T" in states_under(leaderlock), "the command to stop")
-        os.kill(leaderlock, signal.SIGCONT)
-        shown.type("two\n")
-        shown.until("got:two")
-        shown.type(CTRL_D)
-        assert shown.wait() == 0
+        stop_by_ctrl_z_and_continue(shown)
+
+
+def stop_by_ctrl_z_and_continue(shown: Terminal, *, below_pid1: bool = False) -> None:
+    """Ctrl-Z stops the command (ANSWERING) alone, and SIGCONT to PID 1 continues it.
+
+    Args:
+        shown: the terminal, whose program's only child is PID 1.
+        below_pid1: whether the command's parent is a child of PID 1, and not PID 1 itself.
+    """
+    shown.type("one\n")
+    shown.until("got:one")
+    shown.type(CTRL_Z)
+    (pid1,) = children_of(shown.pid)
+    (parent,) = children_of(pid1) if below_pid1 else (pid1,)
+    until(lambda: "T" in states_under(parent), "the command to stop")
+    os.kill(pid1, signal.SIGCONT)
+    shown.type("two\n")
+    shown.until("got:two")
+    shown.type(CTRL_D)
+    assert shown.wait() == 0
 
 
 def states_under(pid: int) -> str:
