@@ -66,9 +66,8 @@ def try_to_start() -> str | None:
     """Make this process's keeper, unless there is one; the reason if that fails."""
     try:
         native.start(first=list(descriptors.registered))
-    except (
-        OSError
-    ) as error:  # EAGAIN: the user's or the container's limit of processes; EPERM: a sandbox
+    except OSError as error:
+        # EAGAIN: the user's or the container's limit of processes; EPERM: a sandbox.
         return str(error.strerror)
     return None
 
